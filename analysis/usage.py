@@ -1,0 +1,59 @@
+"""How a language uses its vocabulary: active symbols, entropy, perplexity, message length (metric sheet, M8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What `usage` measures.
+
+    Attributes:
+        counts: how often each symbol was said, int64 ``[V]``.
+        active_symbols: how many symbols were said at all, 0 to V.
+        entropy: of the symbol distribution, in nats, 0 to ln V; NaN if nothing was said.
+        perplexity: exp(entropy), the number of equally frequent symbols that would be as varied, 1 to V.
+        mean_length: symbols per message, 0 to T.
+        distinct_messages: how many different messages there were, 1 to N.
+    """
+
+    counts: NDArray[np.int64]
+    active_symbols: int
+    entropy: float
+    perplexity: float
+    mean_length: float
+    distinct_messages: int
+
+
+def usage(symbols: NDArray[np.int64], mask: NDArray[np.bool_], vocab_size: int) -> Usage:
+    """Counts what was said.
+
+    Args:
+        symbols: ids in [0, V), ``[N, T]``.
+        mask: true where a symbol was said, ``[N, T]``; the ids elsewhere do not matter.
+        vocab_size: V.
+
+    Raises:
+        ValueError: shapes differ, or a spoken id is outside [0, V).
+    """
+    symbols, mask = np.asarray(symbols), np.asarray(mask, dtype=bool)
+    if symbols.shape != mask.shape or symbols.ndim != 2:
+        raise ValueError(f"expected symbols and mask of one shape [N, T], got {symbols.shape} and {mask.shape}")
+    said = symbols[mask]
+    if said.size and not (said.min() >= 0 and said.max() < vocab_size):
+        raise ValueError(f"symbols lie in [{said.min()}, {said.max()}], the vocabulary has {vocab_size}")
+    counts = np.bincount(said, minlength=vocab_size)
+    share = counts[counts > 0] / max(said.size, 1)
+    entropy = float(-(share * np.log(share)).sum()) if said.size else float("nan")
+    return Usage(
+        counts=counts,
+        active_symbols=int((counts > 0).sum()),
+        entropy=entropy,
+        perplexity=float(np.exp(entropy)),
+        mean_length=float(mask.sum(axis=1).mean()) if len(mask) else float("nan"),
+        distinct_messages=len(np.unique(np.where(mask, symbols, -1), axis=0)),
+    )

@@ -1,0 +1,385 @@
+"""The options of ``python -m games.patchgame``: one dataclass that is the command line, and three presets of it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from patchgame_egg.agents import Silence, patch_grid
+from patchgame_egg.soft_rank import RankOp
+
+
+@dataclass(frozen=True)
+class SpeakerOptions:
+    """The speaker: what each patch says, and which patches speak."""
+
+    vocab: int = 128
+    """V, the number of symbols."""
+    patch_size: int = 8
+    """S, side of the square patches in pixels; divides the image size."""
+    symbols_per_patch: int = 1
+    """l, symbols that each patch sends."""
+    symbol_hidden: int = 256
+    """Width of PatchSymbol's MLP."""
+    logit_scale: float = 3.0
+    """Standardise each symbol's logit over the batch and multiply by this; 0: leave the logits alone (the paper)."""
+    context: bool = False
+    """PatchSymbol is a ViT-tiny over the whole image, as in the release, not an MLP on each patch."""
+    rank_width: int = 16
+    """Channels of the first block of PatchRank's ResNet-9."""
+    rank_dropout: float = 0.0
+    """Dropout before PatchRank's scores."""
+    rank_strength: float = 1.0
+    """Regularisation of the soft rank: the larger, the closer together the probabilities of speaking."""
+    rank_spread: float = 0.29
+    """Standardise each image's scores to this spread, in shares of all ranks; 0: rank them as they are (the paper)."""
+    rank_op: RankOp = "torch"
+    """Who computes the soft rank; torchsort is an optional package."""
+    gate: Literal["bernoulli", "released"] = "bernoulli"
+    """Equation 8, or the release's soft gate, under which every patch always speaks."""
+    keep: int | None = None
+    """In evaluation exactly this many patches speak; None: those with a probability of at least 1/2."""
+    gumbel_start: float = 1.0
+    """Gumbel-softmax temperature at the first step."""
+    gumbel_end: float = 1.0
+    """Gumbel-softmax temperature from the end of the annealing on."""
+    gumbel_anneal: float = 0.5
+    """Share of the training over which the temperature falls, linearly."""
+
+
+@dataclass(frozen=True)
+class ListenerOptions:
+    """The listener: how it reads the message, how it sees the other view."""
+
+    text_dim: int = 96
+    """Width of the text encoder."""
+    text_depth: int = 3
+    """Blocks of the text encoder."""
+    text_heads: int = 3
+    """Attention heads of the text encoder."""
+    text_norm: Literal["pre", "post"] = "pre"
+    """Pre-norm blocks with GELU (ViT), or post-norm with ReLU (Vaswani et al.; the release)."""
+    silence: Silence = "skip"
+    """Silent patches: are skipped, pass a gradient to their gate, or are attended to as zero vectors (the release)."""
+    vision: str = "resnet9"
+    """Vision trunk: resnet9 (ours), or a model name of torchvision or timm, with random weights."""
+    vision_width: int = 32
+    """Channels of the first block, where the trunk is resnet9."""
+    head_hidden: int = 256
+    """Hidden width of both projection heads."""
+    head_bottleneck: int = 128
+    """Width of the projections, or of the bottleneck before the wide map."""
+    head_wide: int = 0
+    """Width of the weight-normalised last map; 0: stop at the bottleneck."""
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """The loss: symmetric InfoNCE over the batch of all processes."""
+
+    temperature: float = 0.1
+    """tau, or where it starts if it is learnt."""
+    learn_temperature: bool = False
+    """Learn tau; the paper keeps it constant."""
+    detach_negatives: bool = False
+    """Gather embeddings without their gradients, as the release does."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The images and their random views."""
+
+    data: str = "scenes"
+    """scenes (built in), folder, or a torchvision set: cifar10, stl10, imagenet, ..."""
+    root: str = ""
+    """Folder of the images; holds train/ and val/, or is split 95 to 5."""
+    download: bool = False
+    """Fetch a torchvision set that is missing from --root."""
+    image_size: int = 64
+    """Side of the views in pixels."""
+    load_size: int | None = None
+    """Side to which images are resized and cropped before the views are cut; None: 8/7 of the image size."""
+    scenes: int = 8192
+    """Number of built-in scenes to train on; an eighth as many, at least 1024, are held out."""
+    workers: int | None = None
+    """Processes per rank that decode images; None: 0 without a GPU, else up to 8."""
+    min_area: float = 0.3
+    """Smallest share of an image that a view shows."""
+    jitter: float = 0.8
+    """Probability of the colour changes (brightness .4, contrast .4, saturation .2, hue .1)."""
+    grey: float = 0.2
+    """Probability of greyscale."""
+    blur: tuple[float, float] = (0.5, 0.1)
+    """Probability of Gaussian blur, of the speaker's and of the listener's view."""
+    solarise: tuple[float, float] = (0.0, 0.2)
+    """Probability of solarisation, of the speaker's and of the listener's view."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How long and how to train."""
+
+    epochs: int = 12
+    """Epochs."""
+    batch_size: int = 128
+    """Images per step, over all processes."""
+    candidates: int = 128
+    """Images among which each held-out message is matched."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or SGD with momentum 0.9."""
+    lr: float = 1e-3
+    """Learning rate after the warm-up."""
+    min_lr: float = 1e-5
+    """Learning rate at the end of the cosine."""
+    warmup: float = 0.5
+    """Epochs of linear warm-up."""
+    weight_decay: float = 0.05
+    """Weight decay; none on biases and other vectors."""
+    weight_decay_end: float | None = None
+    """Weight decay at the end of a cosine, None: constant."""
+    freeze_epochs: int = 0
+    """Epochs during which the wide maps of the heads do not learn."""
+    grad_norm: float | None = 1.0
+    """Clip gradients to this norm; None: do not."""
+    accumulate: int = 1
+    """Batches per optimizer step; each has only its own negatives."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Number format of the networks."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ..."""
+    seed: int = 0
+    """Of the weights, the views, the noise, the order and the scenes."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What is written where."""
+
+    out: str = "runs"
+    """Folder in which the run gets a folder of its own."""
+    name: str = ""
+    """Name of the run's folder; empty: preset, data and a number."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints; one is also written after every epoch."""
+    tensorboard: bool = True
+    """Write TensorBoard logs."""
+    wandb: str = ""
+    """Project on Weights & Biases to log to (needs the package)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """PatchGame: a speaker describes one view of an image by symbols for some of its patches, a listener finds the
+    image among others by another view of it."""
+
+    speaker: SpeakerOptions = field(default_factory=SpeakerOptions)
+    listener: ListenerOptions = field(default_factory=ListenerOptions)
+    loss: LossOptions = field(default_factory=LossOptions)
+    images: DataOptions = field(default_factory=DataOptions)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side."""
+        return patch_grid(self.images.image_size, self.speaker.patch_size)
+
+    @property
+    def load_size(self) -> int:
+        """Side of the images before views are cut, pixels."""
+        return self.images.load_size or round(self.images.image_size * 8 / 7)
+
+    def check(self) -> None:
+        """Finds what is wrong before anything is built.
+
+        Raises:
+            ValueError: an option is out of its range, or does not go with another.
+        """
+        patches = self.grid**2
+        training, images = self.training, self.images
+        if self.speaker.keep is not None and not 1 <= self.speaker.keep <= patches:
+            raise ValueError(f"--keep {self.speaker.keep}: an image of {images.image_size} px has {patches} patches")
+        if self.load_size < images.image_size:
+            raise ValueError(f"--load-size {images.load_size} is smaller than --image-size {images.image_size}")
+        for name, value, least in (
+            ("--vocab", self.speaker.vocab, 2),
+            ("--epochs", training.epochs, 1),
+            ("--batch-size", training.batch_size, 2),
+            ("--candidates", training.candidates, 2),
+            ("--scenes", images.scenes, 2),
+            ("--text-depth", self.listener.text_depth, 1),
+            ("--head-wide", self.listener.head_wide, 0),
+            ("--workers", images.workers or 0, 0),
+            ("--freeze-epochs", training.freeze_epochs, 0),
+        ):
+            if value < least:
+                raise ValueError(f"{name} {value}: must be at least {least}")
+        for name, positive in (
+            ("--lr", training.lr),
+            ("--gumbel-start", self.speaker.gumbel_start),
+            ("--gumbel-end", self.speaker.gumbel_end),
+        ):
+            if not positive > 0:
+                raise ValueError(f"{name} {positive}: must be above 0")
+        for name, share in (
+            ("--gumbel-anneal", self.speaker.gumbel_anneal),
+            ("--rank-dropout", self.speaker.rank_dropout),
+        ):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} {share}: must be between 0 and 1")
+        if training.warmup < 0 or training.warmup > training.epochs:
+            raise ValueError(f"--warmup {training.warmup}: must be between 0 and the {training.epochs} epochs")
+        if training.freeze_epochs and not self.listener.head_wide:
+            raise ValueError("--freeze-epochs freezes the heads' wide maps, and --head-wide is 0")
+
+
+# The text's sizes (section 3); where it is silent, the release's (heads, views).
+PAPER = Config(
+    speaker=SpeakerOptions(patch_size=32, symbol_hidden=768, logit_scale=0.0, rank_width=64, rank_spread=0.0),
+    listener=ListenerOptions(
+        text_dim=192, text_depth=12, vision="resnet18", head_hidden=2048, head_bottleneck=256, head_wide=65536
+    ),
+    loss=LossOptions(temperature=0.07),
+    images=DataOptions(image_size=224, min_area=0.14, blur=(1.0, 0.1)),
+    training=TrainingOptions(
+        epochs=100, batch_size=512, candidates=512, optimizer="sgd", lr=1e-4, min_lr=0.0, warmup=10, weight_decay=1e-4,
+        grad_norm=None,
+    ),
+    run=RunOptions(checkpoint_every=1000),
+)  # fmt: skip
+
+# What the authors' release does where it differs from the text.
+RELEASED = replace(
+    PAPER,
+    speaker=replace(
+        PAPER.speaker, context=True, rank_dropout=0.1, gate="released", gumbel_start=5.0, gumbel_end=1.0
+    ),
+    listener=replace(PAPER.listener, text_norm="post", silence="attend"),
+    loss=LossOptions(temperature=0.07, learn_temperature=True, detach_negatives=True),
+    training=replace(
+        PAPER.training, optimizer="adamw", lr=2e-4, min_lr=1e-5, warmup=30, weight_decay=0.04, weight_decay_end=0.4,
+        freeze_epochs=1,
+    ),
+)  # fmt: skip
+
+PRESETS = {"small": Config(), "paper": PAPER, "released": RELEASED}
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the command line asks for.
+
+    Attributes:
+        config: all options.
+        preset: the preset that they started from.
+        resume: the run to go on with, or None.
+    """
+
+    config: Config
+    preset: str
+    resume: Path | None
+
+
+def save_config(config: Config, preset: str, path: Path) -> None:
+    """Writes a run's options as JSON."""
+    path.write_text(json.dumps({"preset": preset, **asdict(config)}, indent=2) + "\n")
+
+
+def load_config(path: Path) -> tuple[Config, str]:
+    """Reads what `save_config` wrote, as (config, preset).
+
+    Raises:
+        ValueError: no such file, or not the options of a run.
+    """
+    try:
+        values = json.loads(path.read_text())
+        preset = values.pop("preset")
+        sections = {f.name: _section(getattr(Config(), f.name), values.pop(f.name)) for f in fields(Config)}
+    except FileNotFoundError as error:
+        raise ValueError(f"{path.parent} is not a run: it has no {path.name}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not hold the options of a run: {error}") from error
+    return Config(**sections), preset
+
+
+def _section(default: Any, values: dict[str, Any]) -> Any:
+    assert is_dataclass(default)
+    return type(default)(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def parse(argv: Sequence[str]) -> Start:
+    """Reads the command line: a preset or a run to resume, then any option over it.
+
+    Raises:
+        ValueError: a bad option, in one line.
+        SystemExit: after ``--help``.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--preset", default=None)
+    first.add_argument("--resume", type=Path, default=None)
+    try:
+        known, rest = first.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from error
+    if known.resume is not None and known.preset is not None:
+        raise ValueError("--resume takes up the run's own options: leave --preset out")
+    preset = known.preset or "small"
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}: one of {', '.join(PRESETS)}")
+    default = PRESETS[preset]
+    if known.resume is not None:
+        default, preset = load_config(known.resume / "config.json")
+    return Start(_parse_options(rest, default, preset), preset, known.resume)
+
+
+def _parse_options(argv: Sequence[str], default: Config, preset: str) -> Config:
+    description = f"""{Config.__doc__}
+
+    --preset small|paper|released   where the options start (now {preset}): a laptop, the paper's text, the release.
+    --resume RUN                    go on with the run in that folder.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            config = tyro.cli(
+                Config,
+                prog="python -m games.patchgame",
+                description=description,
+                default=default,
+                args=list(argv),
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ValueError(_one_line(said.getvalue())) from None
+    config.check()
+    return config
+
+
+def _one_line(box: str) -> str:
+    """The message inside the box that tyro draws around an error."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    message = []
+    for line in lines:
+        if not line or re.fullmatch(r"[─╰╯ ]+", line):
+            break
+        message.append(line)
+    suggestion = re.search(r"Perhaps you meant:\s*[│\s]*(--[\w-]+)", box)
+    return " ".join(message) + (f"; did you mean {suggestion[1]}?" if suggestion else "") + " (--help lists all)"
+
+
+def fail(message: object) -> None:
+    """Ends the program with one line on stderr and exit status 2."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,307 @@
+"""PatchGame from the command line: ``python -m games.patchgame --vocab 128``.
+
+`build` turns the options into a game, its data and an optimizer; `main` trains it and draws what was learnt. To swap a
+part from Python, build your own `Game` beside what `build` shows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from analysis.usage import usage
+from games.config import Config, Start, fail, parse, save_config
+from games.pictures import draw_pictures
+from patchgame_egg import checkpoint
+from patchgame_egg.agents import Listener, PatchRank, PatchSpeaker, PatchSymbol, TextEncoder, vision_trunk
+from patchgame_egg.callbacks import (
+    Callback,
+    Checkpoint,
+    Console,
+    JsonLines,
+    Schedule,
+    StopOnSignal,
+    TensorBoard,
+    WeightsAndBiases,
+    read_log,
+)
+from patchgame_egg.channels import PatchGumbelChannel
+from patchgame_egg.data import ImageLoader, ImageSource, image_sets
+from patchgame_egg.distributed import is_rank_zero, process_group, rank, sync_batch_norm, world_size
+from patchgame_egg.game import Game
+from patchgame_egg.interaction import Interaction
+from patchgame_egg.losses import SymmetricInfoNCE
+from patchgame_egg.trainer import NonFiniteLoss, Trainer
+from patchgame_egg.views import EvaluationView, RandomViews, ViewLoader, ViewStrength
+
+
+def build_game(config: Config) -> Game:
+    """The speaker, channel, listener and loss that the options describe, with weights drawn from the seed.
+
+    Raises:
+        ValueError: an option is out of its range.
+    """
+    s, h, size = config.speaker, config.listener, config.images.image_size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        speaker = PatchSpeaker(
+            PatchSymbol(size, s.patch_size, s.vocab, s.symbols_per_patch, s.symbol_hidden, s.logit_scale, s.context),
+            PatchRank(size, s.patch_size, s.rank_width, s.rank_dropout),
+        )
+        slots = config.grid**2 * s.symbols_per_patch
+        text = TextEncoder(s.vocab, slots, h.text_dim, h.text_depth, h.text_heads, h.text_norm, h.silence)
+        vision, vision_dim = vision_trunk(h.vision, size, h.vision_width)
+        listener = Listener(text, vision, vision_dim, h.head_hidden, h.head_bottleneck, h.head_wide)
+    channel = PatchGumbelChannel(
+        s.rank_strength, s.rank_spread, s.keep, s.gate, s.rank_op, seed=config.training.seed + 1
+    )
+    loss = SymmetricInfoNCE(config.loss.temperature, config.loss.learn_temperature, config.loss.detach_negatives)
+    return Game(speaker, channel, listener, loss)
+
+
+def build_views(config: Config) -> RandomViews:
+    """The two random views of section 3.1."""
+    d = config.images
+    first, second = (
+        ViewStrength(min_area=d.min_area, jitter=d.jitter, grey=d.grey, blur=blur, solarise=solarise)
+        for blur, solarise in zip(d.blur, d.solarise, strict=True)
+    )
+    return RandomViews(d.image_size, config.training.seed + 2, first, second)
+
+
+def build_loaders(config: Config, device: torch.device) -> tuple[ImageLoader, ImageLoader]:
+    """Loaders of the training and the held-out images.
+
+    Raises:
+        ValueError: the images are not there, or too few.
+    """
+    d, t = config.images, config.training
+    train, val = image_sets(d.data, d.root, config.load_size, download=d.download, seed=t.seed, scenes=d.scenes)
+    workers = d.workers
+    if workers is None:
+        workers = 0 if device.type == "cpu" else min(8, (os.cpu_count() or 1) // world_size())
+    pin = device.type == "cuda"
+    if len(train) < t.batch_size:
+        raise ValueError(f"{len(train)} images to train on are less than --batch-size {t.batch_size}")
+    candidates = min(t.candidates, len(val) // world_size() * world_size())
+    return (
+        ImageLoader(train, t.batch_size, t.seed, True, workers, pin),
+        ImageLoader(val, candidates, t.seed, False, workers, pin),
+    )
+
+
+def build_optimizer(config: Config, game: Game, steps_per_epoch: int) -> tuple[Optimizer, LambdaLR]:
+    """The optimizer, and the schedule of its learning rate: linear warm-up, then a cosine."""
+    t = config.training
+    wide = [p for n, p in game.named_parameters() if "_head.wide." in n]
+    rest = [p for n, p in game.named_parameters() if "_head.wide." not in n]
+    groups = [
+        {"params": [p for p in rest if p.dim() > 1], "weight_decay": t.weight_decay},
+        {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": wide, "weight_decay": t.weight_decay},
+    ]
+    groups = [g for g in groups if g["params"]]
+    optimizer: Optimizer = AdamW(groups, t.lr, fused=True) if t.optimizer == "adamw" else SGD(groups, t.lr, 0.9)
+    warmup, total = round(t.warmup * steps_per_epoch), t.epochs * steps_per_epoch
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        low = t.min_lr / t.lr
+        return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1, (step - warmup) / max(1, total - warmup))))
+
+    def factor_when_thawed(step: int) -> float:
+        return factor(step) if step >= t.freeze_epochs * steps_per_epoch else 0.0
+
+    return optimizer, LambdaLR(optimizer, [factor] * (len(groups) - bool(wide)) + [factor_when_thawed] * bool(wide))
+
+
+def schedules(config: Config, game: Game, optimizer: Optimizer) -> list[Callback]:
+    """What changes during training beside the learning rate: Gumbel temperature, weight decay."""
+    s, t = config.speaker, config.training
+
+    def temperature(done: float) -> float:
+        return s.gumbel_start + (s.gumbel_end - s.gumbel_start) * min(1.0, done / max(s.gumbel_anneal, 1e-9))
+
+    def set_temperature(value: float) -> None:
+        game.channel.temperature = value  # type: ignore[assignment]
+
+    found: list[Callback] = [Schedule(set_temperature, temperature)]
+    end = t.weight_decay_end
+    if end is not None:
+        decayed = [group for group in optimizer.param_groups if group["weight_decay"]]
+
+        def set_decay(value: float) -> None:
+            for group in decayed:
+                group["weight_decay"] = value
+
+        found.append(
+            Schedule(set_decay, lambda done: end + (t.weight_decay - end) * 0.5 * (1 + math.cos(math.pi * done)))
+        )
+    return found
+
+
+def new_run_folder(config: Config, preset: str) -> Path:
+    """A folder for a new run, named by ``--name`` or counted up.
+
+    Raises:
+        ValueError: the named run is there already.
+    """
+    out = Path(config.run.out)
+    if config.run.name:
+        folder = out / config.run.name
+        if folder.exists():
+            raise ValueError(f"the run {folder} exists: --resume {folder} goes on with it, another --name starts anew")
+        return folder
+    stem = f"{preset}-{config.images.data}"
+    number = 1
+    while (out / f"{stem}-{number}").exists():
+        number += 1
+    return out / f"{stem}-{number}"
+
+
+def pick_device(name: str) -> torch.device:
+    """The device behind ``--device``.
+
+    Raises:
+        ValueError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, ImageSource, list[ImageLoader]]:
+    """Everything that training needs.
+
+    Returns:
+        The trainer, the held-out images, and both loaders.
+
+    Raises:
+        ValueError: an option, the images or the checkpoint are wrong.
+    """
+    config = start.config
+    train, val = build_loaders(config, device)
+    views = build_views(config)
+    game = build_game(config)
+    sync_batch_norm(game.to(device), device)
+    steps = math.ceil(len(train) / config.training.accumulate)
+    optimizer, scheduler = build_optimizer(config, game, steps)
+    candidates = val.order.batch_size
+
+    def language(logs: Interaction) -> dict[str, float]:
+        assert logs.message is not None
+        found = usage(logs.message.numpy(), logs.aux["message_mask"].numpy(), config.speaker.vocab)
+        return {
+            "active_symbols": found.active_symbols,
+            "perplexity": found.perplexity,
+            "mean_length": found.mean_length,
+            "distinct_messages": found.distinct_messages,
+            "images": logs.size,
+            "candidates": candidates,
+            "vocab_size": config.speaker.vocab,
+            "slots": logs.message.shape[1],
+        }
+
+    callbacks: list[Callback] = [*schedules(config, game, optimizer), Console()]
+    if is_rank_zero():
+        callbacks.append(JsonLines(folder / "log.jsonl"))
+        if config.run.tensorboard:
+            callbacks.append(TensorBoard(folder / "tensorboard"))
+        if config.run.wandb:
+            callbacks.append(WeightsAndBiases(config.run.wandb, folder.name, asdict(config)))
+    callbacks += [Checkpoint(folder / "checkpoint.pt", config.run.checkpoint_every), StopOnSignal()]
+    trainer = Trainer(
+        game,
+        optimizer,
+        ViewLoader(train, views, device),
+        scheduler,
+        ViewLoader(val, EvaluationView(config.images.image_size), device),
+        device,
+        callbacks,
+        config.training.grad_norm,
+        precision=config.training.precision,
+        accumulate=config.training.accumulate,
+        metrics=language,
+    )
+    if start.resume is not None:
+        trainer.load_state_dict(checkpoint.load(folder / "checkpoint.pt", device))
+    return trainer, val.source, [train, val]
+
+
+def finish(trainer: Trainer, config: Config, folder: Path, source: ImageSource, loaders: list[ImageLoader]) -> None:
+    """Writes the final metrics and the pictures, and says what was left out."""
+    records = read_log(folder / "log.jsonl")
+    last = next((r for r in reversed(records) if r["kind"] == "validation"), None)
+    if last is not None:
+        (folder / "metrics.json").write_text(json.dumps(last, indent=2) + "\n")
+    for path in draw_pictures(trainer.game, trainer.device, config, source, records, folder):
+        print(f"wrote {path}")
+    skipped = {name for loader in loaders for name in loader.skipped.values()}
+    if skipped:
+        print(f"skipped {len(skipped)} unreadable images: {', '.join(sorted(skipped)[:20])}")
+        (folder / "skipped.txt").write_text("".join(f"{name}\n" for name in sorted(skipped)))
+
+
+def play(start: Start, device: torch.device) -> int:
+    """Trains, draws, and returns the exit status."""
+    began = time.perf_counter()
+    config = start.config
+    try:
+        folder = start.resume or new_run_folder(config, start.preset)
+        trainer, source, loaders = build(start, device, folder)
+    except ValueError as error:
+        fail(error)
+    if is_rank_zero():
+        folder.mkdir(parents=True, exist_ok=True)
+        save_config(config, start.preset, folder / "config.json")
+        count = sum(p.numel() for p in trainer.game.parameters())
+        print(
+            f"{folder}: {len(loaders[0].source)} images to train on, {len(source)} held out, "
+            f"{count / 1e6:.1f} M parameters, on {world_size()} x {device}"
+        )
+    stop = next(c for c in trainer.callbacks if isinstance(c, StopOnSignal))
+    try:
+        trainer.train(config.training.epochs)
+    except NonFiniteLoss as error:
+        fail(error)
+    if stop.caught is not None:
+        if is_rank_zero():
+            print(f"stopped at step {trainer.step}; go on with: python -m games.patchgame --resume {folder}")
+        return 128 + stop.caught
+    if is_rank_zero():
+        finish(trainer, config, folder, source, loaders)
+        print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the game with the given command line, or the process's own; returns the exit status."""
+    try:
+        start = parse(sys.argv[1:] if argv is None else argv)
+        asked = pick_device(start.config.training.device)
+    except ValueError as error:
+        fail(error)
+    with process_group(asked) as device:
+        # Only dropout draws from torch's own generator; ranks must differ in it.
+        torch.manual_seed(start.config.training.seed + 1000 * rank())
+        return play(start, device)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

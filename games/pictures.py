@@ -1,0 +1,73 @@
+"""The pictures that a finished run leaves in its folder: learning curves, importance maps, a symbol gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from analysis.figures import importance_maps, learning_curves, symbol_gallery
+from games.config import Config
+from patchgame_egg.data import ImageSource, readable
+from patchgame_egg.game import Game
+from patchgame_egg.views import EvaluationView, denormalise
+
+# Enough images for six good examples of every frequent symbol, few enough to take seconds.
+_IMAGES = 512
+_MAPS = 16
+
+
+def draw_pictures(
+    game: Game,
+    device: torch.device,
+    config: Config,
+    source: ImageSource,
+    records: Sequence[dict[str, Any]],
+    folder: Path,
+) -> list[Path]:
+    """Draws a run over held-out images.
+
+    Args:
+        game: a trained game of patches.
+        device: where it is.
+        config: the run's options.
+        source: the held-out images.
+        records: the run's log.
+        folder: where the pictures go.
+
+    Returns:
+        The files written.
+    """
+    chosen = np.random.default_rng(config.training.seed).permutation(len(source))[:_IMAGES]
+    images, labels = readable(source, chosen.tolist())
+    view = EvaluationView(config.images.image_size).to(device)
+    game.eval()
+    shown, symbols, spoken, importance, confidence = [], [], [], [], []
+    with torch.no_grad():
+        for part in images.split(64):
+            seen = view(part.to(device))
+            features = game.sender(seen)
+            message = game.channel(features)
+            patches, per_patch = features.logits.shape[1:3]
+            shape = (len(part), patches, per_patch)
+            shown.append(denormalise(seen).cpu().numpy())
+            symbols.append(message.symbols.view(shape).cpu().numpy())
+            spoken.append(message.mask.view(shape)[:, :, 0].cpu().numpy())
+            importance.append(message.keep_prob.cpu().numpy())
+            confidence.append(features.logits.float().softmax(-1).amax(-1).cpu().numpy())
+    pictures, said = np.concatenate(shown), np.concatenate(spoken)
+    names = [source.classes[n] if source.classes else "" for n in labels]
+    grid = (config.grid, config.grid)
+    return [
+        learning_curves(records, folder / "curves.png"),
+        importance_maps(
+            pictures[:_MAPS], np.concatenate(importance)[:_MAPS], said[:_MAPS], folder / "importance.png",
+            grid=grid, titles=names[:_MAPS],
+        ),
+        symbol_gallery(
+            pictures, np.concatenate(symbols), said, np.concatenate(confidence), folder / "gallery.png", grid=grid
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,394 @@
+"""The two agents of PatchGame (sections 3.2 and 3.3 of the paper), as deterministic networks.
+
+Everything random, and everything that turns numbers into symbols, lives in `patchgame_egg.channels`.
+Letters in shapes: B batch, P patches, L symbols per patch, T = P*L message slots, V vocabulary, D width.
+
+Where the paper leaves a choice: PatchSymbol's ``logit_scale`` and Listener's ``silence`` default to what the text
+says; the small preset of ``games.patchgame`` sets what was measured to learn faster. The text encoder's blocks are
+pre-norm with GELU, as in the ViT that the paper likens them to (``norm="post"``: Vaswani's, with ReLU).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import timm
+import torch
+import torch.nn.functional as F
+import torchvision
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+from torchvision.models.resnet import BasicBlock
+
+from patchgame_egg.interaction import Message
+
+Silence = Literal["skip", "gate", "attend"]
+
+
+def patch_grid(image_size: int, patch_size: int) -> int:
+    """The number of patches along one side of the image.
+
+    Raises:
+        ValueError: the patch size is not positive or does not divide the image size.
+    """
+    if patch_size < 1 or image_size < patch_size or image_size % patch_size:
+        near = [s for s in range(4, image_size + 1) if image_size % s == 0][:8]
+        raise ValueError(
+            f"patch size {patch_size} does not divide image size {image_size}; sizes that do: "
+            f"{', '.join(map(str, near)) or 'none'}"
+        )
+    return image_size // patch_size
+
+
+@dataclass(frozen=True)
+class PatchFeatures:
+    """What a patch speaker knows before anything is chosen.
+
+    Attributes:
+        logits: symbol logits of every patch, ``[B, P, L, V]``.
+        scores: importance of every patch, any real number, ``[B, P]``.
+    """
+
+    logits: Tensor
+    scores: Tensor
+
+
+class PatchSymbol(nn.Module):
+    """A 2-layer MLP from the raw pixels of each patch, seen alone, to symbol logits (equation 4).
+
+    Args:
+        image_size: side of the square images, pixels.
+        patch_size: side S of the square patches, pixels.
+        vocab_size: V, at least 2.
+        symbols_per_patch: L, at least 1.
+        hidden: width of the MLP.
+        logit_scale: 0 leaves the logits as they are (the paper). Above 0, each symbol's logit is standardised over
+            the batch and multiplied by it, so that the symbols differ by more than the Gumbel noise (whose
+            standard deviation is 1.28) from the first step on and no symbol is born dead.
+        context: replace the MLP by a ViT-tiny over the whole image, as the authors' release does by default.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        patch_size: int,
+        vocab_size: int,
+        symbols_per_patch: int = 1,
+        hidden: int = 768,
+        logit_scale: float = 0.0,
+        context: bool = False,
+    ) -> None:
+        super().__init__()
+        patch_grid(image_size, patch_size)
+        if vocab_size < 2:
+            raise ValueError(f"vocabulary of {vocab_size}: a language needs at least 2 symbols")
+        if symbols_per_patch < 1:
+            raise ValueError(f"{symbols_per_patch} symbols per patch: at least 1 is needed")
+        self.patch_size, self.vocab_size, self.symbols_per_patch = patch_size, vocab_size, symbols_per_patch
+        self.logit_scale = logit_scale
+        self.context = (
+            VisionTransformer(
+                image_size, patch_size, embed_dim=192, depth=12, num_heads=3, num_classes=0, global_pool="",
+                class_token=False, drop_path_rate=0.1,
+            )
+            if context
+            else None
+        )  # fmt: skip
+        in_dim = 192 if context else 3 * patch_size**2
+        self.mlp = nn.Sequential(
+            nn.Linear(in_dim, hidden), nn.ReLU(), nn.Linear(hidden, symbols_per_patch * vocab_size)
+        )
+        self.standardise = nn.BatchNorm1d(symbols_per_patch * vocab_size, affine=False) if logit_scale else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` to logits ``[B, P, L, V]``; patches in raster order."""
+        if self.context is not None:
+            patches = self.context(images)  # [B, P, 192]
+        else:
+            s = self.patch_size
+            b, c, h, w = images.shape
+            patches = images.reshape(b, c, h // s, s, w // s, s).permute(0, 2, 4, 1, 3, 5)
+            patches = patches.reshape(b, -1, c * s * s)  # [B, P, 3*S*S]
+        logits = self.mlp(patches)  # [B, P, L*V]
+        if self.standardise is not None:
+            logits = self.standardise(logits.float().flatten(0, 1)).view_as(logits) * self.logit_scale
+        return logits.unflatten(2, (self.symbols_per_patch, self.vocab_size))
+
+
+class ResNet9(nn.Module):
+    """A ResNet of a stem and four basic blocks: one number out of every ``stride x stride`` pixels in.
+
+    Args:
+        width: channels of the first block; the paper's ResNet-9 has 64. The last block has eight times as many.
+        stride: pixels per cell of the output. Halvings are spent from the stem on; at 16 the last block keeps
+            its resolution, as in the authors' release.
+    """
+
+    def __init__(self, width: int = 64, stride: int = 32) -> None:
+        super().__init__()
+        halvings = min(max(stride, 1).bit_length() - 1, 5)
+        strides = [2] * halvings + [1] * (5 - halvings)
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width, 7, strides[0], 3, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, strides[1], 1),
+        )
+        blocks: list[nn.Module] = []
+        channels = width
+        for planes, step in zip((width, 2 * width, 4 * width, 8 * width), (1, *strides[2:]), strict=True):
+            shortcut = None
+            if step != 1 or channels != planes:
+                shortcut = nn.Sequential(nn.Conv2d(channels, planes, 1, step, bias=False), nn.BatchNorm2d(planes))
+            blocks.append(BasicBlock(channels, planes, step, shortcut))
+            channels = planes
+        self.blocks = nn.Sequential(*blocks)
+        self.out_dim = channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[B, 3, H, W] -> [B, 8*width, H/stride, W/stride]``, rounded up where the stride does not divide."""
+        return self.blocks(self.stem(images))
+
+
+class PatchRank(nn.Module):
+    """A ResNet-9 over the whole image that scores every patch (section 3.2; the ranking itself is the channel's).
+
+    Args:
+        image_size: side of the square images, pixels.
+        patch_size: side of the square patches, pixels.
+        width: channels of its first block.
+        dropout: probability of dropping a feature before the last layer.
+    """
+
+    def __init__(self, image_size: int, patch_size: int, width: int = 64, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.grid = patch_grid(image_size, patch_size)
+        self.trunk = ResNet9(width, patch_size)
+        self.dropout = nn.Dropout(dropout)
+        self.score = nn.Linear(self.trunk.out_dim, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` to scores ``[B, P]``; patches in raster order."""
+        cells = F.adaptive_avg_pool2d(self.trunk(images), self.grid)  # [B, C, G, G]
+        return self.score(self.dropout(cells.flatten(2).mT)).squeeze(2).float()
+
+
+class PatchSpeaker(nn.Module):
+    """PatchSymbol and PatchRank side by side (Fig. 2): each sees the raw image, neither sees the other."""
+
+    def __init__(self, symbol: nn.Module, rank: nn.Module) -> None:
+        super().__init__()
+        self.symbol, self.rank = symbol, rank
+
+    def forward(self, sender_input: Tensor, aux_input: dict[str, Tensor] | None = None) -> PatchFeatures:
+        """Images ``[B, 3, H, W]`` to what the channel chooses from."""
+        return PatchFeatures(self.symbol(sender_input), self.rank(sender_input))
+
+
+class Block(nn.Module):
+    """One transformer encoder block whose keys can be absent.
+
+    Args:
+        dim: D.
+        heads: attention heads; must divide D.
+        norm: ``pre`` (ViT: GELU) or ``post`` (Vaswani et al.: ReLU).
+    """
+
+    def __init__(self, dim: int, heads: int, norm: Literal["pre", "post"] = "pre") -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"{heads} attention heads do not divide a width of {dim}")
+        self.heads, self.pre = heads, norm == "pre"
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU() if self.pre else nn.ReLU(), nn.Linear(4 * dim, dim))
+
+    def attend(self, x: Tensor, present: Tensor, gate: Tensor | None) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, H, N, D/H]
+        if gate is None:
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=present[:, None, None])
+        else:
+            scores = (q @ k.mT).float() * q.shape[-1] ** -0.5  # [B, H, N, N]
+            absent = ~present[:, None, None]
+            peak = scores.masked_fill(absent, -torch.inf).amax(-1, keepdim=True).detach()
+            # An absent key may score far above all present ones; its numerator only scales a gradient.
+            numerators = (scores - peak).clamp(max=0).exp() * gate[:, None, None]
+            y = (numerators / numerators.sum(-1, keepdim=True)).to(v.dtype) @ v
+        return self.out(y.transpose(1, 2).flatten(2))
+
+    def forward(self, x: Tensor, present: Tensor, gate: Tensor | None = None) -> Tensor:
+        """Args:
+            x: ``[B, N, D]``.
+            present: bool ``[B, N]``; absent tokens are attended to by nobody.
+            gate: ``present`` as numbers that carry a gradient, or None. The softmax's numerators are multiplied by
+                it: the same values as plain masking, and the gradient tells an absent token what its presence
+                would have changed.
+
+        Returns:
+            ``[B, N, D]``; rows of absent tokens mean nothing.
+        """
+        if self.pre:
+            x = x + self.attend(self.norm1(x), present, gate)
+            return x + self.mlp(self.norm2(x))
+        x = self.norm1(x + self.attend(x, present, gate))
+        return self.norm2(x + self.mlp(x))
+
+
+class TextEncoder(nn.Module):
+    """A transformer encoder over the symbols of a message; the CLS token's last state is its embedding (section 3.3).
+
+    Args:
+        vocab_size: V.
+        slots: T, the largest possible message.
+        dim: D. The paper: 192.
+        depth: number of blocks. The paper: 12.
+        heads: attention heads. The paper: 3.
+        norm: where the blocks normalise, see `Block`.
+        silence: what a silent slot is. ``skip``: nothing, only spoken symbols are encoded. ``gate``: the same
+            values, and silent slots learn whether they should have spoken, at the cost of encoding them all.
+            ``attend``: the authors' release, where every slot takes part and silence is a zero vector with a position.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        slots: int,
+        dim: int = 192,
+        depth: int = 12,
+        heads: int = 3,
+        norm: Literal["pre", "post"] = "pre",
+        silence: Silence = "skip",
+    ) -> None:
+        super().__init__()
+        self.silence, self.out_dim = silence, dim
+        self.symbols = nn.Parameter(torch.randn(vocab_size, dim) * 0.02)
+        self.positions = nn.Parameter(torch.randn(slots, dim) * 0.02)
+        self.cls = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
+        self.blocks = nn.ModuleList(Block(dim, heads, norm) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
+
+    def forward(self, message: Message) -> Tensor:
+        """A message to embeddings ``[B, D]``."""
+        mask, gate = message.mask, None
+        x = message.vectors @ self.symbols.to(message.vectors.dtype)  # [B, T, D]
+        if self.silence == "gate" and message.gate is not None:
+            gate = F.pad(message.gate, (1, 0), value=1.0)
+            unsaid = F.embedding(message.symbols, self.symbols)
+            x = torch.where(mask[:, :, None], x, unsaid.to(x.dtype))
+        x = x + self.positions
+        if self.silence == "attend":
+            mask = torch.ones_like(mask)
+        elif gate is None:
+            # Spoken slots first, in order, up to the longest message: silence costs nothing.
+            longest = int(mask.sum(dim=1).max())
+            order = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
+            x = x.gather(1, order[:, :, None].expand(-1, -1, x.shape[2]))
+            mask = mask.gather(1, order)
+        x = torch.cat([self.cls.expand(len(x), -1, -1).to(x.dtype), x], dim=1)  # [B, 1 + T, D]
+        present = F.pad(mask, (1, 0), value=True)
+        for block in self.blocks:
+            x = block(x, present, gate)
+        return self.norm(x[:, 0])
+
+
+class Head(nn.Module):
+    """A projection head: in - hidden - hidden - bottleneck, then an optional wide weight-normalised map.
+
+    The release's sizes are 2048 - 2048 - 256 - 65536; the paper's text says "high dimensional".
+
+    Args:
+        in_dim: width of what comes in.
+        hidden: width of the two hidden layers (GELU).
+        bottleneck: width before the wide map, where the vector is scaled to length 1.
+        wide: output width, or 0 to stop at the bottleneck.
+    """
+
+    def __init__(self, in_dim: int, hidden: int = 2048, bottleneck: int = 256, wide: int = 0) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(in_dim, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
+        )
+        self.wide = weight_norm(nn.Linear(bottleneck, wide, bias=False)) if wide else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.mlp(x)
+        return x if self.wide is None else self.wide(F.normalize(x, dim=1))
+
+
+def vision_trunk(name: str, image_size: int, width: int = 64) -> tuple[nn.Module, int]:
+    """A vision network without its classifier.
+
+    Args:
+        name: ``resnet9`` (ours), or any classification model of torchvision or timm, built with random weights.
+        image_size: side of the square images, pixels.
+        width: channels of ``resnet9``'s first block; the other models have their own.
+
+    Returns:
+        A module ``[B, 3, H, W] -> [B, D]`` and D.
+
+    Raises:
+        ValueError: no such model, or one that cannot take such images.
+    """
+    if name == "resnet9":
+        # At least 4 x 4 cells are left before pooling, also of a small image.
+        trunk = ResNet9(width, min(32, max(image_size // 4, 1)))
+        return nn.Sequential(trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten()), trunk.out_dim
+    if name in torchvision.models.list_models(torchvision.models):
+        options = {"image_size": image_size} if name.startswith("vit_") else {}
+        if name.startswith(("resnet", "resnext", "wide_resnet")):
+            options["zero_init_residual"] = True
+        model = torchvision.models.get_model(name, weights=None, **options)
+        for classifier in ("fc", "classifier", "head", "heads"):
+            if hasattr(model, classifier):
+                setattr(model, classifier, nn.Identity())
+        for auxiliary in ("aux1", "aux2", "AuxLogits"):
+            if hasattr(model, auxiliary):
+                raise ValueError(f"vision trunk {name!r} has auxiliary classifiers; choose one without")
+    elif timm.is_model(name):
+        fixed = getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
+        model = timm.create_model(name, num_classes=0, **({"img_size": image_size} if fixed else {}))
+    else:
+        raise ValueError(f"unknown vision trunk {name!r}: give resnet9 or a model name of torchvision or timm")
+    model = nn.Sequential(model, nn.Flatten())
+    try:
+        with torch.no_grad():
+            out = model.eval()(torch.zeros(1, 3, image_size, image_size))
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"vision trunk {name!r} does not take images of {image_size} px: {error}") from error
+    return model.train(), out.shape[1]
+
+
+class Listener(nn.Module):
+    """Embeds the message and the other view of the image in one space (section 3.3).
+
+    Args:
+        text: a module from `Message` to ``[B, text.out_dim]``.
+        vision: a module from images to ``[B, vision_dim]``.
+        vision_dim: width of what ``vision`` gives.
+        head_hidden: see `Head`; each embedding has a head of its own.
+        head_bottleneck: see `Head`.
+        head_wide: see `Head`.
+    """
+
+    def __init__(
+        self,
+        text: TextEncoder,
+        vision: nn.Module,
+        vision_dim: int,
+        head_hidden: int = 2048,
+        head_bottleneck: int = 256,
+        head_wide: int = 0,
+    ) -> None:
+        super().__init__()
+        self.text, self.vision = text, vision
+        self.text_head = Head(text.out_dim, head_hidden, head_bottleneck, head_wide)
+        self.vision_head = Head(vision_dim, head_hidden, head_bottleneck, head_wide)
+
+    def forward(
+        self, message: Message, receiver_input: Tensor, aux_input: dict[str, Tensor] | None = None
+    ) -> Sequence[Tensor]:
+        """Message and images ``[B, 3, H, W]`` to (text embedding, image embedding), each ``[B, D]``, not normalised."""
+        return self.text_head(self.text(message)), self.vision_head(self.vision(receiver_input))

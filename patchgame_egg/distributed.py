@@ -1,0 +1,198 @@
+"""The same code on one process or many: ranks, a gather that carries gradients, batch statistics over all ranks.
+
+Every function here is the identity (or a constant) without a process group, so callers never ask whether there is one.
+
+    rank 0: x0 -+                    +-> [x0; x1]       backward: the gradients that both ranks hold for x0
+                +-- gather_rows(x) --+                  are summed on rank 0, those for x1 on rank 1
+    rank 1: x1 -+                    +-> [x0; x1]
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def is_distributed() -> bool:
+    """Whether a process group is running."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """This process's number, 0 without a process group."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def world_size() -> int:
+    """The number of processes, 1 without a process group."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+def is_rank_zero() -> bool:
+    """Whether this process is the one that prints and writes files."""
+    return rank() == 0
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[torch.device]:
+    """Joins the group that torchrun describes in the environment, if it does, and leaves it at the end.
+
+    Args:
+        device: the device asked for; under torchrun a CUDA device without an index becomes this process's own.
+
+    Yields:
+        The device that this process should use.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        yield device
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+        dist.init_process_group("nccl", device_id=device)
+    else:
+        dist.init_process_group("gloo")
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.rows = x.shape[0]
+        parts = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        grad = grad.contiguous().clone()
+        dist.all_reduce(grad)
+        return grad[rank() * ctx.rows : (rank() + 1) * ctx.rows]
+
+
+def gather_rows(x: Tensor) -> Tensor:
+    """Concatenates the rows of all ranks, in rank order, keeping gradients.
+
+    With a loss that every rank averages over its own rows, and DistributedDataParallel averaging the gradients, the
+    result equals one process on the whole batch; gathering detached copies gives the same value and a wrong gradient.
+
+    Args:
+        x: ``[B, ...]``, the same shape on every rank.
+
+    Returns:
+        ``[world_size * B, ...]``.
+    """
+    return _GatherRows.apply(x) if is_distributed() else x
+
+
+def own_rows(x: Tensor) -> Tensor:
+    """This rank's share of a tensor whose rows belong to the whole batch: ``[world_size * B, ...] -> [B, ...]``."""
+    rows = x.shape[0] // world_size()
+    return x[rank() * rows : (rank() + 1) * rows]
+
+
+class RandomModule(nn.Module):
+    """A module with random numbers of its own: draw n of a seed is the same in every run, on any number of ranks.
+
+    Numbers are drawn for the whole batch and each rank takes its rows, so two ranks see together what one process
+    sees alone. The count of draws is part of ``state_dict``, so a resumed run goes on where it stopped.
+
+    Args:
+        seed: any int; two modules that should differ need different seeds.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+        self.draws = 0
+
+    def uniform(self, *shape: int, device: torch.device | str = "cpu") -> Tensor:
+        """Uniform numbers in [0, 1).
+
+        Args:
+            *shape: the shape of this rank's share; the first number counts its rows.
+            device: where to draw; the CPU's and a GPU's numbers differ.
+
+        Returns:
+            A float32 tensor of that shape.
+        """
+        # The golden ratio's bits keep the streams of neighbouring seeds apart.
+        key = (self.seed * 0x9E3779B97F4A7C15 + self.draws) % 2**63
+        self.draws += 1
+        generator = torch.Generator(device).manual_seed(key)
+        whole = torch.rand(shape[0] * world_size(), *shape[1:], generator=generator, device=device)
+        return own_rows(whole)
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"draws": self.draws}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.draws = state["draws"]
+
+
+class AllRanksBatchNorm(_BatchNorm):
+    """Batch normalisation whose training statistics are taken over all ranks, on any device.
+
+    ``torch.nn.SyncBatchNorm`` does this on GPUs alone; this one serves gloo on CPUs.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"expected at least 2 dimensions (rows, channels, ...), got shape {tuple(input.shape)}")
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        dims = [d for d in range(input.dim()) if d != 1]
+        shape = [1, -1] + [1] * (input.dim() - 2)
+        count = input.numel() // input.shape[1] * world_size()
+        mean = all_reduce(input.float().sum(dims)) / count
+        centred = input - mean.view(shape)
+        # A second pass over centred values: a difference of squares would lose float32's digits.
+        var = all_reduce(centred.float().square().sum(dims)) / count
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            with torch.no_grad():
+                self.num_batches_tracked += 1
+                step = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
+                self.running_mean.lerp_(mean, step)
+                self.running_var.lerp_(var * (count / max(count - 1, 1)), step)
+        out = centred * torch.rsqrt(var + self.eps).view(shape)
+        if self.affine:
+            out = out * self.weight.view(shape) + self.bias.view(shape)
+        return out.to(input.dtype)
+
+
+def sync_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:
+    """Replaces every batch normalisation inside ``module`` by one over all ranks; without ranks, changes nothing.
+
+    Args:
+        module: changed in place where it holds batch normalisations.
+        device: decides between torch's GPU-only version and `AllRanksBatchNorm`.
+
+    Returns:
+        The module to use from now on.
+    """
+    if not is_distributed():
+        return module
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    for name, child in module.named_children():
+        if isinstance(child, _BatchNorm):
+            new = AllRanksBatchNorm(
+                child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
+            )
+            new.load_state_dict(child.state_dict())
+            setattr(module, name, new.train(child.training))
+        else:
+            sync_batch_norm(child, device)
+    return module

@@ -1,0 +1,176 @@
+"""The records that travel through a game: `Batch` in, `Message` between the agents, `Interaction` out.
+
+Letters in shapes: B batch, P patches, L symbols per patch, T = P*L message slots, V vocabulary, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from patchgame_egg.distributed import gather_rows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step of a game starts from, in EGG's order; unpacks as a tuple.
+
+    Attributes:
+        sender_input: what the sender sees, ``[B, ...]``.
+        labels: ``[B]``, or None; the games here never train on them.
+        receiver_input: what the receiver sees, or None.
+        aux_input: more tensors with B rows, for example ``index``, the images' numbers in their data set.
+    """
+
+    sender_input: Tensor
+    labels: Tensor | None = None
+    receiver_input: Tensor | None = None
+    aux_input: dict[str, Tensor] | None = None
+
+    def __iter__(self) -> Iterator[Tensor | dict[str, Tensor] | None]:
+        return iter((self.sender_input, self.labels, self.receiver_input, self.aux_input))
+
+    def to(self, device: torch.device | str) -> Batch:
+        """A copy on ``device``; transfers from pinned memory overlap with computation."""
+
+        def move(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.to(device, non_blocking=True)
+
+        aux = self.aux_input
+        return Batch(
+            self.sender_input.to(device, non_blocking=True),
+            move(self.labels),
+            move(self.receiver_input),
+            None if aux is None else {k: v.to(device, non_blocking=True) for k, v in aux.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a channel passes on.
+
+    Silence is the mask, never symbol 0: a message of patches has holes.
+
+    Attributes:
+        symbols: int64 ``[B, T]``, ids in [0, V); at silent slots what would have been said, which nobody hears.
+        vectors: float ``[B, T, V]``, exactly one-hot where a symbol is sent and exactly zero where none is,
+            differentiable where the channel is.
+        mask: bool ``[B, T]``, true where a symbol is sent.
+        gate: float ``[B, T]`` or None: the mask as numbers whose gradient reaches whatever decided who speaks.
+        keep_prob: float ``[B, P]`` in [0, 1] or None: how likely each patch was to speak.
+        log_prob: float ``[B]`` or None: log-probability of what was sampled (score-function channels).
+        entropy: float ``[B]`` or None: entropy of the sampling distribution, in nats.
+    """
+
+    symbols: Tensor
+    vectors: Tensor
+    mask: Tensor
+    gate: Tensor | None = None
+    keep_prob: Tensor | None = None
+    log_prob: Tensor | None = None
+    entropy: Tensor | None = None
+
+    @property
+    def lengths(self) -> Tensor:
+        """How many symbols were said, int64 ``[B]``."""
+        return self.mask.sum(dim=1)
+
+
+@dataclass
+class Interaction:
+    """What happened in a batch or an epoch: EGG's eight fields, with its names and its order.
+
+    ``message`` holds integer ids; ``aux["message_mask"]`` says which slots spoke. Images are not kept: an epoch of
+    them would not fit in memory, and ``aux_input["index"]`` says which they were.
+    """
+
+    sender_input: Tensor | None = None
+    receiver_input: Tensor | None = None
+    labels: Tensor | None = None
+    aux_input: dict[str, Tensor] | None = None
+    message: Tensor | None = None
+    receiver_output: Tensor | None = None
+    message_length: Tensor | None = None
+    aux: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """The number of exchanges recorded.
+
+        Raises:
+            ValueError: nothing is recorded.
+        """
+        for value in self._tensors():
+            return value.shape[0]
+        raise ValueError("the interaction is empty: no field holds a tensor")
+
+    def _tensors(self) -> Iterator[Tensor]:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Tensor):
+                yield value
+            elif isinstance(value, Mapping):
+                yield from value.values()
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Interaction:
+        """A copy with ``function`` applied to every tensor."""
+
+        def each(value: Tensor | dict[str, Tensor] | None) -> Tensor | dict[str, Tensor] | None:
+            if isinstance(value, Tensor):
+                return function(value)
+            return None if value is None else {k: function(v) for k, v in value.items()}
+
+        return Interaction(**{f.name: each(getattr(self, f.name)) for f in fields(self)})  # type: ignore[arg-type]
+
+    def to(self, device: torch.device | str) -> Interaction:
+        """A copy on ``device``."""
+        return self.map(lambda x: x.to(device))
+
+    def gather(self) -> Interaction:
+        """The interactions of all ranks, in the order that one process on the whole batch would have."""
+        # Process groups do not carry booleans everywhere.
+        return self.map(
+            lambda x: gather_rows(x.to(torch.uint8)).bool() if x.dtype == torch.bool else gather_rows(x.detach())
+        )
+
+    @staticmethod
+    def from_iterable(interactions: Sequence[Interaction]) -> Interaction:
+        """Concatenates interactions along the first dimension.
+
+        Raises:
+            ValueError: the sequence is empty, or some hold a field that others lack.
+        """
+        if not interactions:
+            raise ValueError("no interaction to concatenate: give at least one")
+
+        def join(name: str, values: list[object]) -> object:
+            present = [v for v in values if v is not None]
+            if not present:
+                return None
+            if len(present) != len(values):
+                raise ValueError(f"{name} is missing in {len(values) - len(present)} of {len(values)} interactions")
+            if isinstance(present[0], Tensor):
+                return torch.cat(present)  # type: ignore[arg-type]
+            keys = present[0].keys()  # type: ignore[attr-defined]
+            if any(v.keys() != keys for v in present):  # type: ignore[attr-defined]
+                raise ValueError(f"{name} has different keys in different interactions")
+            return {k: torch.cat([v[k] for v in present]) for k in keys}  # type: ignore[index]
+
+        columns = {f.name: join(f.name, [getattr(i, f.name) for i in interactions]) for f in fields(Interaction)}
+        return Interaction(**columns)  # type: ignore[arg-type]
+
+    def __add__(self, other: Interaction) -> Interaction:
+        return Interaction.from_iterable([self, other])
+
+    def save(self, path: Path | str) -> None:
+        """Writes tensors and plain values only, so that ``torch.load`` needs no trust in the file."""
+        torch.save({f.name: getattr(self, f.name) for f in fields(self)}, path)
+
+    @staticmethod
+    def load(path: Path | str) -> Interaction:
+        """Reads what `save` wrote."""
+        return Interaction(**torch.load(path, map_location="cpu", weights_only=True))

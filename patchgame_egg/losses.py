@@ -1,0 +1,95 @@
+"""Symmetric InfoNCE over the batch of all ranks (equations 1 to 3 of the paper).
+
+The paper sums over the batch; here every sample has its own value and the game averages them, so the paper's number
+is B times ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from patchgame_egg.distributed import gather_rows, rank
+from patchgame_egg.interaction import Message
+
+
+def symmetric_info_nce(
+    text: Tensor, image: Tensor, temperature: float | Tensor = 0.07, detach_others: bool = False
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The contrastive loss of every (message, image) pair against all others of the batch.
+
+    Args:
+        text: embeddings of the messages, ``[B, D]``, this rank's; scaled to length 1 here.
+        image: embeddings of the images, ``[B, D]``.
+        temperature: tau > 0, the cosines are divided by it.
+        detach_others: give the gathered side no gradient, as the authors' release does.
+
+    Returns:
+        The loss of each pair, ``[B]``, nats: the mean of both directions, ln(N) for N candidates that all look
+        alike; and, each ``[B]``, whether the right candidate was first (``acc``: message to image,
+        ``acc_image_to_message``) or among the first five (``..._top5``).
+
+    Raises:
+        ValueError: shapes differ or are not two-dimensional.
+    """
+    if text.shape != image.shape or text.dim() != 2:
+        raise ValueError(f"expected two [batch, width] embeddings of one shape, got {text.shape} and {image.shape}")
+    text, image = F.normalize(text.float(), dim=1), F.normalize(image.float(), dim=1)
+    others_text, others_image = gather_rows(text), gather_rows(image)  # [N, D]
+    if detach_others:
+        others_text, others_image = others_text.detach(), others_image.detach()
+    target = torch.arange(len(text), device=text.device) + rank() * len(text)
+    to_image = text @ others_image.T / temperature  # [B, N]
+    to_text = image @ others_text.T / temperature
+    loss = (
+        F.cross_entropy(to_image, target, reduction="none") + F.cross_entropy(to_text, target, reduction="none")
+    ) / 2
+    aux: dict[str, Tensor] = {}
+    for suffix, logits in (("", to_image), ("_image_to_message", to_text)):
+        own = logits.detach().gather(1, target[:, None])
+        # Ties count as lost, so that agents who embed everything alike score 0, not 1.
+        better = (logits.detach() >= own).sum(dim=1) - 1
+        aux["acc" + suffix] = (better < 1).float()
+        aux["acc" + suffix + "_top5"] = (better < 5).float()
+    return loss, aux
+
+
+class SymmetricInfoNCE(nn.Module):
+    """`symmetric_info_nce` as a game's loss, in EGG's calling order.
+
+    Args:
+        temperature: tau, constant as in the paper, or where a learnt one starts.
+        learnt: learn log(1/tau), kept below 100 as in CLIP, so that it cannot run away.
+        detach_others: see `symmetric_info_nce`.
+    """
+
+    def __init__(self, temperature: float = 0.07, learnt: bool = False, detach_others: bool = False) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"the loss's temperature must be above 0, got {temperature}")
+        start = torch.tensor(math.log(1 / temperature))
+        self.log_scale = nn.Parameter(start) if learnt else start.item()
+        self.detach_others = detach_others
+
+    def temperature(self) -> float | Tensor:
+        """tau now."""
+        if isinstance(self.log_scale, Tensor):
+            return (-self.log_scale.clamp(max=math.log(100))).exp()
+        return math.exp(-self.log_scale)
+
+    def forward(
+        self,
+        sender_input: Tensor,
+        message: Message,
+        receiver_input: Tensor | None,
+        receiver_output: Sequence[Tensor],
+        labels: Tensor | None,
+        aux_input: dict[str, Tensor] | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss ``[B]`` of each pair in ``receiver_output``, (text, image), and the retrieval accuracies."""
+        text, image = receiver_output
+        return symmetric_info_nce(text, image, self.temperature(), self.detach_others)
