@@ -28,6 +28,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 DPI = 150
@@ -74,6 +75,8 @@ def learning_curves(records: Sequence[Record], path: Path) -> Path:
                 ax.legend(loc="best", framealpha=0.85, edgecolor="none")
             else:
                 ax.text(0.5, 0.5, "no values yet", transform=ax.transAxes, ha="center", color=GREY)
+                ax.tick_params(axis="y", which="both", left=False, labelleft=False)
+                ax.grid(visible=False)
         for ax in (vocabulary, length):
             ax.set_xlabel("training step")
         for ax in (loss, accuracy):
@@ -179,7 +182,7 @@ def _epochs_on_top(ax: Axes, train: Sequence[Record], validation: Sequence[Recor
     wanted = MaxNLocator(nbins=6, integer=True).tick_values(0, max(ends))
     shown = {epoch: step for epoch, step in ends.items() if epoch in wanted} or {max(ends): ends[max(ends)]}
     top = ax.secondary_xaxis("top")
-    top.set_xticks(list(shown.values()), [str(epoch) for epoch in shown])
+    top.set_ticks(list(shown.values()), [str(epoch) for epoch in shown])
     top.set_xlabel("epoch", color=GREY)
     top.tick_params(colors=GREY)
     top.spines["top"].set_visible(False)
@@ -190,13 +193,16 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
 
     Args:
         values: float ``[n]``.
-        window: odd, at most n.
+        window: odd.
 
     Returns:
         float ``[n]``.
     """
-    ones = np.ones(window)
-    return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    middle = np.arange(len(values))
+    first, last = np.maximum(middle - window // 2, 0), np.minimum(middle + window // 2 + 1, len(values))
+    mean: np.ndarray = (sums[last] - sums[first]) / (last - first)
+    return mean
 
 
 def _of_kind(records: Iterable[Record], kind: str) -> list[Record]:
@@ -429,21 +435,18 @@ def symbol_gallery(
     else:
         text = "No patch speaks: there are no symbols to show."
     with _house_style():
-        figure, page = _page(page_width, top + max(1, math.ceil(len(found) / columns)) * block)
+        figure, page = _page(page_width, top + math.ceil(len(found) / columns) * block)
         _write(page, page_width / 2, 0.24, text, 9)
         for i, example in enumerate(found):
             middle = page_width / 2 + (i % columns - (columns - 1) / 2) * step_x
             y = top + i // columns * block
             _write(page, middle, y + 0.17, str(example.symbol), 10, weight="bold")
             _write(page, middle, y + 0.34, f"{100 * example.share:.1f} %", 8, color=GREY)
-            for k in range(per_symbol):
+            for k, (image, patch) in enumerate(zip(example.images, example.patches, strict=True)):
                 at = y + heading + k * step_y
-                if k >= len(example.images):
-                    _place(page, np.full((3, 1, 1), 0.96), middle - width / 2, at, width, height)
-                    continue
-                image, (row, column) = example.images[k], divmod(int(example.patches[k]), grid[1])
-                patch = images[image, :, row * tall : (row + 1) * tall, column * wide : (column + 1) * wide]
-                _place(page, patch, middle - width / 2, at, width, height)
+                row, column = divmod(int(patch), grid[1])
+                pixels = images[image, :, row * tall : (row + 1) * tall, column * wide : (column + 1) * wide]
+                _place(page, pixels, middle - width / 2, at, width, height)
                 if titles is not None:
                     _write(page, middle, at + height + 0.1, _fit(titles[image], step_x, 6), 6, color=GREY)
         return _save(figure, path)
@@ -468,6 +471,8 @@ def _page(width: float, height: float) -> tuple[Figure, Axes]:
 def _place(page: Axes, image: np.ndarray, x: float, y: float, width: float, height: float) -> None:
     pixels = np.clip(image, 0, 1).transpose(1, 2, 0)  # [h, w, 3]
     page.imshow(pixels, extent=(x, x + width, y + height, y), aspect="auto")
+    # White pictures would vanish into the page.
+    page.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor="0.8", linewidth=0.4))
 
 
 def _write(

@@ -199,7 +199,9 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     train, val = build_loaders(config, device)
     views = build_views(config)
     game = build_game(config)
-    sync_batch_norm(game.to(device), device)
+    # Convolutions run up to twice as fast on pixels that lie beside each other.
+    game.to(device, memory_format=torch.channels_last)
+    sync_batch_norm(game, device)
     steps = math.ceil(len(train) / config.training.accumulate)
     optimizer, scheduler = build_optimizer(config, game, steps)
     candidates = val.order.batch_size

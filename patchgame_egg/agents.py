@@ -211,11 +211,12 @@ class Block(nn.Module):
         if gate is None:
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=present[:, None, None])
         else:
-            scores = (q @ k.mT).float() * q.shape[-1] ** -0.5  # [B, H, N, N]
+            scores = q @ k.mT * q.shape[-1] ** -0.5  # [B, H, N, N]
+            scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
             absent = ~present[:, None, None]
-            peak = scores.masked_fill(absent, -torch.inf).amax(-1, keepdim=True).detach()
+            scores = scores - scores.masked_fill(absent, -torch.inf).amax(-1, keepdim=True).detach()
             # An absent key may score far above all present ones; its numerator only scales a gradient.
-            numerators = (scores - peak).clamp(max=0).exp() * gate[:, None, None]
+            numerators = torch.where(absent, scores.clamp(max=0), scores).exp() * gate[:, None, None]
             y = (numerators / numerators.sum(-1, keepdim=True)).to(v.dtype) @ v
         return self.out(y.transpose(1, 2).flatten(2))
 

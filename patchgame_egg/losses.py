@@ -38,7 +38,8 @@ def symmetric_info_nce(
     """
     if text.shape != image.shape or text.dim() != 2:
         raise ValueError(f"expected two [batch, width] embeddings of one shape, got {text.shape} and {image.shape}")
-    text, image = F.normalize(text.float(), dim=1), F.normalize(image.float(), dim=1)
+    exact = torch.promote_types(text.dtype, torch.float32)
+    text, image = F.normalize(text.to(exact), dim=1), F.normalize(image.to(exact), dim=1)
     others_text, others_image = gather_rows(text), gather_rows(image)  # [N, D]
     if detach_others:
         others_text, others_image = others_text.detach(), others_image.detach()

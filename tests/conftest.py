@@ -1,0 +1,50 @@
+"""Shared by the tests: a configuration small enough for seconds, and one thread per process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+# Two workers of pytest-xdist on two cores: more threads would only wait for each other.
+torch.set_num_threads(1)
+
+TINY = [
+    "--image-size", "32", "--patch-size", "8", "--vocab", "16", "--scenes", "32", "--batch-size", "8",
+    "--candidates", "8", "--symbol-hidden", "16", "--rank-width", "4", "--text-dim", "12", "--text-depth", "1",
+    "--vision", "resnet9", "--vision-width", "4", "--head-hidden", "16", "--head-bottleneck", "8", "--head-wide", "0",
+    "--freeze-epochs", "0", "--warmup", "0", "--device", "cpu",
+]  # fmt: skip
+"""Options under which a step takes milliseconds, over any preset."""
+
+
+@pytest.fixture(autouse=True)
+def _same_weights_in_every_run() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def tiny() -> list[str]:
+    """The tiny options."""
+    return list(TINY)
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path) -> Path:
+    """An ImageFolder of rendered scenes: train/ and val/, two classes, one corrupt and one empty file in train/."""
+    from PIL import Image
+
+    from patchgame_egg.scenes import Scenes
+
+    for part, count in (("train", 24), ("val", 12)):
+        scenes = Scenes(count, 40, split=part)
+        for index in range(count):
+            folder = tmp_path / "photos" / part / ("cat" if index % 2 else "dog")
+            folder.mkdir(parents=True, exist_ok=True)
+            picture = scenes.scene(index).image.transpose(1, 2, 0)
+            Image.fromarray(picture).save(folder / f"{index:03d}.jpg", quality=95)
+    whole = (tmp_path / "photos/train/cat/001.jpg").read_bytes()
+    (tmp_path / "photos/train/cat/003.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "photos/train/dog/000.jpg").write_bytes(b"")
+    return tmp_path / "photos"

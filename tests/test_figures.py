@@ -1,0 +1,457 @@
+"""The pictures of a run: what they show, which patches they pick, and that they leave no trace in the process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from analysis import figures
+from analysis.figures import (
+    confident_patches,
+    heat_picture,
+    importance_maps,
+    learning_curves,
+    running_mean,
+    symbol_gallery,
+)
+
+Record = dict[str, object]
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        picture.load()
+        return picture.size
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB")).astype(int)
+
+
+def where(picture: np.ndarray, color: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the pixels of a colour in [0, 1]."""
+    rows, columns = np.nonzero((np.abs(picture - 255 * color) <= 1).all(-1))
+    return rows, columns
+
+
+def validation(step: int, **changes: object) -> Record:
+    return {
+        "kind": "validation",
+        "step": step,
+        "epoch": step // 100,
+        "loss": 3.0,
+        "acc": 0.25,
+        "acc_top5": 0.5,
+        "acc_image_to_message": 0.2,
+        "acc_image_to_message_top5": 0.4,
+        "candidates": 64,
+        "active_symbols": 20,
+        "vocab_size": 32,
+        "perplexity": 12.5,
+        "mean_length": 8.5,
+        "slots": 16,
+    } | changes
+
+
+def train(step: int, loss: float) -> Record:
+    return {"kind": "train", "step": step, "epoch": (step - 1) // 100 + 1, "loss": loss, "lr": 0.1}
+
+
+# ---------------------------------------------------------------------------------------------------- learning curves
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[list[Record]], list[Axes]]:
+    """Draws records and hands back the four panels."""
+    seen: list[Figure] = []
+
+    class Kept(Figure):
+        def __init__(self, **settings: object) -> None:
+            super().__init__(**settings)  # type: ignore[arg-type]
+            seen.append(self)
+
+    monkeypatch.setattr(figures, "Figure", Kept)
+
+    def draw(records: list[Record]) -> list[Axes]:
+        path = tmp_path / "curves.png"
+        assert learning_curves(records, path) == path
+        assert size(path) == (1650, 1200)
+        return seen[-1].axes[:4]
+
+    return draw
+
+
+def lines(ax: Axes) -> dict[str, list[tuple[float, float]]]:
+    """Each line by the words before its value; marks of the axes' width (chance levels) have x 0 and 1."""
+    return {
+        str(line.get_label()).split(" (")[0]: [(x, y) for x, y in np.asarray(line.get_xydata()).tolist()]
+        for line in ax.get_lines()
+    }
+
+
+def test_curves_show_the_records(drawn: Callable[[list[Record]], list[Axes]]) -> None:
+    records = [train(s, 4 - s / 100) for s in range(10, 201, 10)]
+    records += [validation(100), validation(200, acc=0.5, loss=2.5), {"kind": "other"}]
+    loss, accuracy, vocabulary, length = drawn(records)
+    assert lines(loss)["validation"] == [(100, 3.0), (200, 2.5)]
+    smooth = lines(loss)["train, mean of 3 records"]
+    assert [x for x, _ in smooth] == list(range(10, 201, 10))
+    np.testing.assert_allclose([y for _, y in smooth[1:-1]], [4 - s / 100 for s in range(20, 200, 10)])
+    assert lines(loss)["chance in validation, ln 64 = 4.16"] == [(0, math.log(64)), (1, math.log(64))]
+    assert lines(accuracy)["message to image, top-1"] == [(100, 25), (200, 50)]
+    assert lines(accuracy)["message to image, top-5"] == [(100, 50), (200, 50)]
+    assert lines(accuracy)["image to message, top-1"] == [(100, 20), (200, 20)]
+    assert lines(accuracy)["image to message, top-5"] == [(100, 40), (200, 40)]
+    assert lines(accuracy)["chance, top-1 of 64"][0][1] == 100 / 64
+    assert lines(accuracy)["chance, top-5 of 64"][0][1] == 500 / 64
+    assert lines(vocabulary)["symbols in use"] == [(100, 20), (200, 20)]
+    assert lines(vocabulary)["perplexity"] == [(100, 12.5), (200, 12.5)]
+    assert lines(vocabulary)["vocabulary"][0][1] == 32
+    assert lines(length)["mean length"] == [(100, 8.5), (200, 8.5)]
+    assert lines(length)["every slot speaks"][0][1] == 16
+    (top,) = loss.child_axes
+    assert [label.get_text() for label in top.get_xticklabels()] == ["1", "2"]
+    assert list(top.get_xticks()) == [100, 200]
+
+
+def test_curves_of_one_validation(drawn: Callable[[list[Record]], list[Axes]]) -> None:
+    loss, accuracy, *_ = drawn([validation(100)])
+    assert lines(loss)["validation"] == [(100, 3.0)]
+    assert accuracy.get_lines()[0].get_marker() == "o"  # a line through one point cannot be seen
+
+
+def test_curves_of_training_alone(drawn: Callable[[list[Record]], list[Axes]]) -> None:
+    loss, *others = drawn([train(s, 2.0) for s in (50, 100, 150)])
+    assert lines(loss)["train"] == [(50, 2), (100, 2), (150, 2)]
+    assert [label.get_text() for label in loss.child_axes[0].get_xticklabels()] == ["1"]  # epoch 2 is under way
+    assert all(ax.texts[0].get_text() == "no values yet" for ax in others)
+
+
+def test_curves_leave_out_what_is_missing(drawn: Callable[[list[Record]], list[Axes]]) -> None:
+    bare = [{"kind": "validation", "step": 100, "acc": 0.1}, {"kind": "validation", "step": 200, "acc": math.nan}]
+    loss, accuracy, *_ = drawn([*bare, {"kind": "validation", "step": 300, "acc": None}])
+    assert not loss.get_lines() and not loss.child_axes
+    assert list(lines(accuracy)) == ["message to image, top-1"]
+    assert lines(accuracy)["message to image, top-1"] == [(100, 10)]
+
+
+def test_curves_of_a_resumed_run_take_the_later_line(drawn: Callable[[list[Record]], list[Axes]]) -> None:
+    loss, *_ = drawn([validation(100), validation(200, loss=9.0), validation(100, loss=2.0), validation(200, loss=1.0)])
+    assert lines(loss)["validation"] == [(100, 2.0), (200, 1.0)]
+
+
+def test_one_spike_does_not_set_the_scale(drawn: Callable[[list[Record]], list[Axes]]) -> None:
+    loss, *_ = drawn([train(s, 1000.0 if s == 500 else 2.0) for s in range(1, 1001)])
+    assert loss.get_ylim()[1] < 50
+
+
+@pytest.mark.parametrize("records", [[], [{"kind": "other", "step": 1}]])
+def test_curves_need_records(records: list[Record], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"none of the {len(records)} records"):
+        learning_curves(records, tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("step", [None, "ten", math.nan])
+def test_curves_need_steps(step: object, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'train' has step"):
+        learning_curves([{"kind": "train", "step": step, "loss": 1.0}], tmp_path / "x.png")
+
+
+def test_running_mean_is_a_slow_loop() -> None:
+    values = np.random.default_rng(0).normal(size=20)
+    expected = [values[max(0, i - 3) : i + 4].mean() for i in range(20)]
+    np.testing.assert_allclose(running_mean(values, 7), expected)
+
+
+# ---------------------------------------------------------------------------------------------------- importance maps
+
+
+@pytest.mark.parametrize(
+    ("n", "shape", "grid", "titles", "expected"),
+    [
+        # A page is at least 3.8 inches wide, a pair 3.04; a row is 1.5 + 0.26 (title) + 0.06, the edges 1.0.
+        (1, (32, 32), (2, 2), True, (570, 423)),
+        (5, (64, 64), (8, 8), True, (1941, 696)),
+        (5, (64, 64), (8, 8), False, (1941, 642)),
+        (2, (56, 112), (28, 28), True, (981, 310)),
+        (12, (32, 32), (1, 4), True, (1941, 969)),
+    ],
+)
+def test_maps_have_the_expected_size(
+    n: int,
+    shape: tuple[int, int],
+    grid: tuple[int, int],
+    titles: bool,
+    expected: tuple[int, int],
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(0)
+    importance = rng.random((n, grid[0] * grid[1]))
+    names = ["a $ sign and a very long name that cannot fit " * 3] * n if titles else None
+    path = tmp_path / "new" / "folder" / "maps.png"
+    images = rng.random((n, 3, *shape), dtype=np.float32)
+    assert importance_maps(images, importance, importance > 0.5, path, grid=grid, titles=names) == path
+    assert size(path) == expected
+
+
+def test_maps_put_patches_where_they_are(tmp_path: Path) -> None:
+    grid, importance = (2, 3), np.array([0.0, 0.1, 0.3, 0.6, 0.8, 1.0])
+    image = np.zeros((3, 20, 30))
+    path = importance_maps(image[None], importance[None], np.ones((1, 6), bool), tmp_path / "maps.png", grid=grid)
+    colors = heat_picture(image, importance.reshape(grid), np.ones(grid, bool))[:, 5::10, 5::10]
+    picture = pixels(path)[:-128]  # above the legend
+    rows, columns = np.transpose([[np.median(v) for v in where(picture, c)] for c in colors.reshape(3, 6).T])
+    np.testing.assert_allclose(np.diff(rows.reshape(grid), axis=0), 75, atol=2)  # half of 1 inch at 150 dots
+    np.testing.assert_allclose(np.diff(rows.reshape(grid), axis=1), 0, atol=2)
+    np.testing.assert_allclose(np.diff(columns.reshape(grid), axis=1), 75, atol=2)
+    assert where(picture, np.zeros(3))[1].max() < columns.min()  # the image itself is on the left
+
+
+def test_heat_picture_is_a_slow_loop() -> None:
+    rng = np.random.default_rng(0)
+    image, importance, spoken = rng.random((3, 6, 8)), rng.random((3, 2)), rng.random((3, 2)) < 0.5
+    expected = np.empty((3, 6, 8))
+    for y in range(6):
+        for x in range(8):
+            cell = y // 2, x // 4
+            heat = mpl.colormaps["RdYlBu_r"](importance[cell])[:3]
+            for c in range(3):
+                light = 0.6 * heat[c] + 0.4 * (0.4 + 0.6 * image[:, y, x].mean())
+                expected[c, y, x] = light if spoken[cell] else 0.6 * light
+    np.testing.assert_allclose(heat_picture(image, importance, spoken), expected)
+
+
+def test_red_is_important_and_dark_is_silent() -> None:
+    image = np.full((3, 1, 4), 0.5)
+    red, _, blue = heat_picture(image, np.array([[1.0, 0.0, 1.0, 0.0]]), np.array([[True, True, False, False]]))
+    assert red[0, 0] > blue[0, 0] and red[0, 2] > blue[0, 2]
+    assert red[0, 1] < blue[0, 1] and red[0, 3] < blue[0, 3]
+    assert red[0, 2] < red[0, 0] and blue[0, 3] < blue[0, 1]
+
+
+def test_maps_of_equal_importance_and_of_silence(tmp_path: Path) -> None:
+    images, even = np.zeros((2, 3, 8, 8)), np.full((2, 4), 0.5)
+    for spoken in (np.zeros((2, 4), bool), np.ones((2, 4), bool)):
+        importance_maps(images, even, spoken, tmp_path / "maps.png", grid=(2, 2))
+
+
+def maps(path: Path, **changes: object) -> None:
+    good = {
+        "images": np.zeros((2, 3, 8, 12)),
+        "importance": np.zeros((2, 6)),
+        "spoken": np.zeros((2, 6), bool),
+        "grid": (2, 3),
+    }
+    importance_maps(path=path, **(good | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": np.zeros((2, 8, 12, 3))}, r"images has shape \(2, 8, 12, 3\): expected \[N, 3, H, W\]"),
+        ({"images": np.zeros((0, 3, 8, 12))}, "at least one image"),
+        ({"images": np.zeros((2, 3, 8, 12), np.uint8)}, "type uint8.*divide bytes by 255"),
+        ({"importance": np.zeros((2, 7))}, r"importance has shape \(2, 7\): expected \(2, 6\)"),
+        ({"importance": np.zeros((2, 6), int)}, "importance is of type int64: expected floats"),
+        ({"importance": np.full((2, 6), 49.0)}, r"runs from 49 to 49: give probabilities in \[0, 1\]"),
+        ({"importance": np.full((2, 6), np.nan)}, "give probabilities"),
+        ({"spoken": np.zeros((3, 6), bool)}, r"spoken has shape \(3, 6\): expected \(2, 6\)"),
+        ({"spoken": np.zeros((2, 6), int)}, "spoken is of type int64: expected booleans"),
+        ({"grid": (3, 2)}, r"grid of \(3, 2\) patches does not divide images of \(8, 12\)"),
+        ({"grid": (0, 3)}, r"grid of \(0, 3\)"),
+        ({"titles": ["one"]}, "1 titles for 2 images"),
+    ],
+)
+def test_maps_say_what_is_wrong(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    maps(tmp_path / "good.png")
+    with pytest.raises(ValueError, match=message):
+        maps(tmp_path / "bad.png", **changes)
+    assert not (tmp_path / "bad.png").exists()
+
+
+# ------------------------------------------------------------------------------------------------------ symbol gallery
+
+
+def slow_selection(
+    symbols: np.ndarray, spoken: np.ndarray, confidence: np.ndarray, num_symbols: int, per_symbol: int
+) -> list[tuple[int, float, list[tuple[int, int]]]]:
+    counts: dict[int, int] = {}
+    for n, p, j in np.ndindex(*symbols.shape):
+        if spoken[n, p]:
+            counts[int(symbols[n, p, j])] = counts.get(int(symbols[n, p, j]), 0) + 1
+    result = []
+    for symbol in sorted(counts, key=lambda s: (-counts[s], s))[:num_symbols]:
+        best: dict[int, tuple[float, int]] = {}
+        for n, p, j in np.ndindex(*symbols.shape):
+            if spoken[n, p] and symbols[n, p, j] == symbol:
+                best[n] = max(best.get(n, (-1.0, -1)), (float(confidence[n, p, j]), p))
+        order = sorted(best, key=lambda n: -best[n][0])[:per_symbol]
+        result.append((symbol, counts[symbol] / sum(counts.values()), [(n, best[n][1]) for n in order]))
+    return result
+
+
+def random_language(
+    n: int, patches: int, length: int, vocabulary: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    symbols = np.minimum(rng.geometric(2 / vocabulary, (n, patches, length)) - 1, vocabulary - 1)
+    return symbols, rng.random((n, patches)) < 0.4, rng.random((n, patches, length))
+
+
+@pytest.mark.parametrize(
+    ("n", "patches", "length", "vocabulary", "num_symbols", "per_symbol"),
+    [(12, 9, 1, 8, 5, 4), (6, 16, 3, 12, 16, 6), (3, 4, 1, 200, 16, 6), (1, 5, 2, 2, 2, 1), (40, 4, 1, 3, 2, 50)],
+)
+def test_selection_is_a_slow_loop(
+    n: int, patches: int, length: int, vocabulary: int, num_symbols: int, per_symbol: int
+) -> None:
+    for seed in range(5):
+        language = random_language(n, patches, length, vocabulary, seed)
+        found = confident_patches(*language, num_symbols=num_symbols, per_symbol=per_symbol)
+        plain = [(f.symbol, f.share, list(zip(f.images.tolist(), f.patches.tolist(), strict=True))) for f in found]
+        assert plain == slow_selection(*language, num_symbols, per_symbol)
+        assert all(len(set(f.images.tolist())) == len(f.images) for f in found)
+
+
+def test_selection_with_saturated_confidence_is_not_the_first_images() -> None:
+    symbols, spoken = np.zeros((500, 4, 1), int), np.ones((500, 4), bool)
+    (found,) = confident_patches(symbols, spoken, np.ones((500, 4, 1)), per_symbol=6)
+    (again,) = confident_patches(symbols, spoken, np.ones((500, 4, 1)), per_symbol=6)
+    assert len(set(found.images.tolist())) == 6 and found.images.max() > 50
+    assert found.images.tolist() == again.images.tolist() and found.patches.tolist() == [0] * 6
+
+
+def test_selection_of_nothing() -> None:
+    symbols, _, confidence = random_language(3, 4, 1, 5, 0)
+    assert confident_patches(symbols, np.zeros((3, 4), bool), confidence) == []
+
+
+def test_gallery_shows_exactly_the_selected_patches(tmp_path: Path) -> None:
+    grid, n = (2, 3), 7
+    symbols, spoken, confidence = random_language(n, 6, 1, 6, 3)
+    # Every patch of every image has a colour of its own.
+    codes = np.random.default_rng(1).permutation(6**3)[: n * 6]
+    colors = np.stack(np.unravel_index(codes, (6, 6, 6)), -1) / 8 + 0.1
+    images = colors.reshape(n, *grid, 3).transpose(0, 3, 1, 2).repeat(4, 2).repeat(5, 3)
+    path = tmp_path / "gallery.png"
+    assert symbol_gallery(images, symbols, spoken, confidence, path, grid=grid, num_symbols=3, per_symbol=2) == path
+    picture = pixels(path)
+    chosen = slow_selection(symbols, spoken, confidence, 3, 2)
+    middles = {}
+    for code, color in enumerate(colors):
+        rows, columns = where(picture, color)
+        if len(rows) > 1000:
+            middles[divmod(code, 6)] = np.median(rows), np.median(columns)
+    assert set(middles) == {patch for _, _, patches in chosen for patch in patches}
+    for _, _, patches in chosen:  # a symbol's patches stand below each other, best first
+        assert len({middles[p][1] for p in patches}) == 1
+        assert [middles[p][0] for p in patches] == sorted(middles[p][0] for p in patches)
+    across = [middles[patches[0]][1] for _, _, patches in chosen]
+    assert across == sorted(across)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "num_symbols", "per_symbol", "titles", "expected"),
+    [
+        # At least 6 inches wide; 16 columns of 0.87. High: 0.4 + blocks of 0.54 + rows of 0.81, or 0.95 with titles.
+        (4, 16, 6, False, (900, 870)),
+        (60, 16, 6, False, (2118, 870)),
+        (60, 16, 6, True, (2118, 996)),
+        (60, 20, 2, False, (2118, 708)),
+    ],
+)
+def test_gallery_has_the_expected_size(
+    vocabulary: int, num_symbols: int, per_symbol: int, titles: bool, expected: tuple[int, int], tmp_path: Path
+) -> None:
+    symbols, spoken, confidence = random_language(30, 16, 1, vocabulary, 0)
+    path = symbol_gallery(
+        np.random.default_rng(0).random((30, 3, 16, 16)),
+        symbols,
+        spoken,
+        confidence,
+        tmp_path / "gallery.png",
+        grid=(4, 4),
+        num_symbols=num_symbols,
+        per_symbol=per_symbol,
+        titles=["a long class name"] * 30 if titles else None,
+    )
+    assert size(path) == expected
+
+
+def test_gallery_of_silence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    original = Axes.text
+
+    def text(ax: Axes, x: float, y: float, s: str, **more: Any) -> object:
+        written.append(s)
+        return original(ax, x, y, s, **more)
+
+    monkeypatch.setattr(Axes, "text", text)
+    symbols, _, confidence = random_language(2, 4, 1, 5, 0)
+    path = symbol_gallery(
+        np.ones((2, 3, 8, 8)), symbols, np.zeros((2, 4), bool), confidence, tmp_path / "gallery.png", grid=(2, 2)
+    )
+    assert written == ["No patch speaks: there are no symbols to show."]
+    assert size(path) == (900, 60)
+    assert pixels(path).min() < 100
+
+
+def gallery(path: Path, **changes: object) -> None:
+    good = {
+        "images": np.zeros((2, 3, 8, 12)),
+        "symbols": np.zeros((2, 6, 2), int),
+        "spoken": np.ones((2, 6), bool),
+        "confidence": np.zeros((2, 6, 2)),
+        "grid": (2, 3),
+    }
+    symbol_gallery(path=path, **(good | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": np.zeros((3, 3, 8, 12))}, r"symbols has shape \(2, 6, 2\): expected \(3, 6, L\)"),
+        ({"symbols": np.zeros((2, 6), int)}, r"symbols has shape \(2, 6\): expected \[N, P, L\]"),
+        ({"symbols": np.zeros((2, 6, 2))}, "symbols is of type float64: expected integers"),
+        ({"symbols": np.zeros((2, 6, 1), int)}, r"confidence has shape \(2, 6, 2\): expected \(2, 6, 1\)"),
+        ({"spoken": np.ones((2, 6, 2), bool)}, r"spoken has shape \(2, 6, 2\): expected \(2, 6\)"),
+        ({"spoken": np.ones((2, 6))}, "spoken is of type float64: expected booleans"),
+        ({"grid": (4, 3)}, r"symbols has shape \(2, 6, 2\): expected \(2, 12, L\)"),
+        ({"num_symbols": 0}, "6 patches of 0 symbols: both must be at least 1"),
+        ({"titles": ["one"]}, "1 titles for 2 images"),
+    ],
+)
+def test_gallery_says_what_is_wrong(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    gallery(tmp_path / "good.png")
+    with pytest.raises(ValueError, match=message):
+        gallery(tmp_path / "bad.png", **changes)
+
+
+# ------------------------------------------------------------------------------------------------ the rest of the world
+
+
+def test_pictures_leave_no_trace_and_ignore_the_readers_settings(tmp_path: Path) -> None:
+    def draw(folder: Path) -> list[bytes]:
+        learning_curves([train(1, 2.0), validation(2)], folder / "curves.png")
+        maps(folder / "maps.png")
+        gallery(folder / "gallery.png")
+        return [path.read_bytes() for path in sorted(folder.iterdir())]
+
+    plain = draw(tmp_path / "plain")
+    with mpl.rc_context({"savefig.bbox": "tight", "font.size": 30, "lines.linewidth": 9, "axes.facecolor": "red"}):
+        before = dict(mpl.rcParams)
+        assert draw(tmp_path / "loud") == plain
+        assert dict(mpl.rcParams) == before
+    assert plt.get_fignums() == []
