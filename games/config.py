@@ -173,6 +173,8 @@ class RunOptions:
     """Steps between checkpoints; one is also written after every epoch."""
     tensorboard: bool = True
     """Write TensorBoard logs."""
+    pictures: bool = True
+    """Draw learning curves, importance maps and a gallery of the symbols at the end."""
     wandb: str = ""
     """Project on Weights & Biases to log to (needs the package)."""
 

@@ -252,8 +252,9 @@ def finish(trainer: Trainer, config: Config, folder: Path, source: ImageSource, 
     last = next((r for r in reversed(records) if r["kind"] == "validation"), None)
     if last is not None:
         (folder / "metrics.json").write_text(json.dumps(last, indent=2) + "\n")
-    for path in draw_pictures(trainer.game, trainer.device, config, source, records, folder):
-        print(f"wrote {path}")
+    if config.run.pictures:
+        for path in draw_pictures(trainer.game, trainer.device, config, source, records, folder):
+            print(f"wrote {path}")
     skipped = {name for loader in loaders for name in loader.skipped.values()}
     if skipped:
         print(f"skipped {len(skipped)} unreadable images: {', '.join(sorted(skipped)[:20])}")

@@ -161,9 +161,9 @@ def _cloth(x: Array, y: Array, noise: Noise) -> Array:
 
 
 def _night(x: Array, y: Array, noise: Noise) -> Array:
-    # A grid of dots, bent until it looks scattered.
-    stars = _wave(7 * x + 2 * noise(3, 3)) * _wave(7 * y + 2 * noise(3, 3)) + 0.2 * noise(9, 9)
-    return 0.2 * noise(5, 3) + 0.8 * _edge(stars - 1.04, 6)
+    # A grid of dots, bent until it looks scattered; bent more, it would fold and smear them.
+    stars = _wave(7 * x + noise(3, 3)) * _wave(7 * y + noise(3, 3)) + 0.25 * noise(9, 9)
+    return 0.2 * noise(5, 3) + 0.8 * _edge(stars - 1.06, 6)
 
 
 # Dark tone, light tone and the share of the light one; muted, so that the saturated objects stand out.

@@ -206,10 +206,12 @@ def test_no_try_fits() -> None:
     assert len(p.box[:, 1].unique()) > 20
 
 
-def test_position_stays_inside_at_the_largest_number_below_one() -> None:
-    largest = torch.full((1, NUMBERS_PER_VIEW), 1 - 2**-24)
-    p = draw_parameters(largest, replace(FIRST_VIEW, min_area=0.01), 1000, 1000, SIZE)
-    assert (p.box[:, :2] + p.box[:, 2:] <= 1000).all()
+@pytest.mark.parametrize("side", [63, 64, 65, 1000, 4097])
+def test_position_stays_inside_at_the_largest_float_below_one(side: int) -> None:
+    extreme = torch.zeros(1, NUMBERS_PER_VIEW)
+    extreme[:, 2 * views.CROP_TRIES :] = 1 - 2**-24
+    p = draw_parameters(extreme, replace(FIRST_VIEW, min_area=0.0001), side, side, SIZE)
+    assert (p.box[:, :2] + p.box[:, 2:] == side).all()
 
 
 def test_same_seed_same_views() -> None:

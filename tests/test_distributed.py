@@ -1,0 +1,111 @@
+"""Two gloo processes against one: values, gradients, batch statistics, random draws, and the whole command."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+from patchgame_egg.callbacks import read_log
+from patchgame_egg.distributed import RandomModule, gather_rows, sync_batch_norm
+from patchgame_egg.losses import symmetric_info_nce
+
+B, D = 6, 5
+ROOT = Path(__file__).parents[1]
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Net(nn.Module):
+    """Batch normalisation, weights, and the loss over all ranks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(D)
+        self.conv = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3))
+        self.text, self.image = nn.Linear(D, D), nn.Linear(27, D)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return symmetric_info_nce(self.text(self.norm(x)), self.image(self.conv(y).flatten(1)), 0.3)[0].mean()
+
+
+def inputs() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(B, D, generator=generator), torch.randn(B, 1, 5, 5, generator=generator) * 3 + 1
+
+
+def play(rows: slice) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    net = sync_batch_norm(Net(), torch.device("cpu"))
+    model = nn.parallel.DistributedDataParallel(net) if dist.is_initialized() else net
+    x, y = inputs()
+    loss = model(x[rows], y[rows])
+    loss.backward()
+    out = {f"grad {name}": p.grad for name, p in net.named_parameters()}
+    out |= {f"buffer {name}": b.float() for name, b in net.named_buffers()}
+    loss = loss.detach()
+    if dist.is_initialized():
+        dist.all_reduce(loss)
+        loss /= dist.get_world_size()
+    noise = RandomModule(3)
+    noise.uniform(1)
+    drawn = noise.uniform(rows.stop - rows.start, 2)
+    return out | {"loss": loss, "drawn": gather_rows(drawn)}
+
+
+def worker(rank: int, port: int, path: str) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    share = B // 2
+    result = play(slice(rank * share, (rank + 1) * share))
+    torch.save(result, f"{path}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    mp.spawn(worker, (free_port(), str(tmp_path)), nprocs=2)
+    alone = play(slice(0, B))
+    for rank in range(2):
+        together = torch.load(tmp_path / f"{rank}.pt")
+        assert together.keys() == alone.keys()
+        for name, value in alone.items():
+            torch.testing.assert_close(together[name], value, atol=2e-6, rtol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_without_a_group_nothing_changes() -> None:
+    x = torch.randn(3, 2)
+    assert gather_rows(x) is x
+    net = Net()
+    assert sync_batch_norm(net, torch.device("cpu")) is net and type(net.norm) is nn.BatchNorm1d
+
+
+def test_the_command_gives_the_same_losses_on_two_processes(tmp_path: Path, tiny: list[str]) -> None:
+    # SGD: AdamW divides by gradients that are nearly zero, which turns rounding into steps.
+    options = [*tiny, "--silence", "gate", "--optimizer", "sgd", "--lr", "0.05", "--epochs", "2"]
+    options += ["--no-tensorboard", "--no-pictures", "--out", str(tmp_path)]
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    for name, prefix in (("one", []), ("two", launch)):
+        command = [sys.executable, *prefix, "-m", "games.patchgame", *options, "--name", name]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+    one, two = (read_log(tmp_path / name / "log.jsonl") for name in ("one", "two"))
+    assert [(r["kind"], r["step"]) for r in one] == [(r["kind"], r["step"]) for r in two]
+    # Training lines on two processes are rank zero's half of the batch; validation gathers all of it.
+    for a, b in zip(one, two, strict=True):
+        if a["kind"] == "validation":
+            assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)
+            assert (b["acc"], b["active_symbols"], b["images"]) == (a["acc"], a["active_symbols"], a["images"])
