@@ -21,7 +21,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from analysis.usage import usage
 from games.config import Config, Start, fail, parse, save_config
-from games.pictures import draw_pictures
 from patchgame_egg import checkpoint
 from patchgame_egg.agents import Listener, PatchRank, PatchSpeaker, PatchSymbol, TextEncoder, vision_trunk
 from patchgame_egg.callbacks import (
@@ -253,6 +252,9 @@ def finish(trainer: Trainer, config: Config, folder: Path, source: ImageSource, 
     if last is not None:
         (folder / "metrics.json").write_text(json.dumps(last, indent=2) + "\n")
     if config.run.pictures:
+        # Plotting packages take seconds to import; a run that stops early does without.
+        from games.pictures import draw_pictures
+
         for path in draw_pictures(trainer.game, trainer.device, config, source, records, folder):
             print(f"wrote {path}")
     skipped = {name for loader in loaders for name in loader.skipped.values()}

@@ -14,11 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import timm
 import torch
 import torch.nn.functional as F
 import torchvision
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torchvision.models.resnet import BasicBlock
@@ -89,14 +87,7 @@ class PatchSymbol(nn.Module):
             raise ValueError(f"{symbols_per_patch} symbols per patch: at least 1 is needed")
         self.patch_size, self.vocab_size, self.symbols_per_patch = patch_size, vocab_size, symbols_per_patch
         self.logit_scale = logit_scale
-        self.context = (
-            VisionTransformer(
-                image_size, patch_size, embed_dim=192, depth=12, num_heads=3, num_classes=0, global_pool="",
-                class_token=False, drop_path_rate=0.1,
-            )
-            if context
-            else None
-        )  # fmt: skip
+        self.context = _vit_tiny(image_size, patch_size) if context else None
         in_dim = 192 if context else 3 * patch_size**2
         self.mlp = nn.Sequential(
             nn.Linear(in_dim, hidden), nn.ReLU(), nn.Linear(hidden, symbols_per_patch * vocab_size)
@@ -116,6 +107,16 @@ class PatchSymbol(nn.Module):
         if self.standardise is not None:
             logits = self.standardise(logits.float().flatten(0, 1)).view_as(logits) * self.logit_scale
         return logits.unflatten(2, (self.symbols_per_patch, self.vocab_size))
+
+
+def _vit_tiny(image_size: int, patch_size: int) -> nn.Module:
+    # Imported where used, like every package that takes seconds and that most runs do without.
+    from timm.models.vision_transformer import VisionTransformer
+
+    return VisionTransformer(
+        image_size, patch_size, embed_dim=192, depth=12, num_heads=3, num_classes=0, global_pool="",
+        class_token=False, drop_path_rate=0.1,
+    )  # fmt: skip
 
 
 class ResNet9(nn.Module):
@@ -348,11 +349,8 @@ def vision_trunk(name: str, image_size: int, width: int = 64) -> tuple[nn.Module
         for auxiliary in ("aux1", "aux2", "AuxLogits"):
             if hasattr(model, auxiliary):
                 raise ValueError(f"vision trunk {name!r} has auxiliary classifiers; choose one without")
-    elif timm.is_model(name):
-        fixed = getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
-        model = timm.create_model(name, num_classes=0, **({"img_size": image_size} if fixed else {}))
     else:
-        raise ValueError(f"unknown vision trunk {name!r}: give resnet9 or a model name of torchvision or timm")
+        model = _timm_model(name, image_size)
     model = nn.Sequential(model, nn.Flatten())
     try:
         with torch.no_grad():
@@ -360,6 +358,15 @@ def vision_trunk(name: str, image_size: int, width: int = 64) -> tuple[nn.Module
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"vision trunk {name!r} does not take images of {image_size} px: {error}") from error
     return model.train(), out.shape[1]
+
+
+def _timm_model(name: str, image_size: int) -> nn.Module:
+    import timm
+
+    if not timm.is_model(name):
+        raise ValueError(f"unknown vision trunk {name!r}: give resnet9 or a model name of torchvision or timm")
+    fixed = getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
+    return timm.create_model(name, num_classes=0, **({"img_size": image_size} if fixed else {}))
 
 
 class Listener(nn.Module):

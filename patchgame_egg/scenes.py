@@ -114,7 +114,7 @@ _TEXTURES: dict[str, Callable[[Array, Array], Array]] = {
     "stripes": lambda u, v: _edge(_wave(v) - 0.5),
     "checks": lambda u, v: _edge((_wave(0.7 * u) - 0.5) * (_wave(0.7 * v) - 0.5), 12),
     "dots": lambda u, v: _edge(_wave(0.8 * u) * _wave(0.8 * v) - 0.4),
-    "rings": lambda u, v: _wave(_norm(u, v)),
+    "rings": lambda u, v: _wave(1.25 * _norm(u, v)),
     "marble": lambda u, v: _edge(_wave(0.4 * (u + v) + _wave(0.45 * u - 0.4 * v + _wave(0.3 * v))) - 0.4, 1),
     "zigzag": lambda u, v: _edge(_wave(v + np.abs(u - 2 * np.floor(0.5 * u) - 1)) - 0.5),
 }
@@ -157,7 +157,8 @@ def _wood(x: Array, y: Array, noise: Noise) -> Array:
 
 
 def _cloth(x: Array, y: Array, noise: Noise) -> Array:
-    return 0.4 * _edge(_wave(4 * x) - 0.5) + 0.4 * _edge(_wave(4 * y) - 0.5) + 0.2 * _wave(20 * (x + y))
+    across, down = _edge(_wave(4 * x) - 0.5), _edge(_wave(4 * y) - 0.5)
+    return 0.4 * (across + down) + 0.2 * _wave(20 * (x + y))
 
 
 def _night(x: Array, y: Array, noise: Noise) -> Array:
@@ -177,7 +178,7 @@ _BACKGROUNDS: dict[str, tuple[RGB, RGB, Callable[[Array, Array, Noise], Array]]]
     "stone": ((86, 88, 92), (178, 178, 176), lambda x, y, n: 0.3 * n(4, 4) + 0.4 * n(11, 11) + 0.3 * n(30, 30)),
     "tiles": ((104, 128, 124), (206, 216, 208), _tiles),
     "cloth": ((112, 88, 116), (196, 176, 192), _cloth),
-    "night": ((30, 36, 62), (216, 214, 196), _night),
+    "night": ((50, 60, 108), (226, 224, 206), _night),
 }
 
 # Radius, in image sides, of the disc whose area the object has. The ranges of two sizes are well apart.
