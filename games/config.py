@@ -370,13 +370,14 @@ def _parse_options(argv: Sequence[str], default: Config, preset: str) -> Config:
 
 
 def _one_line(box: str) -> str:
-    """The message inside the box that tyro draws around an error."""
-    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
-    message = []
-    for line in lines:
-        if not line or re.fullmatch(r"[─╰╯ ]+", line):
+    """The message inside the box that tyro draws around an error, in line-drawing characters or in ASCII."""
+    message: list[str] = []
+    for line in (line.strip("│ ") for line in box.splitlines()[1:]):
+        rule = not line.strip("─-╰╯ ")
+        if rule and message:
             break
-        message.append(line)
+        if not rule:
+            message.append(line)
     suggestion = re.search(r"Perhaps you meant:\s*[│\s]*(--[\w-]+)", box)
     return " ".join(message) + (f"; did you mean {suggestion[1]}?" if suggestion else "") + " (--help lists all)"
 

@@ -335,8 +335,8 @@ def vision_trunk(name: str, image_size: int, width: int = 64) -> tuple[nn.Module
         ValueError: no such model, or one that cannot take such images.
     """
     if name == "resnet9":
-        # At least 4 x 4 cells are left before pooling, also of a small image.
-        trunk = ResNet9(width, min(32, max(image_size // 4, 1)))
+        # At least 3 x 3 cells are left before pooling, also of a small image.
+        trunk = ResNet9(width, min(32, max(image_size // 3, 1)))
         return nn.Sequential(trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten()), trunk.out_dim
     if name in torchvision.models.list_models(torchvision.models):
         options = {"image_size": image_size} if name.startswith("vit_") else {}

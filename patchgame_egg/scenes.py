@@ -182,7 +182,7 @@ _BACKGROUNDS: dict[str, tuple[RGB, RGB, Callable[[Array, Array, Noise], Array]]]
 }
 
 # Radius, in image sides, of the disc whose area the object has. The ranges of two sizes are well apart.
-_SIZES = {"small": (0.100, 0.110), "medium": (0.140, 0.155), "large": (0.190, 0.205)}
+_SIZES = {"small": (0.120, 0.130), "medium": (0.160, 0.175), "large": (0.200, 0.213)}
 _POSITIONS = tuple(f"{row} {column}" for row in ("top", "middle", "bottom") for column in ("left", "centre", "right"))
 
 CONCEPTS: dict[str, tuple[str, ...]] = {

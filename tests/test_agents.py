@@ -94,7 +94,9 @@ def test_context_symbols_see_the_whole_image() -> None:
     assert not torch.allclose(module(x)[:, 0], module(changed)[:, 0])
 
 
-@pytest.mark.parametrize(("size", "patch"), [(224, 32), (224, 16), (64, 8), (32, 4), (28, 14), (24, 6), (30, 2), (9, 1)])
+@pytest.mark.parametrize(
+    ("size", "patch"), [(224, 32), (224, 16), (64, 8), (32, 4), (28, 14), (24, 6), (30, 2), (9, 1)]
+)
 def test_patch_rank_scores_every_patch_at_any_patch_size(size: int, patch: int) -> None:
     rank = PatchRank(size, patch, width=2)
     assert rank(torch.zeros(2, 3, size, size)).shape == (2, patch_grid(size, patch) ** 2)

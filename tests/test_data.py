@@ -138,7 +138,7 @@ def test_cifar10_files_are_read_through_torchvision(tmp_path: Path) -> None:
 
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
-    with pytest.raises(ValueError, match="cifar10 is not in .*--download fetches it"):
+    with pytest.raises(ValueError, match=r"cifar10 is not in .*--download fetches it"):
         torchvision_sets("cifar10", tmp_path, 32)
     # torchvision checks the real files' checksums; a class with its reading code and without that check stands in.
     from torchvision.datasets import CIFAR10

@@ -229,7 +229,7 @@ def test_checkpoint_errors_say_what_is_wrong(tmp_path: Path) -> None:
         checkpoint.load(tmp_path / "bad.pt")
     state = make().state_dict()
     state["game"]["layer.weight"] = torch.zeros(2, 2)
-    with pytest.raises(ValueError, match="does not fit this game: .*layer.weight") as error:
+    with pytest.raises(ValueError, match=r"does not fit this game: .*layer.weight") as error:
         make().load_state_dict(state)
     assert "\n" not in str(error.value)
 
