@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -315,8 +315,7 @@ def load_config(path: Path) -> tuple[Config, str]:
 
 
 def _section(default: Any, values: dict[str, Any]) -> Any:
-    assert is_dataclass(default)
-    return type(default)(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    return replace(default, **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def parse(argv: Sequence[str]) -> Start:

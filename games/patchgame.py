@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -122,7 +122,10 @@ def build_optimizer(config: Config, game: Game, steps_per_epoch: int) -> tuple[O
     def factor_when_thawed(step: int) -> float:
         return factor(step) if step >= t.freeze_epochs * steps_per_epoch else 0.0
 
-    return optimizer, LambdaLR(optimizer, [factor] * (len(groups) - bool(wide)) + [factor_when_thawed] * bool(wide))
+    factors: list[Callable[[int], float]] = [factor for _ in groups]
+    if wide:
+        factors[-1] = factor_when_thawed
+    return optimizer, LambdaLR(optimizer, factors)
 
 
 def schedules(config: Config, game: Game, optimizer: Optimizer) -> list[Callback]:
@@ -199,7 +202,7 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     views = build_views(config)
     game = build_game(config)
     # Convolutions run up to twice as fast on pixels that lie beside each other.
-    game.to(device, memory_format=torch.channels_last)
+    game.to(memory_format=torch.channels_last).to(device)
     sync_batch_norm(game, device)
     steps = math.ceil(len(train) / config.training.accumulate)
     optimizer, scheduler = build_optimizer(config, game, steps)
@@ -247,7 +250,8 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
 
 def finish(trainer: Trainer, config: Config, folder: Path, source: ImageSource, loaders: list[ImageLoader]) -> None:
     """Writes the final metrics and the pictures, and says what was left out."""
-    records = read_log(folder / "log.jsonl")
+    game, records = trainer.game, read_log(folder / "log.jsonl")
+    assert isinstance(game, Game)
     last = next((r for r in reversed(records) if r["kind"] == "validation"), None)
     if last is not None:
         (folder / "metrics.json").write_text(json.dumps(last, indent=2) + "\n")
@@ -255,7 +259,7 @@ def finish(trainer: Trainer, config: Config, folder: Path, source: ImageSource, 
         # Plotting packages take seconds to import; a run that stops early does without.
         from games.pictures import draw_pictures
 
-        for path in draw_pictures(trainer.game, trainer.device, config, source, records, folder):
+        for path in draw_pictures(game, trainer.device, config, source, records, folder):
             print(f"wrote {path}")
     skipped = {name for loader in loaders for name in loader.skipped.values()}
     if skipped:

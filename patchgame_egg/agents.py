@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -366,7 +366,8 @@ def _timm_model(name: str, image_size: int) -> nn.Module:
     if not timm.is_model(name):
         raise ValueError(f"unknown vision trunk {name!r}: give resnet9 or a model name of torchvision or timm")
     fixed = getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
-    return timm.create_model(name, num_classes=0, **({"img_size": image_size} if fixed else {}))
+    options: dict[str, Any] = {"img_size": image_size} if fixed else {}
+    return timm.create_model(name, num_classes=0, **options)
 
 
 class Listener(nn.Module):

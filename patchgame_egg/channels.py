@@ -1,7 +1,6 @@
 """How numbers become symbols: sampled in training, argmax in evaluation, written here once.
 
-A channel is a module from the sender's features to a `Message`, with a method ``surrogate`` for the extra loss that
-its estimator needs. Letters in shapes: B batch, P patches, L symbols per patch, T = P*L slots, V vocabulary.
+Letters in shapes: B batch, P patches, L symbols per patch, T = P*L slots, V vocabulary.
 """
 
 from __future__ import annotations
@@ -41,7 +40,20 @@ def gumbel_softmax(logits: Tensor, uniform: Tensor | None, temperature: float) -
     return straight_through(hard, (logits / temperature).softmax(dim=-1))
 
 
-class PatchGumbelChannel(RandomModule):
+class Channel(RandomModule):
+    """A module from the sender's features to a `Message`, with random numbers of its own."""
+
+    def surrogate(self, message: Message, per_sample: Tensor) -> Tensor | float:
+        """The extra loss of the channel's gradient estimator; 0 where the gradient flows through the message.
+
+        Args:
+            message: what the channel sent.
+            per_sample: the loss of each sample, ``[B]``.
+        """
+        return 0.0
+
+
+class PatchGumbelChannel(Channel):
     """The paper's channel: a Gumbel symbol per patch, and ranks that decide which patches speak (equations 5 to 9).
 
     Args:
@@ -128,7 +140,3 @@ class PatchGumbelChannel(RandomModule):
             gate=gate,
             keep_prob=probability.detach(),
         )
-
-    def surrogate(self, message: Message, per_sample: Tensor) -> Tensor | float:
-        """0: the gradient flows through the message itself."""
-        return 0.0

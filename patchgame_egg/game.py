@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from patchgame_egg.channels import Channel
 from patchgame_egg.interaction import Interaction
 
 
@@ -22,7 +23,9 @@ class Game(nn.Module):
             sample ``[B]`` and a dict of tensors with B rows to record.
     """
 
-    def __init__(self, sender: nn.Module, channel: nn.Module, receiver: nn.Module, loss: nn.Module) -> None:
+    channel: Channel
+
+    def __init__(self, sender: nn.Module, channel: Channel, receiver: nn.Module, loss: nn.Module) -> None:
         super().__init__()
         self.sender, self.channel, self.receiver, self.loss = sender, channel, receiver, loss
 
