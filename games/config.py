@@ -31,7 +31,7 @@ class SpeakerOptions:
     """l, symbols that each patch sends."""
     symbol_hidden: int = 256
     """Width of PatchSymbol's MLP."""
-    logit_scale: float = 3.0
+    logit_scale: float = 6.0
     """Standardise each symbol's logit over the batch and multiply by this; 0: leave the logits alone (the paper)."""
     context: bool = False
     """PatchSymbol is a ViT-tiny over the whole image, as in the release, not an MLP on each patch."""
@@ -69,7 +69,7 @@ class ListenerOptions:
     """Attention heads of the text encoder."""
     text_norm: Literal["pre", "post"] = "pre"
     """Pre-norm blocks with GELU (ViT), or post-norm with ReLU (Vaswani et al.; the release)."""
-    silence: Silence = "skip"
+    silence: Silence = "gate"
     """Silent patches: are skipped, pass a gradient to their gate, or are attended to as zero vectors (the release)."""
     vision: str = "resnet9"
     """Vision trunk: resnet9 (ours), or a model name of torchvision or timm, with random weights."""
@@ -87,7 +87,7 @@ class ListenerOptions:
 class LossOptions:
     """The loss: symmetric InfoNCE over the batch of all processes."""
 
-    temperature: float = 0.1
+    temperature: float = 0.07
     """tau, or where it starts if it is learnt."""
     learn_temperature: bool = False
     """Learn tau; the paper keeps it constant."""
@@ -105,7 +105,7 @@ class DataOptions:
     """Folder of the images; holds train/ and val/, or is split 95 to 5."""
     download: bool = False
     """Fetch a torchvision set that is missing from --root."""
-    image_size: int = 64
+    image_size: int = 48
     """Side of the views in pixels."""
     load_size: int | None = None
     """Side to which images are resized and cropped before the views are cut; None: 8/7 of the image size."""
@@ -113,7 +113,7 @@ class DataOptions:
     """Number of built-in scenes to train on; an eighth as many, at least 1024, are held out."""
     workers: int | None = None
     """Processes per rank that decode images; None: 0 without a GPU, else up to 8."""
-    min_area: float = 0.3
+    min_area: float = 0.6
     """Smallest share of an image that a view shows."""
     jitter: float = 0.8
     """Probability of the colour changes (brightness .4, contrast .4, saturation .2, hue .1)."""
@@ -129,7 +129,7 @@ class DataOptions:
 class TrainingOptions:
     """How long and how to train."""
 
-    epochs: int = 12
+    epochs: int = 10
     """Epochs."""
     batch_size: int = 128
     """Images per step, over all processes."""
@@ -137,7 +137,7 @@ class TrainingOptions:
     """Images among which each held-out message is matched."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or SGD with momentum 0.9."""
-    lr: float = 1e-3
+    lr: float = 2e-3
     """Learning rate after the warm-up."""
     min_lr: float = 1e-5
     """Learning rate at the end of the cosine."""
@@ -249,7 +249,7 @@ class Config:
 PAPER = Config(
     speaker=SpeakerOptions(patch_size=32, symbol_hidden=768, logit_scale=0.0, rank_width=64, rank_spread=0.0),
     listener=ListenerOptions(
-        text_dim=192, text_depth=12, vision="resnet18", head_hidden=2048, head_bottleneck=256, head_wide=65536
+        text_dim=192, text_depth=12, silence="skip", vision="resnet18", head_hidden=2048, head_bottleneck=256, head_wide=65536
     ),
     loss=LossOptions(temperature=0.07),
     images=DataOptions(image_size=224, min_area=0.14, blur=(1.0, 0.1)),

@@ -207,8 +207,9 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU() if self.pre else nn.ReLU(), nn.Linear(4 * dim, dim))
 
-    def attend(self, x: Tensor, present: Tensor, gate: Tensor | None) -> Tensor:
+    def attend(self, x: Tensor, present: Tensor, gate: Tensor | None, queries: int) -> Tensor:
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, H, N, D/H]
+        q = q[:, :, :queries]
         if gate is None:
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=present[:, None, None])
         else:
@@ -221,21 +222,23 @@ class Block(nn.Module):
             y = (numerators / numerators.sum(-1, keepdim=True)).to(v.dtype) @ v
         return self.out(y.transpose(1, 2).flatten(2))
 
-    def forward(self, x: Tensor, present: Tensor, gate: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, present: Tensor, gate: Tensor | None = None, queries: int | None = None) -> Tensor:
         """Args:
             x: ``[B, N, D]``.
             present: bool ``[B, N]``; absent tokens are attended to by nobody.
             gate: ``present`` as numbers that carry a gradient, or None. The softmax's numerators are multiplied by
                 it: the same values as plain masking, and the gradient tells an absent token what its presence
                 would have changed.
+            queries: how many tokens, from the first, are asked for; None: all.
 
         Returns:
-            ``[B, N, D]``; rows of absent tokens mean nothing.
+            ``[B, queries, D]``; rows of absent tokens mean nothing.
         """
+        queries = queries or x.shape[1]
         if self.pre:
-            x = x + self.attend(self.norm1(x), present, gate)
+            x = x[:, :queries] + self.attend(self.norm1(x), present, gate, queries)
             return x + self.mlp(self.norm2(x))
-        x = self.norm1(x + self.attend(x, present, gate))
+        x = self.norm1(x[:, :queries] + self.attend(x, present, gate, queries))
         return self.norm2(x + self.mlp(x))
 
 
@@ -291,9 +294,10 @@ class TextEncoder(nn.Module):
             mask = mask.gather(1, order)
         x = torch.cat([self.cls.expand(len(x), -1, -1).to(x.dtype), x], dim=1)  # [B, 1 + T, D]
         present = F.pad(mask, (1, 0), value=True)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             x = block(x, present, gate)
-        return self.norm(x[:, 0])
+        # Only CLS is read at the end, so only CLS asks in the last block.
+        return self.norm(self.blocks[-1](x, present, gate, queries=1)[:, 0])
 
 
 class Head(nn.Module):
