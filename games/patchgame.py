@@ -23,6 +23,7 @@ from analysis.usage import usage
 from games.config import Config, Start, fail, parse, save_config
 from patchgame_egg import checkpoint
 from patchgame_egg.agents import Listener, PatchRank, PatchSpeaker, PatchSymbol, TextEncoder, vision_trunk
+from patchgame_egg.augment import ViewStrength
 from patchgame_egg.callbacks import (
     Callback,
     Checkpoint,
@@ -41,7 +42,7 @@ from patchgame_egg.game import Game
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.losses import SymmetricInfoNCE
 from patchgame_egg.trainer import NonFiniteLoss, Trainer
-from patchgame_egg.views import EvaluationView, RandomViews, ViewLoader, ViewStrength
+from patchgame_egg.views import EvaluationView, RandomViews, ViewLoader
 
 
 def build_game(config: Config) -> Game:

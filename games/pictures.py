@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from analysis.figures import importance_maps, learning_curves, symbol_gallery
+from analysis.curves import learning_curves
+from analysis.figures import importance_maps, symbol_gallery
 from games.config import Config
 from patchgame_egg.data import ImageSource, readable
 from patchgame_egg.game import Game

@@ -48,7 +48,8 @@ class Trainer:
         grad_norm: gradients are clipped to this norm; None leaves them.
         precision: ``bf16`` and ``fp16`` compute in half precision where that is safe; parameters stay fp32.
         accumulate: batches whose gradients make one optimizer step. Each has only its own negatives.
-        metrics: further numbers for the validation record, from the epoch's `Interaction`.
+        metrics: further numbers for the validation record, from the epoch's `Interaction`; those that are not finite,
+            being undefined, are left out.
 
     Attributes:
         epoch: finished epochs.
@@ -237,7 +238,7 @@ class Trainer:
         record: dict[str, Any] = {"kind": "validation", "step": self.step, "epoch": self.epoch}
         record |= {k: float(v.float().mean()) for k, v in logs.aux.items() if v.dim() == 1}
         if self.metrics is not None:
-            record |= self.metrics(logs)
+            record |= {k: v for k, v in self.metrics(logs).items() if math.isfinite(v)}
         self._call("on_log", [record])
         self._clock = (time.perf_counter(), self.step)
 

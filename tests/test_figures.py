@@ -15,15 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis import figures
-from analysis.figures import (
-    confident_patches,
-    heat_picture,
-    importance_maps,
-    learning_curves,
-    running_mean,
-    symbol_gallery,
-)
+from analysis import curves
+from analysis.curves import learning_curves, running_mean
+from analysis.figures import confident_patches, heat_picture, importance_maps, symbol_gallery
 
 Record = dict[str, object]
 
@@ -82,7 +76,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[list[Rec
             super().__init__(**settings)  # type: ignore[arg-type]
             seen.append(self)
 
-    monkeypatch.setattr(figures, "Figure", Kept)
+    monkeypatch.setattr(curves, "Figure", Kept)
 
     def draw(records: list[Record]) -> list[Axes]:
         path = tmp_path / "curves.png"

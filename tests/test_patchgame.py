@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,38 @@ def test_help_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
     for text in ("--preset small|paper|released", "--resume RUN", "--vocab", "speaker options", "training options"):
         assert text in out
     assert "(default: 224)" in out
+
+
+def test_tensorboard_and_weights_and_biases_get_every_number(
+    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[int, dict[str, float]]] = []
+
+    class Run:
+        def log(self, values: dict[str, float], step: int) -> None:
+            sent.append((step, values))
+
+        def finish(self) -> None:
+            sent.append((-1, {}))
+
+    asked: dict[str, Any] = {}
+    wandb = types.ModuleType("wandb")
+    wandb.init = lambda **options: asked.update(options) or Run()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    options = [*tiny, "--scenes", "16", "--epochs", "2", "--wandb", "games", "--no-pictures"]
+    assert main([*options, "--out", str(tmp_path), "--name", "run"]) == 0
+    records = read_log(tmp_path / "run" / "log.jsonl")
+
+    assert asked["project"] == "games" and asked["config"]["speaker"]["vocab"] == 16
+    assert [step for step, _ in sent] == [*(r["step"] for r in records), -1]
+    assert sent[-2][1]["validation/acc"] == records[-1]["acc"]
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    logged = [(e.step, e.value) for e in events.Scalars("train/loss")]
+    assert logged == [(r["step"], pytest.approx(r["loss"])) for r in records if r["kind"] == "train"]
+    assert [e.value for e in events.Scalars("validation/active_symbols")] == [
+        r["active_symbols"] for r in records if r["kind"] == "validation"
+    ]

@@ -16,23 +16,19 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.v2 import functional as tv
 
 from patchgame_egg import distributed, views
-from patchgame_egg.interaction import Batch
-from patchgame_egg.views import (
+from patchgame_egg.augment import (
+    CROP_TRIES,
     FIRST_VIEW,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     NUMBERS_PER_VIEW,
     SECOND_VIEW,
-    EvaluationView,
-    RandomViews,
-    ViewLoader,
     ViewParameters,
     ViewStrength,
-    denormalise,
     draw_parameters,
     make_view,
     shift_hue,
 )
+from patchgame_egg.interaction import Batch
+from patchgame_egg.views import IMAGENET_MEAN, IMAGENET_STD, EvaluationView, RandomViews, ViewLoader, denormalise
 
 NO_CHANGE = ViewStrength(min_area=1.0, ratio=(1.0, 1.0), flip=0.0, jitter=0.0, grey=0.0, blur=0.0, solarise=0.0)
 SIZE = 48
@@ -209,7 +205,7 @@ def test_no_try_fits() -> None:
 @pytest.mark.parametrize("side", [63, 64, 65, 1000, 4097])
 def test_position_stays_inside_at_the_largest_float_below_one(side: int) -> None:
     extreme = torch.zeros(1, NUMBERS_PER_VIEW)
-    extreme[:, 2 * views.CROP_TRIES :] = 1 - 2**-24
+    extreme[:, 2 * CROP_TRIES :] = 1 - 2**-24
     p = draw_parameters(extreme, replace(FIRST_VIEW, min_area=0.0001), side, side, SIZE)
     assert (p.box[:, :2] + p.box[:, 2:] == side).all()
 
