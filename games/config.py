@@ -249,7 +249,8 @@ class Config:
 PAPER = Config(
     speaker=SpeakerOptions(patch_size=32, symbol_hidden=768, logit_scale=0.0, rank_width=64, rank_spread=0.0),
     listener=ListenerOptions(
-        text_dim=192, text_depth=12, silence="skip", vision="resnet18", head_hidden=2048, head_bottleneck=256, head_wide=65536
+        text_dim=192, text_depth=12, silence="skip", vision="resnet18", head_hidden=2048, head_bottleneck=256,
+        head_wide=65536,
     ),
     loss=LossOptions(temperature=0.07),
     images=DataOptions(image_size=224, min_area=0.14, blur=(1.0, 0.1)),
