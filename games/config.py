@@ -113,15 +113,15 @@ class DataOptions:
     """Number of built-in scenes to train on; an eighth as many, at least 1024, are held out."""
     workers: int | None = None
     """Processes per rank that decode images; None: 0 without a GPU, else up to 8."""
-    min_area: float = 0.6
+    min_area: float = 0.8
     """Smallest share of an image that a view shows."""
-    jitter: float = 0.8
+    jitter: float = 0.5
     """Probability of the colour changes (brightness .4, contrast .4, saturation .2, hue .1)."""
-    grey: float = 0.2
+    grey: float = 0.1
     """Probability of greyscale."""
-    blur: tuple[float, float] = (0.5, 0.1)
+    blur: tuple[float, float] = (0.1, 0.1)
     """Probability of Gaussian blur, of the speaker's and of the listener's view."""
-    solarise: tuple[float, float] = (0.0, 0.2)
+    solarise: tuple[float, float] = (0.0, 0.1)
     """Probability of solarisation, of the speaker's and of the listener's view."""
 
 
@@ -129,7 +129,7 @@ class DataOptions:
 class TrainingOptions:
     """How long and how to train."""
 
-    epochs: int = 10
+    epochs: int = 13
     """Epochs."""
     batch_size: int = 128
     """Images per step, over all processes."""
@@ -199,7 +199,8 @@ class Config:
     @property
     def load_size(self) -> int:
         """Side of the images before views are cut, pixels."""
-        return self.images.load_size or round(self.images.image_size * 8 / 7)
+        asked = self.images.load_size
+        return round(self.images.image_size * 8 / 7) if asked is None else asked
 
     def check(self) -> None:
         """Finds what is wrong before anything is built.
@@ -219,10 +220,20 @@ class Config:
             ("--batch-size", training.batch_size, 2),
             ("--candidates", training.candidates, 2),
             ("--scenes", images.scenes, 2),
+            ("--symbol-hidden", self.speaker.symbol_hidden, 1),
+            ("--rank-width", self.speaker.rank_width, 1),
+            ("--text-dim", self.listener.text_dim, 1),
             ("--text-depth", self.listener.text_depth, 1),
+            ("--text-heads", self.listener.text_heads, 1),
+            ("--vision-width", self.listener.vision_width, 1),
+            ("--head-hidden", self.listener.head_hidden, 1),
+            ("--head-bottleneck", self.listener.head_bottleneck, 1),
             ("--head-wide", self.listener.head_wide, 0),
             ("--workers", images.workers or 0, 0),
+            ("--accumulate", training.accumulate, 1),
             ("--freeze-epochs", training.freeze_epochs, 0),
+            ("--seed", training.seed, 0),
+            ("--checkpoint-every", self.run.checkpoint_every, 1),
         ):
             if value < least:
                 raise ValueError(f"{name} {value}: must be at least {least}")
@@ -253,7 +264,9 @@ PAPER = Config(
         head_wide=65536,
     ),
     loss=LossOptions(temperature=0.07),
-    images=DataOptions(image_size=224, min_area=0.14, blur=(1.0, 0.1)),
+    images=DataOptions(
+        image_size=224, min_area=0.14, jitter=0.8, grey=0.2, blur=(1.0, 0.1), solarise=(0.0, 0.2)
+    ),
     training=TrainingOptions(
         epochs=100, batch_size=512, candidates=512, optimizer="sgd", lr=1e-4, min_lr=0.0, warmup=10, weight_decay=1e-4,
         grad_norm=None,

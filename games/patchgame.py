@@ -53,7 +53,8 @@ def build_game(config: Config) -> Game:
     """
     s, h, size = config.speaker, config.listener, config.images.image_size
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.training.seed)
+        # Weights are drawn on the CPU; torch.manual_seed would also reseed every GPU, for good.
+        torch.default_generator.manual_seed(config.training.seed)
         speaker = PatchSpeaker(
             PatchSymbol(size, s.patch_size, s.vocab, s.symbols_per_patch, s.symbol_hidden, s.logit_scale, s.context),
             PatchRank(size, s.patch_size, s.rank_width, s.rank_dropout),

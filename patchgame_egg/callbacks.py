@@ -62,6 +62,9 @@ class Callback:
 
     def on_train_end(self) -> None: ...
 
+    def close(self) -> None:
+        """Called last, also where training ended by an error: gives back what the callback holds."""
+
 
 class Schedule(Callback):
     """Sets something from the share of training that is done, before the first step and after every step.
@@ -134,7 +137,7 @@ class StopOnSignal(Callback):
         self.trainer.should_stop = True
         signal.signal(number, self._before[self.caught])
 
-    def on_train_end(self) -> None:
+    def close(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -194,7 +197,7 @@ class TensorBoard(Callback):
                 if name not in ("kind", "step", "batch", "images"):
                     self.writer.add_scalar(f"{record['kind']}/{name}", value, record["step"])
 
-    def on_train_end(self) -> None:
+    def close(self) -> None:
         self.writer.close()
 
 
@@ -214,14 +217,14 @@ class WeightsAndBiases(Callback):
         try:
             import wandb
         except ImportError as error:
-            raise ValueError("--wandb needs the package: pip install 'patchgame-egg[wandb]'") from error
+            raise ValueError("--wandb needs a package: pip install wandb") from error
         self.run = wandb.init(project=project, name=name, id=name, config=config, resume="allow")
 
     def on_log(self, records: Sequence[Record]) -> None:
         for record in records:
             self.run.log({f"{record['kind']}/{k}": v for k, v in record.items() if k != "kind"}, step=record["step"])
 
-    def on_train_end(self) -> None:
+    def close(self) -> None:
         self.run.finish()
 
 
@@ -263,5 +266,5 @@ class Console(Callback):
             file=sys.stdout,
         )
 
-    def on_train_end(self) -> None:
+    def close(self) -> None:
         self.bar.close()

@@ -93,6 +93,7 @@ class PatchGumbelChannel(Channel):
             raise ValueError(f"keep must be at least 1 patch, got {keep}")
         if keep is not None and gate == "released":
             raise ValueError("keep needs the gate 'bernoulli': under 'released' every patch speaks")
+        soft_rank(torch.zeros(1, 2), rank_strength, rank_op)  # a missing package is found here, not in training
         self.temperature = 1.0
         self.rank_strength, self.rank_spread = rank_strength, rank_spread
         self.keep, self.gate, self.rank_op = keep, gate, rank_op

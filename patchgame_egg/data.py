@@ -109,19 +109,20 @@ def folder_sets(root: Path | str, size: int, seed: int = 0) -> tuple[ImageFiles,
 
     Args:
         root: holds ``train`` and one of ``val``, ``valid``, ``validation``, ``test``, each with a folder per class;
-            or a folder per class, or images, which are split 95 to 5.
+            or ``train`` alone, or a folder per class, or images, which are split 95 to 5.
         size: side of the squares handed out, pixels.
         seed: of the split.
 
     Raises:
-        ValueError: no such folder, too few images in it, or classes that the two parts do not share.
+        ValueError: no such folder, or too few images in it.
     """
     root = Path(root)
     if not root.is_dir():
         raise ValueError(f"no folder {root}: --root takes a folder of images, one sub-folder per class")
     held_out = next((root / n for n in ("val", "valid", "validation", "test") if (root / n).is_dir()), None)
-    parts = [root / "train", held_out] if (root / "train").is_dir() and held_out is not None else [root]
-    found = [_images_below(part) for part in parts if part is not None]
+    train_folder = root / "train" if (root / "train").is_dir() else root
+    parts = [train_folder] if train_folder == root or held_out is None else [train_folder, held_out]
+    found = [_images_below(part) for part in parts]
     for part, paths in zip(parts, found, strict=True):
         if len(paths) < 2:
             raise ValueError(f"{len(paths)} images in {part}: at least 2 are needed ({', '.join(IMG_EXTENSIONS)})")
@@ -130,7 +131,7 @@ def folder_sets(root: Path | str, size: int, seed: int = 0) -> tuple[ImageFiles,
         inside = path.relative_to(part).parts
         return inside[0] if len(inside) > 1 else "image"
 
-    names = [[class_of(p, part) for p in paths] for part, paths in zip(parts, found, strict=True)]  # type: ignore[arg-type]
+    names = [[class_of(p, part) for p in paths] for part, paths in zip(parts, found, strict=True)]
     classes = sorted({n for part_names in names for n in part_names})
     number = {name: i for i, name in enumerate(classes)}
     sets = [ImageFiles(p, [number[n] for n in ns], classes, size) for p, ns in zip(found, names, strict=True)]
@@ -228,14 +229,21 @@ class _Readable(Dataset[tuple[Tensor, int, int]]):
     Items are (image, label, index of the image that it really is).
     """
 
-    def __init__(self, source: ImageSource) -> None:
+    def __init__(self, source: ImageSource, shared: bool = False) -> None:
         self.source = source
         size = int(getattr(source, "size", 0) or getattr(source, "image_size", 0))
         self.images: Tensor | None = None
         if 0 < len(source) * 3 * size * size <= _MEMORY_BYTES:
-            # Shared, so that worker processes fill one memory; a slot is marked after it is filled.
-            self.images = torch.empty(len(source), 3, size, size, dtype=torch.uint8).share_memory_()
-            self.labels = torch.full((len(source),), -2, dtype=torch.int64).share_memory_()
+            self.images = torch.empty(len(source), 3, size, size, dtype=torch.uint8)
+            # A slot is marked here after it is filled.
+            self.labels = torch.full((len(source),), -2, dtype=torch.int64)
+            if shared:
+                try:
+                    # Worker processes fill one memory.
+                    self.images.share_memory_()
+                    self.labels.share_memory_()
+                except RuntimeError:  # containers often have little shared memory; images are decoded anew then
+                    self.images = None
 
     def __len__(self) -> int:
         return len(self.source)
@@ -328,7 +336,7 @@ class ImageLoader:
         self.order = _Order(len(source), batch_size, seed, shuffle)
         self.skipped: dict[int, str] = {}
         self.loader = DataLoader(
-            _Readable(source),
+            _Readable(source, shared=workers > 0),
             batch_sampler=self.order,  # type: ignore[arg-type]
             num_workers=workers,
             pin_memory=pin_memory,

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -95,6 +94,20 @@ def gather_rows(x: Tensor) -> Tensor:
     return _GatherRows.apply(x) if is_distributed() else x
 
 
+class _SumRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        grad = grad.contiguous().clone()
+        dist.all_reduce(grad)
+        return grad
+
+
 def own_rows(x: Tensor) -> Tensor:
     """This rank's share of a tensor whose rows belong to the whole batch: ``[world_size * B, ...] -> [B, ...]``."""
     rows = x.shape[0] // world_size()
@@ -156,10 +169,10 @@ class AllRanksBatchNorm(_BatchNorm):
         dims = [d for d in range(input.dim()) if d != 1]
         shape = [1, -1] + [1] * (input.dim() - 2)
         count = input.numel() // input.shape[1] * world_size()
-        mean = all_reduce(input.float().sum(dims)) / count
+        mean = _SumRanks.apply(input.float().sum(dims)) / count
         centred = input - mean.view(shape)
         # A second pass over centred values: a difference of squares would lose float32's digits.
-        var = all_reduce(centred.float().square().sum(dims)) / count
+        var = _SumRanks.apply(centred.float().square().sum(dims)) / count
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             with torch.no_grad():
                 self.num_batches_tracked += 1

@@ -87,5 +87,5 @@ def soft_rank(scores: Tensor, strength: float = 1.0, op: RankOp = "torch") -> Te
     try:
         import torchsort
     except ImportError as error:
-        raise ValueError("rank_op='torchsort' needs the package: pip install 'patchgame-egg[torchsort]'") from error
+        raise ValueError("the ranking 'torchsort' needs a package: pip install torchsort") from error
     return torchsort.soft_rank(scores, regularization_strength=strength)

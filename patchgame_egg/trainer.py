@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from patchgame_egg.callbacks import Callback
-from patchgame_egg.distributed import is_distributed, world_size
+from patchgame_egg.distributed import gather_rows, is_distributed, own_rows, rank, world_size
 from patchgame_egg.interaction import Batch, Interaction
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -114,8 +114,14 @@ class Trainer:
             NonFiniteLoss: at the first NaN or infinite loss.
         """
         self.n_epochs, self.should_stop = n_epochs, False
+        try:
+            self._train_epochs()
+        finally:
+            self._call("close")
+
+    def _train_epochs(self) -> None:
         self._call("on_train_begin", self)
-        while self.epoch < n_epochs and not self.should_stop:
+        while self.epoch < self.n_epochs and not self._agree_to_stop(wait=True):
             epoch = self.epoch + 1
             self._call("on_epoch_begin", epoch)
             if not self._train_epoch(epoch):
@@ -174,11 +180,15 @@ class Trainer:
                 loss, interaction = self._parallel(*batch.to(self.device))
             with self._no_sync(not stepping):
                 self.scaler.scale(loss / group).backward()
+            lr = self.optimizer.param_groups[0]["lr"]
             if stepping:
                 self._optimizer_step()
-            self._record(epoch, loss.detach(), interaction)
+            self._record(
+                {"kind": "train", "step": self.step + (not stepping), "epoch": epoch, "lr": lr}, loss, interaction
+            )
             self._call("on_batch_end", interaction, loss.detach(), self.batch - 1, True)
-            if stepping and self._agree_to_stop():
+            # On a GPU every agreement between ranks waits for the device.
+            if stepping and self._agree_to_stop(self.device.type == "cpu" or self.step % _STEPS_PER_READING == 0):
                 self.read_losses()
                 return self.batch == count
         self.read_losses()
@@ -195,14 +205,12 @@ class Trainer:
             self.optimizer_scheduler.step()
         self.step += 1
 
-    def _record(self, epoch: int, loss: Tensor, interaction: Interaction) -> None:
+    def _record(self, entry: dict[str, Any], loss: Tensor, interaction: Interaction) -> None:
         # One number per image and quantity is all that an epoch of training keeps.
         aux = {k: v for k, v in interaction.aux.items() if v.dim() == 1}
         self._logs.append(Interaction(message_length=interaction.message_length, aux=aux))
-        values = torch.stack([loss, *(v.float().mean() for v in aux.values())])
-        names = ["batch_loss", *aux]
-        entry = {"kind": "train", "step": self.step, "epoch": epoch, "batch": self.batch, "names": names,
-                 "images": interaction.size * world_size(), "lr": self.optimizer.param_groups[0]["lr"]}  # fmt: skip
+        values = torch.stack([loss.detach(), *(v.float().mean() for v in aux.values())])
+        entry |= {"batch": self.batch, "names": ["batch_loss", *aux], "images": interaction.size * world_size()}
         self._unread.append((entry, values))
         if self.device.type == "cpu" or len(self._unread) >= _STEPS_PER_READING:
             self.read_losses()
@@ -250,14 +258,16 @@ class Trainer:
     def _no_sync(self, wait: bool) -> AbstractContextManager[object]:
         return self._parallel.no_sync() if wait and is_distributed() else nullcontext()  # type: ignore[operator]
 
-    def _agree_to_stop(self) -> bool:
-        # Signals reach processes at different steps; all must leave after the same one. On GPUs every step would wait.
-        if is_distributed() and (self.device.type == "cpu" or self.step % _STEPS_PER_READING == 0):
-            flag = torch.tensor(float(self.should_stop), device=self.device)
-            dist.all_reduce(flag, dist.ReduceOp.MAX)
-            self.should_stop = bool(flag)
+    def _agree_to_stop(self, wait: bool) -> bool:
+        # Signals reach processes at different steps; all must leave after the same one.
+        if not is_distributed():
             return self.should_stop
-        return self.should_stop and not is_distributed()
+        if not wait:
+            return False
+        flag = torch.tensor(float(self.should_stop), device=self.device)
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        self.should_stop = bool(flag)
+        return self.should_stop
 
     def _call(self, hook: str, *args: Any) -> None:
         for callback in self.callbacks:
@@ -274,10 +284,16 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "data": self.train_data.state_dict() if hasattr(self.train_data, "state_dict") else None,
             "position": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
-            "logs": None if logs is None else {f.name: getattr(logs, f.name) for f in fields(logs)},
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "logs": None if logs is None else {f.name: getattr(logs.gather(), f.name) for f in fields(logs)},
+            "rng": self._of_all_ranks(torch.get_rng_state()),
+            "cuda_rng": self._of_all_ranks(torch.cuda.get_rng_state(self.device))
+            if self.device.type == "cuda"
+            else None,
         }
+
+    def _of_all_ranks(self, state: Tensor) -> Tensor:
+        # Dropout draws differently on every rank.
+        return gather_rows(state[None].to(self.device)).cpu()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up what `state_dict` gave; the losses that follow are those of an uninterrupted run.
@@ -298,7 +314,8 @@ class Trainer:
             raise ValueError(f"the checkpoint does not fit this game: {first}") from error
         position = state["position"]
         self.epoch, self.batch, self.step = position["epoch"], position["batch"], position["step"]
-        self._logs = [] if state["logs"] is None else [Interaction(**state["logs"]).to(self.device)]
-        torch.set_rng_state(state["rng"].cpu())
+        self._logs = [] if state["logs"] is None else [Interaction(**state["logs"]).map(own_rows).to(self.device)]
+        # On more ranks than before, those that are new share a stream.
+        torch.set_rng_state(state["rng"][rank() % len(state["rng"])].cpu())
         if state["cuda_rng"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
+            torch.cuda.set_rng_state(state["cuda_rng"][rank() % len(state["cuda_rng"])].cpu(), self.device)

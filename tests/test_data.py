@@ -14,6 +14,7 @@ from patchgame_egg.data import (
     NAMES,
     ImageFiles,
     ImageLoader,
+    _Readable,
     folder_sets,
     image_sets,
     replacements,
@@ -72,6 +73,26 @@ def test_corrupt_images_are_replaced_counted_and_named(photo_folder: Path, worke
         assert all(batch.sender_input.shape == (8, 3, 32, 32) for batch in batches)
         assert not set(loader.skipped) & {i for batch in seen(batches) for i in batch}
     assert sorted(Path(name).name for name in loader.skipped.values()) == ["000.jpg", "003.jpg"]
+
+
+def test_train_without_held_out_images_is_split(photo_folder: Path) -> None:
+    (photo_folder / "val").rename(photo_folder.parent / "elsewhere")
+    train, val = folder_sets(photo_folder, 32)
+    assert (len(train), len(val)) == (23, 1)
+    assert train.classes == ["cat", "dog"]
+
+
+def test_too_little_shared_memory_only_costs_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("unable to mmap: No space left on device")
+
+    expected = [batch.sender_input for batch in ImageLoader(Scenes(8, 16), 4)]
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    reader = _Readable(Scenes(8, 16), shared=True)
+    assert reader.images is None
+    loader = ImageLoader(Scenes(8, 16), 4)
+    assert all(torch.equal(a, b.sender_input) for a, b in zip(expected, loader, strict=True))
+    assert torch.equal(reader[3][0], Scenes(8, 16)[3][0])
 
 
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from patchgame_egg.callbacks import read_log
+from patchgame_egg import checkpoint
+from patchgame_egg.callbacks import Callback, Checkpoint, read_log
 from patchgame_egg.distributed import RandomModule, gather_rows, sync_batch_norm
+from patchgame_egg.interaction import Interaction
 from patchgame_egg.losses import symmetric_info_nce
 
 B, D = 6, 5
@@ -83,6 +85,44 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         assert together.keys() == alone.keys()
         for name, value in alone.items():
             torch.testing.assert_close(together[name], value, atol=2e-6, rtol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def resume_worker(rank: int, port: int, path: str) -> None:
+    from test_trainer import Losses, StopAt, make
+
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+
+    class Mean(Callback):
+        def on_epoch_end(self, loss: float, logs: Interaction, epoch: int) -> None:
+            self.trainer.means.append((loss, logs.size))
+
+    def play(callbacks: list[Callback], seed: int, resume: bool = False) -> tuple[list[object], list[object]]:
+        losses = Losses()
+        trainer = make([losses, Mean(), *callbacks])
+        trainer.means = []
+        torch.manual_seed(seed + rank)
+        if resume:
+            trainer.load_state_dict(checkpoint.load(Path(path) / "c.pt"))
+        trainer.train(2)
+        return losses.values, trainer.means
+
+    whole, means = play([], 7)
+    before, _ = play([StopAt(3), Checkpoint(Path(path) / "c.pt")], 7)
+    dist.barrier()
+    after, resumed_means = play([], 99, resume=True)
+    torch.save({"whole": whole, "resumed": before + after, "means": [means, resumed_means]}, f"{path}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_dropout_and_epoch_means_resume_on_every_rank(tmp_path: Path) -> None:
+    mp.spawn(resume_worker, (free_port(), str(tmp_path)), nprocs=2)
+    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    for found in ranks:
+        assert found["whole"] == found["resumed"]
+        assert found["means"][0] == found["means"][1]
+    assert ranks[0]["whole"] != ranks[1]["whole"], "the ranks dropped the same units: the test is empty"
 
 
 def test_without_a_group_nothing_changes() -> None:

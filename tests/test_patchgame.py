@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -184,11 +185,28 @@ def test_corrupt_images_are_named_at_the_end(
         (["--device", "toaster"], "--device toaster"),
         (["--precision", "fp16", "--device", "cpu"], "fp16 needs a CUDA GPU"),
         (["--vision", "resnet19"], "unknown vision trunk 'resnet19'"),
-        (["--rank-op", "torchsort", "--rank-strength", "0"], "ranking strength must be above 0"),
+        (["--rank-strength", "0"], "ranking strength must be above 0"),
         (["--text-heads", "5"], "5 attention heads do not divide a width of"),
         (["--batch-size", "999999"], "are less than --batch-size 999999"),
         (["--freeze-epochs", "1"], "--head-wide is 0"),
-        (["--wandb", "project"], "pip install 'patchgame-egg[wandb]'"),
+        (["--accumulate", "0"], "--accumulate 0: must be at least 1"),
+        (["--text-heads", "0"], "--text-heads 0: must be at least 1"),
+        (["--rank-width", "0"], "--rank-width 0: must be at least 1"),
+        (["--text-dim", "0"], "--text-dim 0: must be at least 1"),
+        (["--load-size", "0"], "--load-size 0 is smaller"),
+        (["--seed", "-1"], "--seed -1: must be at least 0"),
+        pytest.param(
+            ["--rank-op", "torchsort"],
+            "pip install torchsort",
+            marks=pytest.mark.skipif(
+                importlib.util.find_spec("torchsort") is not None, reason="torchsort is installed"
+            ),
+        ),
+        pytest.param(
+            ["--wandb", "project"],
+            "pip install wandb",
+            marks=pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="wandb is installed"),
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from patchgame_egg import checkpoint
-from patchgame_egg.callbacks import Callback, Checkpoint, JsonLines, Schedule, read_log
+from patchgame_egg.callbacks import Callback, Checkpoint, JsonLines, Schedule, StopOnSignal, read_log
 from patchgame_egg.interaction import Batch, Interaction
 from patchgame_egg.trainer import NonFiniteLoss, Trainer
 
@@ -195,6 +196,36 @@ def test_logs_hold_every_step_once_also_after_a_crash(tmp_path: Path) -> None:
     assert timeless[0] == timeless[1]
     assert [r["step"] for r in timeless[0] if r["kind"] == "train"] == list(range(1, 19))
     assert all(json.dumps(r, allow_nan=False) for r in timeless[0])
+
+
+def test_accumulated_batches_are_logged_once_after_a_crash(tmp_path: Path) -> None:
+    log, file = tmp_path / "log.jsonl", tmp_path / "c.pt"
+
+    class Crash(Callback):
+        def on_batch_end(self, logs: Interaction, loss: Tensor, batch_id: int, is_training: bool = True) -> None:
+            if batch_id == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make([JsonLines(log), Checkpoint(file, every=1), Crash()], accumulate=2).train(1)
+    resumed = make([JsonLines(log)], accumulate=2)
+    resumed.load_state_dict(checkpoint.load(file))
+    resumed.train(1)
+    train = [(r["step"], r["batch"]) for r in read_log(log) if r["kind"] == "train"]
+    assert train == [(1, 1), (1, 2), (2, 3), (2, 4), (3, 5), (3, 6)]
+
+
+def test_the_log_holds_the_learning_rate_that_the_step_used(tmp_path: Path) -> None:
+    make([JsonLines(tmp_path / "log.jsonl")], Data(3)).train(1)
+    rates = [r["lr"] for r in read_log(tmp_path / "log.jsonl") if r["kind"] == "train"]
+    assert rates == pytest.approx([0.05, 0.05 / 2, 0.05 / 3])
+
+
+def test_an_error_gives_signal_handlers_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(NonFiniteLoss):
+        make([StopOnSignal()], Data(bad=(1, 0))).train(1)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_schedule_follows_progress_and_resumes(tmp_path: Path) -> None:
