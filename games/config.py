@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import io
 import json
 import re
@@ -358,11 +359,11 @@ def parse(argv: Sequence[str]) -> Start:
 
 
 def _parse_options(argv: Sequence[str], default: Config, preset: str) -> Config:
-    description = f"""{Config.__doc__}
-
-    --preset small|paper|released   where the options start (now {preset}): a laptop, the paper's text, the release.
-    --resume RUN                    go on with the run in that folder.
-    """
+    description = (
+        f"{inspect.cleandoc(Config.__doc__ or '')}\n\n"
+        f"--preset small|paper|released   where the options start (now {preset}): a laptop, the paper's text, the release\n"
+        "--resume RUN                    go on with the run in that folder\n"
+    )
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

@@ -349,7 +349,8 @@ def test_gallery_shows_exactly_the_selected_patches(tmp_path: Path) -> None:
             middles[divmod(code, 6)] = np.median(rows), np.median(columns)
     assert set(middles) == {patch for _, _, patches in chosen for patch in patches}
     for _, _, patches in chosen:  # a symbol's patches stand below each other, best first
-        assert len({middles[p][1] for p in patches}) == 1
+        # Versions of matplotlib place an edge up to half a pixel apart.
+        assert np.ptp([middles[p][1] for p in patches]) <= 1
         assert [middles[p][0] for p in patches] == sorted(middles[p][0] for p in patches)
     across = [middles[patches[0]][1] for _, _, patches in chosen]
     assert across == sorted(across)
