@@ -1,0 +1,1 @@
+"""What a language is like: functions of arrays."""

@@ -20,9 +20,10 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from analysis.usage import usage
-from games.config import Config, Start, fail, parse, save_config
+from games.command_line import Start, fail, parse, save_config
+from games.config import Config
 from patchgame_egg import checkpoint
-from patchgame_egg.agents import Listener, PatchRank, PatchSpeaker, PatchSymbol, TextEncoder, vision_trunk
+from patchgame_egg.agents import Listener, PatchRank, PatchSpeaker, PatchSymbol, TextEncoder
 from patchgame_egg.augment import ViewStrength
 from patchgame_egg.callbacks import (
     Callback,
@@ -42,6 +43,7 @@ from patchgame_egg.game import Game
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.losses import SymmetricInfoNCE
 from patchgame_egg.trainer import NonFiniteLoss, Trainer
+from patchgame_egg.trunks import vision_trunk
 from patchgame_egg.views import EvaluationView, RandomViews, ViewLoader
 
 

@@ -16,13 +16,12 @@ from patchgame_egg.agents import (
     PatchRank,
     PatchSpeaker,
     PatchSymbol,
-    ResNet9,
     TextEncoder,
     patch_grid,
-    vision_trunk,
 )
 from patchgame_egg.channels import PatchGumbelChannel
 from patchgame_egg.interaction import Message
+from patchgame_egg.trunks import ResNet9, vision_trunk
 
 SIZE, S, V = 24, 8, 7
 P = (SIZE // S) ** 2

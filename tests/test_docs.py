@@ -25,8 +25,9 @@ import torch
 from conftest import TINY
 from torchvision.datasets import FakeData
 
-from games.config import PAPER, PRESETS, RELEASED, parse
+from games.command_line import parse
 from games.patchgame import main
+from games.presets import PAPER, PRESETS, RELEASED
 from patchgame_egg import data
 from patchgame_egg.callbacks import Callback
 

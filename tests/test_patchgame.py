@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import torch
 
-from games.config import PRESETS, load_config, parse
+from games.command_line import load_config, parse
 from games.patchgame import build, main
+from games.presets import PRESETS
 from patchgame_egg import checkpoint
 from patchgame_egg.callbacks import read_log
 

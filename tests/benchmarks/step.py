@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from games.config import Start, fail, parse
+from games.command_line import Start, fail, parse
 from games.patchgame import build_game, build_optimizer, build_views, pick_device
 from patchgame_egg.interaction import Message
 

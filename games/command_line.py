@@ -1,0 +1,130 @@
+"""From the command line, or a run's saved options, to a `Config`; mistakes end in one line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import inspect
+import io
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from games.config import Config
+from games.presets import PRESETS
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the command line asks for.
+
+    Attributes:
+        config: all options.
+        preset: the preset that they started from.
+        resume: the run to go on with, or None.
+    """
+
+    config: Config
+    preset: str
+    resume: Path | None
+
+
+def save_config(config: Config, preset: str, path: Path) -> None:
+    """Writes a run's options as JSON."""
+    path.write_text(json.dumps({"preset": preset, **asdict(config)}, indent=2) + "\n")
+
+
+def load_config(path: Path) -> tuple[Config, str]:
+    """Reads what `save_config` wrote, as (config, preset).
+
+    Raises:
+        ValueError: no such file, or not the options of a run.
+    """
+    try:
+        values = json.loads(path.read_text())
+        preset = values.pop("preset")
+        sections = {f.name: _section(getattr(Config(), f.name), values.pop(f.name)) for f in fields(Config)}
+    except FileNotFoundError as error:
+        raise ValueError(f"{path.parent} is not a run: it has no {path.name}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not hold the options of a run: {error}") from error
+    return Config(**sections), preset
+
+
+def _section(default: Any, values: dict[str, Any]) -> Any:
+    return replace(default, **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def parse(argv: Sequence[str]) -> Start:
+    """Reads the command line: a preset or a run to resume, then any option over it.
+
+    Raises:
+        ValueError: a bad option, in one line.
+        SystemExit: after ``--help``.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--preset", default=None)
+    first.add_argument("--resume", type=Path, default=None)
+    try:
+        known, rest = first.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from error
+    if known.resume is not None and known.preset is not None:
+        raise ValueError("--resume takes up the run's own options: leave --preset out")
+    preset = known.preset or "small"
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}: one of {', '.join(PRESETS)}")
+    default = PRESETS[preset]
+    if known.resume is not None:
+        default, preset = load_config(known.resume / "config.json")
+    return Start(_parse_options(rest, default, preset), preset, known.resume)
+
+
+def _parse_options(argv: Sequence[str], default: Config, preset: str) -> Config:
+    description = (
+        f"{inspect.cleandoc(Config.__doc__ or '')}\n\n"
+        f"--preset small|paper|released   where the options start (now {preset})\n"
+        "--resume RUN                    go on with the run in that folder\n"
+    )
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            config = tyro.cli(
+                Config,
+                prog="python -m games.patchgame",
+                description=description,
+                default=default,
+                args=list(argv),
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ValueError(_one_line(said.getvalue())) from None
+    config.check()
+    return config
+
+
+def _one_line(box: str) -> str:
+    """The message inside the box that tyro draws around an error, in line-drawing characters or in ASCII."""
+    message: list[str] = []
+    for line in (line.strip("│ ") for line in box.splitlines()[1:]):
+        rule = not line.strip("─-╰╯ ")
+        if rule and message:
+            break
+        if not rule:
+            message.append(line)
+    suggestion = re.search(r"Perhaps you meant:\s*[│\s]*(--[\w-]+)", box)
+    return " ".join(message) + (f"; did you mean {suggestion[1]}?" if suggestion else "") + " (--help lists all)"
+
+
+def fail(message: object) -> None:
+    """Ends the program with one line on stderr and exit status 2."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,108 @@
+"""Networks from images to features: a small ResNet of our own, and any trunk of torchvision or timm by name.
+
+timm is imported where it is used, like every package that takes seconds and that most runs do without.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
+
+
+class ResNet9(nn.Module):
+    """A ResNet of a stem and four basic blocks: one number out of every ``stride x stride`` pixels in.
+
+    Args:
+        width: channels of the first block; the paper's ResNet-9 has 64. The last block has eight times as many.
+        stride: pixels per cell of the output. Halvings are spent from the stem on; at 16 the last block keeps
+            its resolution, as in the authors' release.
+    """
+
+    def __init__(self, width: int = 64, stride: int = 32) -> None:
+        super().__init__()
+        halvings = min(max(stride, 1).bit_length() - 1, 5)
+        strides = [2] * halvings + [1] * (5 - halvings)
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width, 7, strides[0], 3, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, strides[1], 1),
+        )
+        blocks: list[nn.Module] = []
+        channels = width
+        for planes, step in zip((width, 2 * width, 4 * width, 8 * width), (1, *strides[2:]), strict=True):
+            shortcut = None
+            if step != 1 or channels != planes:
+                shortcut = nn.Sequential(nn.Conv2d(channels, planes, 1, step, bias=False), nn.BatchNorm2d(planes))
+            blocks.append(BasicBlock(channels, planes, step, shortcut))
+            channels = planes
+        self.blocks = nn.Sequential(*blocks)
+        self.out_dim = channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[B, 3, H, W] -> [B, 8*width, H/stride, W/stride]``, rounded up where the stride does not divide."""
+        return self.blocks(self.stem(images))
+
+
+def vit_tiny(image_size: int, patch_size: int) -> nn.Module:
+    """A ViT-tiny that keeps its patches apart: ``[B, 3, H, W] -> [B, P, 192]``."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    return VisionTransformer(
+        image_size, patch_size, embed_dim=192, depth=12, num_heads=3, num_classes=0, global_pool="",
+        class_token=False, drop_path_rate=0.1,
+    )  # fmt: skip
+
+
+def vision_trunk(name: str, image_size: int, width: int = 64) -> tuple[nn.Module, int]:
+    """A vision network without its classifier.
+
+    Args:
+        name: ``resnet9`` (ours), or any classification model of torchvision or timm, built with random weights.
+        image_size: side of the square images, pixels.
+        width: channels of ``resnet9``'s first block; the other models have their own.
+
+    Returns:
+        A module ``[B, 3, H, W] -> [B, D]`` and D.
+
+    Raises:
+        ValueError: no such model, or one that cannot take such images.
+    """
+    if name == "resnet9":
+        # At least 3 x 3 cells are left before pooling, also of a small image.
+        trunk = ResNet9(width, min(32, max(image_size // 3, 1)))
+        return nn.Sequential(trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten()), trunk.out_dim
+    if name in torchvision.models.list_models(torchvision.models):
+        options = {"image_size": image_size} if name.startswith("vit_") else {}
+        if name.startswith(("resnet", "resnext", "wide_resnet")):
+            options["zero_init_residual"] = True
+        model = torchvision.models.get_model(name, weights=None, **options)
+        for classifier in ("fc", "classifier", "head", "heads"):
+            if hasattr(model, classifier):
+                setattr(model, classifier, nn.Identity())
+        for auxiliary in ("aux1", "aux2", "AuxLogits"):
+            if hasattr(model, auxiliary):
+                raise ValueError(f"vision trunk {name!r} has auxiliary classifiers; choose one without")
+    else:
+        model = _timm_model(name, image_size)
+    model = nn.Sequential(model, nn.Flatten())
+    try:
+        with torch.no_grad():
+            out = model.eval()(torch.zeros(1, 3, image_size, image_size))
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"vision trunk {name!r} does not take images of {image_size} px: {error}") from error
+    return model.train(), out.shape[1]
+
+
+def _timm_model(name: str, image_size: int) -> nn.Module:
+    import timm
+
+    if not timm.is_model(name):
+        raise ValueError(f"unknown vision trunk {name!r}: give resnet9 or a model name of torchvision or timm")
+    fixed = getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
+    options: dict[str, Any] = {"img_size": image_size} if fixed else {}
+    return timm.create_model(name, num_classes=0, **options)
