@@ -315,7 +315,7 @@ class Trainer:
         position = state["position"]
         self.epoch, self.batch, self.step = position["epoch"], position["batch"], position["step"]
         self._logs = [] if state["logs"] is None else [Interaction(**state["logs"]).map(own_rows).to(self.device)]
-        # On more ranks than before, those that are new share a stream.
-        torch.set_rng_state(state["rng"][rank() % len(state["rng"])].cpu())
+        # On more ranks than before, those that are new share a stream. Copies, since torch crashes on a view.
+        torch.set_rng_state(state["rng"][rank() % len(state["rng"])].cpu().clone())
         if state["cuda_rng"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_rng"][rank() % len(state["cuda_rng"])].cpu(), self.device)
+            torch.cuda.set_rng_state(state["cuda_rng"][rank() % len(state["cuda_rng"])].cpu().clone(), self.device)
