@@ -38,7 +38,7 @@ from patchgame_egg.callbacks import (
 )
 from patchgame_egg.channels import PatchGumbelChannel
 from patchgame_egg.data import ImageLoader, ImageSource, image_sets
-from patchgame_egg.distributed import is_rank_zero, process_group, rank, sync_batch_norm, world_size
+from patchgame_egg.distributed import gather_names, is_rank_zero, process_group, rank, sync_batch_norm, world_size
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.losses import SymmetricInfoNCE
@@ -252,8 +252,8 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     return trainer, val.source, [train, val]
 
 
-def finish(trainer: Trainer, config: Config, folder: Path, source: ImageSource, loaders: list[ImageLoader]) -> None:
-    """Writes the final metrics and the pictures, and says what was left out."""
+def finish(trainer: Trainer, config: Config, folder: Path, source: ImageSource, skipped: list[str]) -> None:
+    """Writes the final metrics and the pictures, and says which images could not be read."""
     game, records = trainer.game, read_log(folder / "log.jsonl")
     assert isinstance(game, Game)
     last = next((r for r in reversed(records) if r["kind"] == "validation"), None)
@@ -265,10 +265,10 @@ def finish(trainer: Trainer, config: Config, folder: Path, source: ImageSource, 
 
         for path in draw_pictures(game, trainer.device, config, source, records, folder):
             print(f"wrote {path}")
-    skipped = {name for loader in loaders for name in loader.skipped.values()}
     if skipped:
-        print(f"skipped {len(skipped)} unreadable images: {', '.join(sorted(skipped)[:20])}")
-        (folder / "skipped.txt").write_text("".join(f"{name}\n" for name in sorted(skipped)))
+        more = f" and {len(skipped) - 20} more" if len(skipped) > 20 else ""
+        print(f"skipped {len(skipped)} unreadable images: {', '.join(skipped[:20])}{more}")
+        (folder / "skipped.txt").write_text("".join(f"{name}\n" for name in skipped))
 
 
 def play(start: Start, device: torch.device) -> int:
@@ -297,8 +297,9 @@ def play(start: Start, device: torch.device) -> int:
         if is_rank_zero():
             print(f"stopped at step {trainer.step}; go on with: python -m games.patchgame --resume {folder}")
         return 128 + stop.caught
+    skipped = gather_names(name for loader in loaders for name in loader.skipped.values())
     if is_rank_zero():
-        finish(trainer, config, folder, source, loaders)
+        finish(trainer, config, folder, source, skipped)
         print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes")
     return 0
 

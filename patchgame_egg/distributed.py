@@ -10,7 +10,7 @@ Every function here is the identity (or a constant) without a process group, so 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -106,6 +106,15 @@ class _SumRanks(torch.autograd.Function):
         grad = grad.contiguous().clone()
         dist.all_reduce(grad)
         return grad
+
+
+def gather_names(names: Iterable[str]) -> list[str]:
+    """The names that any rank has, once each, sorted."""
+    everyone: list[list[str]] = [list(names)]
+    if is_distributed():
+        everyone = [[] for _ in range(world_size())]
+        dist.all_gather_object(everyone, list(names))
+    return sorted({name for part in everyone for name in part})
 
 
 def own_rows(x: Tensor) -> Tensor:

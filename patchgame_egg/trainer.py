@@ -223,7 +223,12 @@ class Trainer:
         """
         if not self._unread:
             return
-        values = torch.stack([v for _, v in self._unread]).tolist()
+        stacked = torch.stack([v for _, v in self._unread])
+        if is_distributed():
+            # Every rank logs, and judges, the loss of the whole batch.
+            dist.all_reduce(stacked)
+            stacked /= world_size()
+        values = stacked.tolist()
         now, (since, _) = time.perf_counter(), self._clock
         rate = sum(entry["images"] for entry, _ in self._unread) / max(now - since, 1e-9)
         self._clock = (now, self.step)

@@ -144,8 +144,8 @@ def test_the_command_gives_the_same_losses_on_two_processes(tmp_path: Path, tiny
         assert done.returncode == 0, done.stderr
     one, two = (read_log(tmp_path / name / "log.jsonl") for name in ("one", "two"))
     assert [(r["kind"], r["step"]) for r in one] == [(r["kind"], r["step"]) for r in two]
-    # Training lines on two processes are rank zero's half of the batch; validation gathers all of it.
     for a, b in zip(one, two, strict=True):
-        if a["kind"] == "validation":
-            assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)
-            assert (b["acc"], b["active_symbols"], b["images"]) == (a["acc"], a["active_symbols"], a["images"])
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)
+        assert (b["images"], b["epoch"]) == (a["images"], a["epoch"])
+        assert b["acc"] == pytest.approx(a["acc"], abs=1e-6)
+        assert b.get("active_symbols") == a.get("active_symbols")
