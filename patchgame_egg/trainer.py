@@ -32,6 +32,11 @@ class NonFiniteLoss(RuntimeError):
     """The loss became NaN or infinite; the message names the step."""
 
 
+def _with_loss(interaction: Interaction, loss: Tensor) -> dict[str, Tensor]:
+    """What a game recorded, with the batch's loss for every sample where it recorded none of its own."""
+    return {"loss": loss.detach().expand(interaction.size), **interaction.aux}
+
+
 class Trainer:
     """Trains a game.
 
@@ -93,7 +98,7 @@ class Trainer:
         self.should_stop = False
         self._logs: list[Interaction] = []
         self._unread: list[tuple[dict[str, Any], Tensor]] = []
-        self._clock: tuple[float, int] = (time.perf_counter(), 0)
+        self._clock = time.perf_counter()
         ids = [self.device.index] if self.device.type == "cuda" else None
         self._parallel: nn.Module = DistributedDataParallel(game, device_ids=ids) if is_distributed() else game
 
@@ -127,7 +132,7 @@ class Trainer:
             if not self._train_epoch(epoch):
                 break
             logs = Interaction.from_iterable(self._logs)
-            loss = float(logs.aux["loss"].mean()) if "loss" in logs.aux else math.nan
+            loss = float(logs.aux["loss"].mean())
             self.epoch, self.batch, self._logs = epoch, 0, []
             self._call("on_epoch_end", loss, logs, epoch)
             val_loss, val_logs = None, None
@@ -157,8 +162,9 @@ class Trainer:
         with torch.no_grad():
             for batch in self.validation_data:
                 with self._autocast():
-                    _, interaction = self.game(*batch.to(self.device))
-                logs.append(replace(interaction, receiver_output=None).gather().to("cpu"))
+                    loss, interaction = self.game(*batch.to(self.device))
+                kept = replace(interaction, receiver_output=None, aux=_with_loss(interaction, loss))
+                logs.append(kept.gather().to("cpu"))
         self.game.train()
         if not logs:
             raise ValueError("the validation data holds no batch: give it more images or fewer candidates")
@@ -207,10 +213,10 @@ class Trainer:
 
     def _record(self, entry: dict[str, Any], loss: Tensor, interaction: Interaction) -> None:
         # One number per image and quantity is all that an epoch of training keeps.
-        aux = {k: v for k, v in interaction.aux.items() if v.dim() == 1}
+        aux = {k: v for k, v in _with_loss(interaction, loss).items() if v.dim() == 1}
         self._logs.append(Interaction(message_length=interaction.message_length, aux=aux))
         values = torch.stack([loss.detach(), *(v.float().mean() for v in aux.values())])
-        entry |= {"batch": self.batch, "names": ["batch_loss", *aux], "images": interaction.size * world_size()}
+        entry |= {"batch": self.batch, "names": list(aux), "images": interaction.size * world_size()}
         self._unread.append((entry, values))
         if self.device.type == "cpu" or len(self._unread) >= _STEPS_PER_READING:
             self.read_losses()
@@ -229,23 +235,24 @@ class Trainer:
             dist.all_reduce(stacked)
             stacked /= world_size()
         values = stacked.tolist()
-        now, (since, _) = time.perf_counter(), self._clock
-        rate = sum(entry["images"] for entry, _ in self._unread) / max(now - since, 1e-9)
-        self._clock = (now, self.step)
+        entries, self._unread = [entry for entry, _ in self._unread], []
+        now = time.perf_counter()
+        rate = sum(entry["images"] for entry in entries) / max(now - self._clock, 1e-9)
+        self._clock = now
+        finite = next((i for i, row in enumerate(values) if not math.isfinite(row[0])), len(values))
         records = []
-        for (entry, _), row in zip(self._unread, values, strict=True):
-            names = entry.pop("names")
-            if not math.isfinite(row[0]):
-                self._unread = []
-                raise NonFiniteLoss(
-                    f"the loss is {row[0]} at step {entry['step']} (epoch {entry['epoch']}, batch {entry['batch']}); "
-                    "the last checkpoint is kept. A smaller --lr, --grad-norm 1 or --precision fp32 may help"
-                )
-            records.append(entry | dict(zip(names, row, strict=True)) | {"loss": row[0], "images_per_s": rate})
-        self._unread = []
-        for record in records:
-            record.pop("batch_loss")
-        self._call("on_log", records)
+        for entry, (loss, *means) in zip(entries[:finite], values, strict=False):
+            records.append(
+                entry | dict(zip(entry.pop("names"), means, strict=True)) | {"loss": loss, "images_per_s": rate}
+            )
+        if records:
+            self._call("on_log", records)
+        if finite < len(values):
+            bad = entries[finite]
+            raise NonFiniteLoss(
+                f"the loss is {values[finite][0]} at step {bad['step']} (epoch {bad['epoch']}, batch {bad['batch']}); "
+                "the last checkpoint is kept. A smaller --lr, --grad-norm 1 or --precision fp32 may help"
+            )
 
     def _log_validation(self, logs: Interaction) -> None:
         record: dict[str, Any] = {"kind": "validation", "step": self.step, "epoch": self.epoch}
@@ -253,7 +260,7 @@ class Trainer:
         if self.metrics is not None:
             record |= {k: v for k, v in self.metrics(logs).items() if math.isfinite(v)}
         self._call("on_log", [record])
-        self._clock = (time.perf_counter(), self.step)
+        self._clock = time.perf_counter()
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision == "fp32":

@@ -164,11 +164,12 @@ def test_gradients_are_clipped() -> None:
 
 
 def test_a_nan_loss_names_its_step_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
-    trainer = make([Checkpoint(tmp_path / "c.pt", every=2)], Data(bad=(2, 3)))
+    trainer = make([JsonLines(tmp_path / "log.jsonl"), Checkpoint(tmp_path / "c.pt", every=2)], Data(bad=(2, 3)))
     with pytest.raises(NonFiniteLoss, match=r"nan at step 10 \(epoch 2, batch 4\)"):
         trainer.train(4)
     state = checkpoint.load(tmp_path / "c.pt")
     assert state["position"]["step"] == 8
+    assert [r["step"] for r in read_log(tmp_path / "log.jsonl") if r["kind"] == "train"] == list(range(1, 10))
     assert all(value.isfinite().all() for value in state["game"].values())
 
 
