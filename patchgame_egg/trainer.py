@@ -242,9 +242,8 @@ class Trainer:
         finite = next((i for i, row in enumerate(values) if not math.isfinite(row[0])), len(values))
         records = []
         for entry, (loss, *means) in zip(entries[:finite], values, strict=False):
-            records.append(
-                entry | dict(zip(entry.pop("names"), means, strict=True)) | {"loss": loss, "images_per_s": rate}
-            )
+            names = entry.pop("names")
+            records.append({**entry, **dict(zip(names, means, strict=True)), "loss": loss, "images_per_s": rate})
         if records:
             self._call("on_log", records)
         if finite < len(values):
