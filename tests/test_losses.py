@@ -56,6 +56,13 @@ def test_both_directions_and_top_5_are_told_apart() -> None:
     assert aux["acc_image_to_message"].mean() == 1
 
 
+def test_the_right_candidate_counts_up_to_the_fifth_place() -> None:
+    # Every message prefers image 0, then 1, and so on: the right one of message j comes in place j.
+    _, aux = symmetric_info_nce(torch.arange(8.0, 0.0, -1.0).expand(8, 8), torch.eye(8))
+    assert aux["acc"].tolist() == [1, 0, 0, 0, 0, 0, 0, 0]
+    assert aux["acc_top5"].tolist() == [1, 1, 1, 1, 1, 0, 0, 0]
+
+
 def test_negatives_carry_gradients_unless_detached() -> None:
     generator = torch.Generator().manual_seed(1)
     text, image = torch.randn(2, 4, 6, generator=generator).unbind()
