@@ -20,7 +20,7 @@ def features(rows: int = B, seed: int = 0) -> PatchFeatures:
 
 
 def test_straight_through_has_the_value_of_one_and_the_gradient_of_the_other() -> None:
-    soft = torch.rand(1000, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    soft = torch.randn(1000, generator=torch.Generator().manual_seed(2)).sigmoid().requires_grad_()
     hard = (torch.arange(1000) % 2).float()
     out = straight_through(hard, soft)
     assert torch.equal(out, hard)
