@@ -263,6 +263,8 @@ def test_options_and_files_in_the_text_exist(name: str, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         main(["--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)) | {"--check"}
+    for script in (ROOT / "tests" / "benchmarks").glob("*.py"):
+        known |= set(re.findall(r'add_argument\("(--[a-z-]+)"', script.read_text()))
     for span in code_spans(ROOT / name):
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", span):
             assert option in known, f"{name} speaks of {option} in `{span}`"
