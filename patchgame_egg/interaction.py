@@ -168,7 +168,7 @@ class Interaction:
 
     def save(self, path: Path | str) -> None:
         """Writes tensors and plain values only, so that ``torch.load`` needs no trust in the file."""
-        torch.save({f.name: getattr(self, f.name) for f in fields(self)}, path)
+        torch.save(dict(vars(self)), path)
 
     @staticmethod
     def load(path: Path | str) -> Interaction:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -287,7 +287,7 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything that the steps to come depend on: tensors and plain values only."""
         self.read_losses()
-        logs = Interaction.from_iterable(self._logs) if self._logs else None
+        logs = Interaction.from_iterable(self._logs).gather() if self._logs else None
         return {
             "game": self.game.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -295,7 +295,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "data": self.train_data.state_dict() if hasattr(self.train_data, "state_dict") else None,
             "position": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
-            "logs": None if logs is None else {f.name: getattr(logs.gather(), f.name) for f in fields(logs)},
+            "logs": None if logs is None else dict(vars(logs)),
             "rng": self._of_all_ranks(torch.get_rng_state()),
             "cuda_rng": self._of_all_ranks(torch.cuda.get_rng_state(self.device))
             if self.device.type == "cuda"
