@@ -6,45 +6,86 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from patchgame_egg.agents import Silence, patch_grid
+from patchgame_egg.channels import Gate
 from patchgame_egg.soft_rank import RankOp
 
 
 @dataclass(frozen=True)
 class SpeakerOptions:
-    """The speaker: what each patch says, and which patches speak."""
+    """The speaker: who looks at the image, and what there is to say."""
 
+    speaker: Literal["patch", "lstm", "gru", "rnn", "transformer"] = "patch"
+    """The paper's speaker of patches, or one that says one symbol after another about the whole image."""
     vocab: int = 128
-    """V, the number of symbols."""
-    patch_size: int = 8
-    """S, side of the square patches in pixels; divides the image size."""
-    symbols_per_patch: int = 1
-    """l, symbols that each patch sends."""
-    symbol_hidden: int = 256
-    """Width of PatchSymbol's MLP."""
+    """V, the number of symbols that carry meaning; the end of a sequence is not one of them."""
     logit_scale: float = 6.0
-    """Standardise each symbol's logit over the batch and multiply by this; 0: leave the logits alone (the paper)."""
+    """Spread of the symbols' logits (patch: standardised over the batch); 0: leave the logits alone (the paper)."""
+    patch_size: int = 8
+    """Patch: S, side of the square patches in pixels; divides the image size."""
+    symbols_per_patch: int = 1
+    """Patch: l, symbols that each patch sends."""
+    symbol_hidden: int = 256
+    """Patch: width of PatchSymbol's MLP."""
     context: bool = False
-    """PatchSymbol is a ViT-tiny over the whole image, as in the release, not an MLP on each patch."""
+    """Patch: PatchSymbol is a ViT-tiny over the whole image, as in the release, not an MLP on each patch."""
     rank_width: int = 16
-    """Channels of the first block of PatchRank's ResNet-9."""
+    """Patch: channels of the first block of PatchRank's ResNet-9."""
     rank_dropout: float = 0.0
-    """Dropout before PatchRank's scores."""
-    rank_strength: float = 1.0
-    """Regularisation of the soft rank: the larger, the closer together the probabilities of speaking."""
-    rank_spread: float = 0.29
-    """Standardise each image's scores to this spread, in shares of all ranks; 0: rank them as they are (the paper)."""
-    rank_op: RankOp = "torch"
-    """Who computes the soft rank; torchsort is an optional package."""
-    gate: Literal["bernoulli", "released"] = "bernoulli"
-    """Equation 8, or the release's soft gate, under which every patch always speaks."""
+    """Patch: dropout before PatchRank's scores."""
+    max_len: int = 18
+    """Sequence: the most symbols that a message has; the end is not counted."""
+    fixed_len: bool = False
+    """Sequence: every message has --max-len symbols; there is no end to choose."""
+    encoder: str = "resnet9"
+    """Sequence: network that sums the image up; resnet9 (ours), or a model name of torchvision or timm."""
+    encoder_width: int = 16
+    """Sequence: channels of the first block, where the encoder is resnet9."""
+    decoder_dim: int = 192
+    """Sequence: width of the decoder."""
+    decoder_depth: int = 1
+    """Sequence: layers of the decoder."""
+    decoder_heads: int = 3
+    """Sequence: attention heads of the transformer."""
+    speakers: int = 1
+    """Speakers in the population; every batch is played by a pair drawn anew."""
+
+
+@dataclass(frozen=True)
+class ChannelOptions:
+    """The channel: how the speaker's numbers become symbols, and how a gradient gets past that."""
+
+    channel: Literal["gumbel", "reinforce", "quantised", "continuous"] = "gumbel"
+    """Straight-through Gumbel-softmax, the score function, a learnt codebook, or no bottleneck at all (the ceiling)."""
+    speak_cost: float = 0.0
+    """Price of a spoken symbol, in nats of the listener's loss; patches need --gate free."""
+    gate: Gate = "rank"
+    """Patch: who speaks. Equation 8 (half of the patches), each patch for itself, or the release's soft gate."""
     keep: int | None = None
-    """In evaluation exactly this many patches speak; None: those with a probability of at least 1/2."""
+    """Patch: exactly this many patches speak, drawn in training, the likeliest in evaluation; None: as many as do."""
+    keep_fraction: float | None = None
+    """Patch: the same as a share of all patches."""
+    rank_strength: float = 1.0
+    """Patch: regularisation of the soft rank: the larger, the closer together the probabilities of speaking."""
+    rank_spread: float = 0.29
+    """Patch: standardise each image's scores to this spread, in shares of all ranks; 0: rank them as they are."""
+    rank_op: RankOp = "torch"
+    """Patch: who computes the soft rank; torchsort is an optional package."""
     gumbel_start: float = 1.0
-    """Gumbel-softmax temperature at the first step."""
+    """Gumbel: temperature of the softmax at the first step."""
     gumbel_end: float = 1.0
-    """Gumbel-softmax temperature from the end of the annealing on."""
-    gumbel_anneal: float = 0.5
-    """Share of the training over which the temperature falls, linearly."""
+    """Gumbel: temperature from the end of the annealing on."""
+    entropy_start: float = 0.01
+    """Reinforce: weight of the entropy at the first step, per nat of a message."""
+    entropy_end: float = 0.0
+    """Reinforce: weight of the entropy from the end of the annealing on."""
+    anneal: float = 0.5
+    """Share of the training over which the temperature, or the weight of the entropy, changes, linearly."""
+    baseline: Literal["mean", "learnt"] = "learnt"
+    """Reinforce: what the loss is compared with: a running mean, or a prediction from the speaker's logits."""
+    code_dim: int = 32
+    """Quantised: numbers in a code."""
+    commitment: float = 0.25
+    """Quantised: weight of the loss that keeps the speaker near the codes."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +112,8 @@ class ListenerOptions:
     """Width of the projections, or of the bottleneck before the wide map."""
     head_wide: int = 0
     """Width of the weight-normalised last map; 0: stop at the bottleneck."""
+    listeners: int = 1
+    """Listeners in the population."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +208,8 @@ class RunOptions:
     """Write TensorBoard logs."""
     pictures: bool = True
     """Draw learning curves, importance maps and a gallery of the symbols at the end."""
+    frozen_speaker: str = ""
+    """Folder of a finished run whose speaker is taken over and no longer learns: how easy is its language to learn?"""
     wandb: str = ""
     """Project on Weights & Biases to log to (needs the package)."""
 
@@ -175,6 +220,7 @@ class Config:
     image among others by another view of it."""
 
     speaker: SpeakerOptions = field(default_factory=SpeakerOptions)
+    channel: ChannelOptions = field(default_factory=ChannelOptions)
     listener: ListenerOptions = field(default_factory=ListenerOptions)
     loss: LossOptions = field(default_factory=LossOptions)
     images: DataOptions = field(default_factory=DataOptions)
@@ -185,6 +231,18 @@ class Config:
     def grid(self) -> int:
         """Patches along one side."""
         return patch_grid(self.images.image_size, self.speaker.patch_size)
+
+    @property
+    def slots(self) -> int:
+        """The symbols of the longest message."""
+        s = self.speaker
+        return self.grid**2 * s.symbols_per_patch if s.speaker == "patch" else s.max_len
+
+    @property
+    def keep(self) -> int | None:
+        """How many patches speak, where that is fixed."""
+        share = self.channel.keep_fraction
+        return self.channel.keep if share is None else max(1, round(share * self.grid**2))
 
     @property
     def load_size(self) -> int:
@@ -198,20 +256,26 @@ class Config:
         Raises:
             ValueError: an option is out of its range, or does not go with another.
         """
-        patches = self.grid**2
-        training, images = self.training, self.images
-        if self.speaker.keep is not None and not 1 <= self.speaker.keep <= patches:
-            raise ValueError(f"--keep {self.speaker.keep}: an image of {images.image_size} px has {patches} patches")
+        speaker, channel, training, images = self.speaker, self.channel, self.training, self.images
+        self._check_channel()
         if self.load_size < images.image_size:
             raise ValueError(f"--load-size {images.load_size} is smaller than --image-size {images.image_size}")
         for name, value, least in (
-            ("--vocab", self.speaker.vocab, 2),
+            ("--vocab", speaker.vocab, 2),
+            ("--max-len", speaker.max_len, 1),
+            ("--encoder-width", speaker.encoder_width, 1),
+            ("--decoder-dim", speaker.decoder_dim, 1),
+            ("--decoder-depth", speaker.decoder_depth, 1),
+            ("--decoder-heads", speaker.decoder_heads, 1),
+            ("--code-dim", channel.code_dim, 1),
+            ("--speakers", speaker.speakers, 1),
+            ("--listeners", self.listener.listeners, 1),
             ("--epochs", training.epochs, 1),
             ("--batch-size", training.batch_size, 2),
             ("--candidates", training.candidates, 2),
             ("--scenes", images.scenes, 2),
-            ("--symbol-hidden", self.speaker.symbol_hidden, 1),
-            ("--rank-width", self.speaker.rank_width, 1),
+            ("--symbol-hidden", speaker.symbol_hidden, 1),
+            ("--rank-width", speaker.rank_width, 1),
             ("--text-dim", self.listener.text_dim, 1),
             ("--text-depth", self.listener.text_depth, 1),
             ("--text-heads", self.listener.text_heads, 1),
@@ -229,14 +293,14 @@ class Config:
                 raise ValueError(f"{name} {value}: must be at least {least}")
         for name, positive in (
             ("--lr", training.lr),
-            ("--gumbel-start", self.speaker.gumbel_start),
-            ("--gumbel-end", self.speaker.gumbel_end),
+            ("--gumbel-start", channel.gumbel_start),
+            ("--gumbel-end", channel.gumbel_end),
         ):
             if not positive > 0:
                 raise ValueError(f"{name} {positive}: must be above 0")
         for name, share in (
-            ("--gumbel-anneal", self.speaker.gumbel_anneal),
-            ("--rank-dropout", self.speaker.rank_dropout),
+            ("--anneal", channel.anneal),
+            ("--rank-dropout", speaker.rank_dropout),
         ):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} {share}: must be between 0 and 1")
@@ -244,3 +308,23 @@ class Config:
             raise ValueError(f"--warmup {training.warmup}: must be between 0 and the {training.epochs} epochs")
         if training.freeze_epochs and not self.listener.head_wide:
             raise ValueError("--freeze-epochs freezes the heads' wide maps, and --head-wide is 0")
+
+    def _check_channel(self) -> None:
+        speaker, channel, patches = self.speaker, self.channel, self.grid**2
+        of_patches = speaker.speaker == "patch"
+        if channel.keep is not None and channel.keep_fraction is not None:
+            raise ValueError("--keep and --keep-fraction say the same thing twice: give one of them")
+        if channel.keep_fraction is not None and not 0 < channel.keep_fraction <= 1:
+            raise ValueError(f"--keep-fraction {channel.keep_fraction}: must be above 0 and at most 1")
+        if channel.keep is not None and not 1 <= channel.keep <= patches:
+            raise ValueError(f"--keep {channel.keep}: an image of {self.images.image_size} px has {patches} patches")
+        if self.keep is not None and not of_patches:
+            raise ValueError(f"--keep chooses among patches; the length of --speaker {speaker.speaker} is --max-len")
+        if channel.channel == "quantised" and not of_patches:
+            raise ValueError(f"--channel quantised goes with --speaker patch, not {speaker.speaker}")
+        if channel.speak_cost and speaker.fixed_len and not of_patches:
+            raise ValueError("--speak-cost needs messages that can be shorter: leave out --fixed-len")
+        if channel.channel == "continuous" and (channel.speak_cost or self.keep is not None):
+            raise ValueError("--channel continuous always says everything: leave out --speak-cost and --keep")
+        if self.run.frozen_speaker and (speaker.speakers > 1 or self.listener.listeners > 1):
+            raise ValueError("--frozen-speaker teaches one listener: leave out --speakers and --listeners")

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -36,15 +37,50 @@ from patchgame_egg.callbacks import (
     WeightsAndBiases,
     read_log,
 )
-from patchgame_egg.channels import PatchGumbelChannel
+from patchgame_egg.channels import Channel, PatchChannel, SequenceChannel
 from patchgame_egg.data import ImageLoader, ImageSource, image_sets
 from patchgame_egg.distributed import gather_names, is_rank_zero, process_group, rank, sync_batch_norm, world_size
+from patchgame_egg.estimators import Continuous, Estimator, Gumbel, LearntBaseline, Quantised, Reinforce
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.losses import SymmetricInfoNCE
+from patchgame_egg.sequences import Decoder, RecurrentDecoder, SequenceSpeaker, TransformerDecoder
 from patchgame_egg.trainer import NonFiniteLoss, Trainer
 from patchgame_egg.trunks import vision_trunk
 from patchgame_egg.views import EvaluationView, RandomViews, ViewLoader
+
+
+def build_speaker(config: Config, seed: int) -> tuple[nn.Module, Channel]:
+    """A speaker and its channel; the seed is the channel's, the weights come from torch's generator."""
+    s, c, size = config.speaker, config.channel, config.images.image_size
+    estimators: dict[str, Callable[[], Estimator]] = {
+        "gumbel": lambda: Gumbel(c.gumbel_start),
+        "reinforce": lambda: Reinforce(
+            LearntBaseline(s.vocab + (s.speaker != "patch" and not s.fixed_len)) if c.baseline == "learnt" else None,
+            c.entropy_start,
+        ),
+        "quantised": lambda: Quantised(c.code_dim, s.vocab, c.commitment, seed=seed + 3),
+        "continuous": Continuous,
+    }
+    estimator = estimators[c.channel]()
+    if s.speaker == "patch":
+        # A codebook takes codes of any scale; of scale 1, the commitment loss is neither mute nor deafening.
+        outputs, scale = (c.code_dim, 1.0) if c.channel == "quantised" else (s.vocab, s.logit_scale)
+        patches = PatchSpeaker(
+            PatchSymbol(size, s.patch_size, outputs, s.symbols_per_patch, s.symbol_hidden, scale, s.context),
+            PatchRank(size, s.patch_size, s.rank_width, s.rank_dropout),
+        )
+        return patches, PatchChannel(
+            estimator, c.gate, config.keep, c.rank_strength, c.rank_spread, c.rank_op, c.speak_cost, seed + 1
+        )
+    encoder, width = vision_trunk(s.encoder, size, s.encoder_width)
+    ends, scale = not s.fixed_len, s.logit_scale or 1.0
+    decoder: Decoder
+    if s.speaker == "transformer":
+        decoder = TransformerDecoder(s.vocab, s.max_len, s.decoder_dim, s.decoder_depth, s.decoder_heads, ends, scale)
+    else:
+        decoder = RecurrentDecoder(s.vocab, s.decoder_dim, s.speaker, s.decoder_depth, ends, scale)
+    return SequenceSpeaker(encoder, width, decoder, s.max_len), SequenceChannel(estimator, c.speak_cost, seed + 1)
 
 
 def build_game(config: Config) -> Game:
@@ -53,21 +89,16 @@ def build_game(config: Config) -> Game:
     Raises:
         ValueError: an option is out of its range.
     """
-    s, h, size = config.speaker, config.listener, config.images.image_size
+    h, size = config.listener, config.images.image_size
     with torch.random.fork_rng(devices=[]):
         # Weights are drawn on the CPU; torch.manual_seed would also reseed every GPU, for good.
         torch.default_generator.manual_seed(config.training.seed)
-        speaker = PatchSpeaker(
-            PatchSymbol(size, s.patch_size, s.vocab, s.symbols_per_patch, s.symbol_hidden, s.logit_scale, s.context),
-            PatchRank(size, s.patch_size, s.rank_width, s.rank_dropout),
+        speaker, channel = build_speaker(config, config.training.seed)
+        text = TextEncoder(
+            config.speaker.vocab, config.slots, h.text_dim, h.text_depth, h.text_heads, h.text_norm, h.silence
         )
-        slots = config.grid**2 * s.symbols_per_patch
-        text = TextEncoder(s.vocab, slots, h.text_dim, h.text_depth, h.text_heads, h.text_norm, h.silence)
         vision, vision_dim = vision_trunk(h.vision, size, h.vision_width)
         listener = Listener(text, vision, vision_dim, h.head_hidden, h.head_bottleneck, h.head_wide)
-    channel = PatchGumbelChannel(
-        s.rank_strength, s.rank_spread, s.keep, s.gate, s.rank_op, seed=config.training.seed + 1
-    )
     loss = SymmetricInfoNCE(config.loss.temperature, config.loss.learn_temperature, config.loss.detach_negatives)
     return Game(speaker, channel, listener, loss)
 
@@ -134,15 +165,25 @@ def build_optimizer(config: Config, game: Game, steps_per_epoch: int) -> tuple[O
 
 def schedules(config: Config, game: Game, optimizer: Optimizer) -> list[Callback]:
     """What changes during training beside the learning rate: Gumbel temperature, weight decay."""
-    s, t = config.speaker, config.training
+    c, t = config.channel, config.training
 
-    def temperature(done: float) -> float:
-        return s.gumbel_start + (s.gumbel_end - s.gumbel_start) * min(1.0, done / max(s.gumbel_anneal, 1e-9))
+    def between(start: float, end: float) -> Callable[[float], float]:
+        return lambda done: start + (end - start) * min(1.0, done / max(c.anneal, 1e-9))
 
     def set_temperature(value: float) -> None:
-        game.channel.temperature = value  # type: ignore[assignment]
+        for module in game.modules():
+            if isinstance(module, Gumbel):
+                module.temperature = value
 
-    found: list[Callback] = [Schedule(set_temperature, temperature)]
+    def set_entropy(value: float) -> None:
+        for module in game.modules():
+            if isinstance(module, Reinforce):
+                module.entropy = value
+
+    found: list[Callback] = [
+        Schedule(set_temperature, between(c.gumbel_start, c.gumbel_end)),
+        Schedule(set_entropy, between(c.entropy_start, c.entropy_end)),
+    ]
     end = t.weight_decay_end
     if end is not None:
         decayed = [group for group in optimizer.param_groups if group["weight_decay"]]

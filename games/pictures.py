@@ -29,10 +29,10 @@ def draw_pictures(
     records: Sequence[dict[str, Any]],
     folder: Path,
 ) -> list[Path]:
-    """Draws a run over held-out images.
+    """Draws a run over held-out images: its curves and, of a speaker of patches, which patches speak and say what.
 
     Args:
-        game: a trained game of patches.
+        game: a trained game.
         device: where it is.
         config: the run's options.
         source: the held-out images.
@@ -42,6 +42,9 @@ def draw_pictures(
     Returns:
         The files written.
     """
+    curves = learning_curves(records, folder / "curves.png")
+    if config.speaker.speaker != "patch":
+        return [curves]
     chosen = np.random.default_rng(config.training.seed).permutation(len(source))[:_IMAGES]
     images, labels = readable(source, chosen.tolist())
     view = EvaluationView(config.images.image_size).to(device)
@@ -63,7 +66,7 @@ def draw_pictures(
     names = [source.classes[n] if source.classes else "" for n in labels]
     grid = (config.grid, config.grid)
     return [
-        learning_curves(records, folder / "curves.png"),
+        curves,
         importance_maps(
             pictures[:_MAPS], np.concatenate(importance)[:_MAPS], said[:_MAPS], folder / "importance.png",
             grid=grid, titles=names[:_MAPS],

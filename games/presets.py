@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from games.config import Config, DataOptions, ListenerOptions, LossOptions, RunOptions, SpeakerOptions, TrainingOptions
+from games.config import (
+    ChannelOptions,
+    Config,
+    DataOptions,
+    ListenerOptions,
+    LossOptions,
+    RunOptions,
+    SpeakerOptions,
+    TrainingOptions,
+)
 
 # The text's sizes (section 3); where it is silent, the release's (heads, views).
 PAPER = Config(
-    speaker=SpeakerOptions(patch_size=32, symbol_hidden=768, logit_scale=0.0, rank_width=64, rank_spread=0.0),
+    speaker=SpeakerOptions(
+        patch_size=32, symbol_hidden=768, logit_scale=0.0, rank_width=64, max_len=48, encoder="resnet18",
+        decoder_dim=512,
+    ),
+    channel=ChannelOptions(rank_spread=0.0),
     listener=ListenerOptions(
         text_dim=192, text_depth=12, silence="skip", vision="resnet18", head_hidden=2048, head_bottleneck=256,
         head_wide=65536,
@@ -27,9 +40,8 @@ PAPER = Config(
 # What the authors' release does where it differs from the text.
 RELEASED = replace(
     PAPER,
-    speaker=replace(
-        PAPER.speaker, context=True, rank_dropout=0.1, gate="released", gumbel_start=5.0, gumbel_end=1.0
-    ),
+    speaker=replace(PAPER.speaker, context=True, rank_dropout=0.1),
+    channel=replace(PAPER.channel, gate="released", gumbel_start=5.0, gumbel_end=1.0),
     listener=replace(PAPER.listener, text_norm="post", silence="attend"),
     loss=LossOptions(temperature=0.07, learn_temperature=True, detach_negatives=True),
     training=replace(

@@ -1,6 +1,8 @@
-"""How numbers become symbols: sampled in training, argmax in evaluation, written here once.
+"""How features become a message: sampled in training, argmax in evaluation, written here once.
 
-Letters in shapes: B batch, P patches, L symbols per patch, T = P*L slots, V vocabulary.
+A channel knows the shape of what is said, one symbol after another or one patch beside another; its estimator
+(`patchgame_egg.estimators`) knows how a gradient gets past a choice. Any of the one goes with any of the other.
+Letters in shapes: B batch, P patches, L symbols per patch, T slots (P*L, or the longest sequence), V vocabulary.
 """
 
 from __future__ import annotations
@@ -8,98 +10,118 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from patchgame_egg.agents import PatchFeatures
 from patchgame_egg.distributed import RandomModule
+from patchgame_egg.estimators import Estimator, Gumbel, gumbel_max
 from patchgame_egg.interaction import Message
+from patchgame_egg.sequences import SequenceFeatures
 from patchgame_egg.soft_rank import RankOp, soft_rank
 
+Gate = Literal["rank", "free", "released"]
 
-def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """The value of ``hard``, exactly, with the gradient of ``soft`` (Bengio et al., 2013)."""
-    return hard + (soft - soft.detach())
-
-
-def gumbel_softmax(logits: Tensor, uniform: Tensor | None, temperature: float) -> Tensor:
-    """A straight-through sample of one symbol (equation 5).
-
-    Args:
-        logits: ``[..., V]``, log-probabilities up to a constant.
-        uniform: numbers in [0, 1) of the same shape, turned into Gumbel noise; None takes the argmax.
-        temperature: tau_s of the softmax whose gradient is used; it does not change what is sampled.
-
-    Returns:
-        Exactly one-hot, ``[..., V]``.
-    """
-    logits = logits.float()
-    if uniform is not None:
-        logits = logits - (-uniform.clamp(min=torch.finfo(torch.float32).tiny).log()).log()
-    hard = F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(logits.dtype)
-    return straight_through(hard, (logits / temperature).softmax(dim=-1))
+# Probabilities are kept this far from 0 and 1 where their logarithms are taken.
+_EPS = 1e-4
 
 
 class Channel(RandomModule):
-    """A module from the sender's features to a `Message`, with random numbers of its own."""
+    """A module from the sender's features to a `Message`, with random numbers of its own.
+
+    Args:
+        estimator: how the gradient gets past the choices; None: `Gumbel`.
+        speak_cost: price of a spoken symbol, in nats of the listener's loss.
+        seed: of the noise.
+
+    Raises:
+        ValueError: an option is out of its range, or does not go with another.
+    """
+
+    estimator: Estimator
+
+    def __init__(self, estimator: Estimator | None = None, speak_cost: float = 0.0, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.estimator = Gumbel() if estimator is None else estimator
+        if speak_cost < 0:
+            raise ValueError(f"the cost of a symbol must be 0 or more, got {speak_cost}")
+        if speak_cost and not self.estimator.discrete:
+            raise ValueError("a cost per symbol needs a discrete channel: a continuous one always says everything")
+        self.speak_cost = speak_cost
 
     def surrogate(self, message: Message, per_sample: Tensor) -> Tensor | float:
-        """The extra loss of the channel's gradient estimator; 0 where the gradient flows through the message.
+        """What the channel adds to the loss: the price of what was said, and what its estimator needs.
 
         Args:
             message: what the channel sent.
             per_sample: the loss of each sample, ``[B]``.
         """
-        return 0.0
+        extra: Tensor | float = 0.0 if message.penalty is None else message.penalty
+        cost = per_sample
+        if self.speak_cost:
+            said = message.lengths if message.gate is None else message.gate.sum(dim=1)
+            extra = extra + self.speak_cost * said.float().mean()
+            cost = per_sample + self.speak_cost * message.lengths
+        return extra + self.estimator.surrogate(message, cost)
 
 
-class PatchGumbelChannel(Channel):
-    """The paper's channel: a Gumbel symbol per patch, and ranks that decide which patches speak (equations 5 to 9).
+class PatchChannel(Channel):
+    """Symbols for patches, and a gate that decides which patches speak (equations 5 to 9 with `Gumbel`).
 
     Args:
+        estimator: see `Channel`.
+        gate: how likely a patch is to speak. ``rank`` (equation 8): its soft rank over K, so that half of the patches
+            speak whatever the image. ``free``: the sigmoid of its score, so that any number may. ``released``: the
+            authors' release, where every patch always speaks, its one-hot symbol scaled by a relaxed sample around
+            sigmoid(2 rank/K - 1); nothing is discrete or silent there.
+        keep: exactly this many patches speak. In training they are drawn without replacement, each in proportion to
+            its odds (Plackett and Luce, as in Kool et al., 2019); in evaluation they are the likeliest. None: every
+            patch for itself, and in evaluation those with a probability of at least 1/2.
         rank_strength: regularisation of the soft rank; the larger, the closer together the probabilities.
         rank_spread: 0 ranks the scores as they are (the paper). Above 0, each image's scores are first standardised
             to this standard deviation, counted in shares of K ranks, so that the ranking neither starts out flat
             nor hardens as the scores grow; ranks spread evenly over [0, 1] have 0.29.
-        keep: in evaluation exactly this many patches speak; None: those with a probability of at least 1/2.
-        gate: ``bernoulli``, equation 8: a patch speaks with probability rank/K. ``released``: the authors' release,
-            where every patch always speaks, its one-hot symbol scaled by a relaxed sample around sigmoid(2 rank/K - 1);
-            nothing is discrete or silent there.
         rank_op: see `soft_rank`.
+        speak_cost: see `Channel`; needs the gate ``free``, since the others fix the mean length.
         seed: of the noise.
 
-    Attributes:
-        temperature: tau_s, set while training by an annealing callback.
-
     Raises:
-        ValueError: an option is out of its range.
+        ValueError: an option is out of its range, or does not go with another.
     """
 
     def __init__(
         self,
+        estimator: Estimator | None = None,
+        gate: Gate = "rank",
+        keep: int | None = None,
         rank_strength: float = 1.0,
         rank_spread: float = 0.0,
-        keep: int | None = None,
-        gate: Literal["bernoulli", "released"] = "bernoulli",
         rank_op: RankOp = "torch",
+        speak_cost: float = 0.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(seed)
+        super().__init__(estimator, speak_cost, seed)
+        if gate not in ("rank", "free", "released"):
+            raise ValueError(f"unknown gate {gate!r}: rank, free or released")
         if not rank_strength > 0:
             raise ValueError(f"ranking strength must be above 0, got {rank_strength}")
         if rank_spread < 0:
             raise ValueError(f"ranking spread must be 0 or more, got {rank_spread}")
         if keep is not None and keep < 1:
             raise ValueError(f"keep must be at least 1 patch, got {keep}")
-        if keep is not None and gate == "released":
-            raise ValueError("keep needs the gate 'bernoulli': under 'released' every patch speaks")
+        if keep is not None and (gate == "released" or not self.estimator.discrete):
+            raise ValueError("keep needs silent patches: under the gate 'released' and without symbols all speak")
+        if gate == "released" and not isinstance(self.estimator, Gumbel):
+            raise ValueError("the gate 'released' is defined for the Gumbel estimator alone")
+        if speak_cost and (gate != "free" or keep is not None):
+            raise ValueError("a cost per symbol needs the gate 'free' without keep: elsewhere the length is fixed")
         soft_rank(torch.zeros(1, 2), rank_strength, rank_op)  # a missing package is found here, not in training
-        self.temperature = 1.0
-        self.rank_strength, self.rank_spread = rank_strength, rank_spread
-        self.keep, self.gate, self.rank_op = keep, gate, rank_op
+        self.gate, self.keep = gate, keep
+        self.rank_strength, self.rank_spread, self.rank_op = rank_strength, rank_spread, rank_op
 
     def keep_probability(self, scores: Tensor) -> Tensor:
-        """rank/K of every patch (equations 7 and 8): ``[B, P] -> [B, P]`` in [1/P, 1]."""
+        """How likely every patch is to speak: ``[B, P] -> [B, P]``; rank/K (equations 7 and 8) is in [1/P, 1]."""
+        if self.gate == "free":
+            return scores.sigmoid()
         patches = scores.shape[1]
         if self.rank_spread:
             centred = scores - scores.mean(dim=1, keepdim=True)
@@ -107,37 +129,125 @@ class PatchGumbelChannel(Channel):
             scores = centred * unit * self.rank_spread * patches * self.rank_strength
         return soft_rank(scores, self.rank_strength, self.rank_op) / patches
 
-    def choose(self, probability: Tensor) -> Tensor:
-        """Which patches speak, as 0 and 1 with a gradient (soft under ``released``): ``[B, P] -> [B, P]``."""
-        patches = probability.shape[1]
-        if self.gate == "released":
-            logit = 2 * probability - 1
-            if self.training:
-                logit = logit + self.uniform(*probability.shape, device=probability.device).logit(eps=1e-6)
-            return logit.sigmoid()
-        if self.training:
-            hard = self.uniform(*probability.shape, device=probability.device) < probability
-        elif self.keep is not None:
-            if self.keep > patches:
-                raise ValueError(f"keep {self.keep} of {patches} patches: at most {patches}")
-            best = probability.sort(dim=1, descending=True, stable=True).indices[:, : self.keep]
-            hard = torch.zeros_like(probability, dtype=torch.bool).scatter(1, best, True)
-        else:
-            hard = probability >= 0.5
-        return straight_through(hard.to(probability.dtype), probability)
+    def decide(self, probability: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Which patches speak.
+
+        Args:
+            probability: ``[B, P]`` in [0, 1].
+
+        Returns:
+            0 and 1, ``[B, P]``; the log-probability of that, ``[B]``; the entropy of the choice, nats, ``[B]``.
+        """
+        uniform = self.uniform(*probability.shape, device=probability.device) if self.training else None
+        if self.keep is not None:
+            return _draw_without_replacement(probability, self.keep, uniform)
+        hard = probability >= 0.5 if uniform is None else uniform < probability
+        p = probability.clamp(_EPS, 1 - _EPS)
+        yes, no = p.log(), (1 - p).log()
+        return (
+            hard.to(probability.dtype),
+            torch.where(hard, yes, no).sum(dim=1),
+            -(p * yes + (1 - p) * no).sum(dim=1),
+        )
 
     def forward(self, features: PatchFeatures) -> Message:
         """Speaks: patches in raster order, the L symbols of a patch side by side."""
-        symbols_per_patch = features.logits.shape[2]
+        per_patch = features.logits.shape[2]
         logits = features.logits.flatten(1, 2)  # [B, T, V]
-        noise = self.uniform(*logits.shape, device=logits.device) if self.training else None
-        symbols = gumbel_softmax(logits, noise, self.temperature)
+        uniform = self.uniform(*logits.shape, device=logits.device) if self.training else None
+        vectors, penalty = self.estimator.choose(logits, uniform)
         probability = self.keep_probability(features.scores)
-        gate = self.choose(probability).repeat_interleave(symbols_per_patch, dim=1)  # [B, T]
+        symbols = vectors.detach().argmax(dim=2)
+        log_prob = entropy = expected = None
+        if self.gate == "released" or not self.estimator.discrete:
+            gate = self._relax(probability) if self.gate == "released" else probability
+            gate = gate.repeat_interleave(per_patch, dim=1)
+            mask = torch.ones_like(symbols, dtype=torch.bool)
+        else:
+            hard, choice_log_prob, choice_entropy = self.decide(probability)
+            gate = self.estimator.gate(hard, probability).repeat_interleave(per_patch, dim=1)  # [B, T]
+            mask = gate.detach() > 0.5
+            if self.estimator.scored and self.training:
+                log_probs = logits.float().log_softmax(dim=2)
+                said = log_probs.gather(2, symbols[:, :, None]).squeeze(2)
+                # A symbol that nobody heard did nothing for or against the loss.
+                log_prob = choice_log_prob + (said * mask).sum(dim=1)
+                entropy = choice_entropy - ((log_probs.exp() * log_probs).sum(dim=2) * mask).sum(dim=1)
+                expected = self.estimator.expect(logits.mean(dim=1))
         return Message(
-            symbols=symbols.detach().argmax(dim=2),
-            vectors=symbols * gate[:, :, None],
-            mask=torch.ones_like(gate, dtype=torch.bool) if self.gate == "released" else gate.detach() > 0.5,
-            gate=gate,
+            symbols=symbols,
+            vectors=vectors * gate[:, :, None],
+            mask=mask,
+            gate=gate if self.estimator.discrete and not self.estimator.scored else None,
             keep_prob=probability.detach(),
+            log_prob=log_prob,
+            entropy=entropy,
+            expected_loss=expected,
+            penalty=penalty if isinstance(penalty, Tensor) and self.training else None,
+        )
+
+    def _relax(self, probability: Tensor) -> Tensor:
+        logit = 2 * probability - 1
+        if self.training:
+            logit = logit + self.uniform(*probability.shape, device=probability.device).logit(eps=1e-6)
+        return logit.sigmoid()
+
+
+def _draw_without_replacement(probability: Tensor, keep: int, uniform: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The first ``keep`` of an order drawn in proportion to the odds; see `PatchChannel.decide`."""
+    patches = probability.shape[1]
+    if keep > patches:
+        raise ValueError(f"keep {keep} of {patches} patches: at most {patches}")
+    odds = probability.logit(eps=_EPS)
+    keys = odds.detach() if uniform is None else gumbel_max(odds.detach(), uniform)[1]
+    order = keys.sort(dim=1, descending=True, stable=True).indices
+    hard = torch.zeros_like(probability).scatter(1, order[:, :keep], 1.0)
+    drawn = odds.gather(1, order)
+    # Column i: over those that are still there when draw i is made.
+    left = drawn.flip(1).logcumsumexp(dim=1).flip(1)
+    weighted = (drawn.exp() * drawn).flip(1).cumsum(dim=1).flip(1)
+    log_prob = (drawn - left)[:, :keep].sum(dim=1)
+    entropy = (left - weighted / left.exp())[:, :keep].sum(dim=1)
+    return hard, log_prob, entropy
+
+
+class SequenceChannel(Channel):
+    """One symbol after another, until the speaker ends its message or ``max_len`` symbols are said.
+
+    The end is a choice of its own beside the V symbols; it is not passed on and not counted. After it, all slots are
+    silent. With `Continuous` messages never end.
+    """
+
+    def forward(self, features: SequenceFeatures) -> Message:
+        """Speaks: T = ``max_len`` slots, the first `Message.lengths` of which are said."""
+        decoder, length = features.decoder, features.max_len
+        rows, vocab, device = len(features.summary), decoder.vocab_size, features.summary.device
+        scored, ends = self.estimator.scored and self.training, decoder.choices > decoder.vocab_size
+        uniform = self.uniform(rows, length, decoder.choices, device=device) if self.training else None
+        state, previous, expected = decoder.start(features.summary), None, None
+        alive = torch.ones(rows, device=device)
+        log_prob = entropy = torch.zeros(rows, device=device)
+        vectors, gates = [], []
+        for slot in range(length):
+            logits, state = decoder.step(state, previous)  # [B, C]
+            if scored and slot == 0:
+                expected = self.estimator.expect(logits)
+            previous, _ = self.estimator.choose(logits, None if uniform is None else uniform[:, slot])
+            if scored:
+                log_probs = logits.log_softmax(dim=1)
+                log_prob = log_prob + (log_probs * previous).sum(dim=1) * alive
+                entropy = entropy - (log_probs.exp() * log_probs).sum(dim=1) * alive
+            if ends and self.estimator.discrete:
+                alive = alive * (1 - previous[:, vocab])
+            vectors.append(previous[:, :vocab])
+            gates.append(alive)
+        said, gate = torch.stack(vectors, dim=1), torch.stack(gates, dim=1)
+        return Message(
+            symbols=said.detach().argmax(dim=2),
+            vectors=said * gate[:, :, None],
+            mask=gate.detach() > 0.5,
+            gate=gate if ends and self.estimator.discrete and not self.estimator.scored else None,
+            log_prob=log_prob if scored else None,
+            entropy=entropy if scored else None,
+            expected_loss=expected,
         )

@@ -148,12 +148,27 @@ class RandomModule(nn.Module):
         Returns:
             A float32 tensor of that shape.
         """
-        # The golden ratio's bits keep the streams of neighbouring seeds apart.
-        key = (self.seed * 0x9E3779B97F4A7C15 + self.draws) % 2**63
-        self.draws += 1
-        generator = torch.Generator(device).manual_seed(key)
+        generator = torch.Generator(device).manual_seed(self._next_key())
         whole = torch.rand(shape[0] * world_size(), *shape[1:], generator=generator, device=device)
         return own_rows(whole)
+
+    def _next_key(self) -> int:
+        self.draws += 1
+        # The golden ratio's bits keep the streams of neighbouring seeds apart.
+        return (self.seed * 0x9E3779B97F4A7C15 + self.draws - 1) % 2**63
+
+    @contextmanager
+    def local_randomness(self, device: torch.device) -> Iterator[None]:
+        """For code of others that draws from torch's own generators: inside, they follow this module's seed."""
+        cuda = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            key = self._next_key()
+            # torch.manual_seed would reseed every GPU, for good.
+            torch.default_generator.manual_seed(key)
+            if cuda:
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(key)
+            yield
 
     def get_extra_state(self) -> dict[str, int]:
         return {"draws": self.draws}

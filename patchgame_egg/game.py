@@ -50,8 +50,7 @@ class Game(nn.Module):
             total = per_sample.mean() + self.channel.surrogate(message, per_sample)
 
         aux = {"loss": per_sample, **aux, "message_mask": message.mask}
-        if message.keep_prob is not None:
-            aux["keep_prob"] = message.keep_prob
+        aux |= {k: v for k in ("keep_prob", "entropy") if (v := getattr(message, k)) is not None}
         record = Interaction(
             labels=labels,
             aux_input=aux_input,

@@ -1,6 +1,7 @@
 """The records that travel through a game: `Batch` in, `Message` between the agents, `Interaction` out.
 
-Letters in shapes: B batch, P patches, L symbols per patch, T = P*L message slots, V vocabulary, D width.
+Letters in shapes: B batch, P patches, L symbols per patch, T message slots (P*L, or the longest sequence), V
+vocabulary, D width.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Batch:
 class Message:
     """What a channel passes on.
 
-    Silence is the mask, never symbol 0: a message of patches has holes.
+    Silence is the mask, never symbol 0: a message of patches has holes. The end of a sequence is no symbol either.
 
     Attributes:
         symbols: int64 ``[B, T]``, ids in [0, V); at silent slots what would have been said, which nobody hears.
@@ -63,7 +64,9 @@ class Message:
         gate: float ``[B, T]`` or None: the mask as numbers whose gradient reaches whatever decided who speaks.
         keep_prob: float ``[B, P]`` in [0, 1] or None: how likely each patch was to speak.
         log_prob: float ``[B]`` or None: log-probability of what was sampled (score-function channels).
-        entropy: float ``[B]`` or None: entropy of the sampling distribution, in nats.
+        entropy: float ``[B]`` or None: entropy of the sampling distribution along what was sampled, in nats.
+        expected_loss: float ``[B]`` or None: the loss that the speaker expected (the baseline of REINFORCE).
+        penalty: a scalar or None: what the channel adds to the loss for how it spoke (a commitment loss).
     """
 
     symbols: Tensor
@@ -73,6 +76,8 @@ class Message:
     keep_prob: Tensor | None = None
     log_prob: Tensor | None = None
     entropy: Tensor | None = None
+    expected_loss: Tensor | None = None
+    penalty: Tensor | None = None
 
     @property
     def lengths(self) -> Tensor:

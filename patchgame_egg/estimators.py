@@ -1,0 +1,245 @@
+"""How a choice among symbols becomes vectors, and how a gradient gets past it: one class per estimator.
+
+A channel asks its estimator three things: to turn logits into vectors (`Estimator.choose`), to turn a decision to
+speak into a number (`Estimator.gate`), and for the loss term of its gradient (`Estimator.surrogate`).
+Letters in shapes: B batch, V vocabulary, D width of a code.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from vector_quantize_pytorch import VectorQuantize
+
+from patchgame_egg.distributed import RandomModule, gather_rows
+from patchgame_egg.interaction import Message
+
+
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """The value of ``hard``, exactly, with the gradient of ``soft`` (Bengio et al., 2013)."""
+    return hard + (soft - soft.detach())
+
+
+def gumbel_max(logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
+    """An exact sample of softmax(logits): the largest of the logits after each got Gumbel noise.
+
+    Args:
+        logits: ``[..., V]``, log-probabilities up to a constant.
+        uniform: numbers in [0, 1) of the same shape, turned into Gumbel noise; None takes the argmax.
+
+    Returns:
+        The sample, exactly one-hot, ``[..., V]``, without a gradient; and the noisy logits, with one.
+    """
+    if uniform is not None:
+        logits = logits - (-uniform.clamp(min=torch.finfo(torch.float32).tiny).log()).log()
+    best = logits.detach().argmax(dim=-1, keepdim=True)
+    return torch.zeros_like(logits).scatter_(-1, best, 1.0), logits
+
+
+def gumbel_softmax(logits: Tensor, uniform: Tensor | None, temperature: float) -> Tensor:
+    """A straight-through sample of one symbol (equation 5).
+
+    Args:
+        logits: ``[..., V]``, log-probabilities up to a constant.
+        uniform: numbers in [0, 1) of the same shape, turned into Gumbel noise; None takes the argmax.
+        temperature: tau_s of the softmax whose gradient is used; it does not change what is sampled.
+
+    Returns:
+        Exactly one-hot, ``[..., V]``.
+    """
+    hard, noisy = gumbel_max(logits.float(), uniform)
+    return straight_through(hard, (noisy / temperature).softmax(dim=-1))
+
+
+class Estimator(nn.Module):
+    """What every estimator is asked; the base class is for a gradient that flows through the message.
+
+    Attributes:
+        discrete: messages are symbols; otherwise every slot speaks, in numbers.
+        scored: the channel has to give the log-probability and the entropy of what it sampled.
+    """
+
+    discrete = True
+    scored = False
+
+    def choose(self, logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tensor | float]:
+        """Turns numbers into symbols.
+
+        Args:
+            logits: ``[..., V]``.
+            uniform: numbers in [0, 1), the randomness, of the same shape; None: the best, without any.
+
+        Returns:
+            The vectors ``[..., V]``, one-hot if `discrete`, and a scalar to add to the loss.
+        """
+        raise NotImplementedError
+
+    def gate(self, hard: Tensor, probability: Tensor) -> Tensor:
+        """The decision to speak, 0 or 1, with its gradient: ``[B, P], [B, P] -> [B, P]``."""
+        return straight_through(hard, probability)
+
+    def expect(self, summary: Tensor) -> Tensor | None:
+        """The loss that is to be expected, ``[B]``, from features ``[B, V]``; None where nobody needs it."""
+        return None
+
+    def surrogate(self, message: Message, cost: Tensor) -> Tensor | float:
+        """The loss term of the estimator.
+
+        Args:
+            message: what was sent.
+            cost: the loss of each sample with the price of what it said, ``[B]``.
+        """
+        return 0.0
+
+
+class Gumbel(Estimator):
+    """Straight-through Gumbel-softmax (Jang et al., 2017; Maddison et al., 2017; equation 5).
+
+    Args:
+        temperature: tau_s, above 0; an attribute that a schedule may set.
+    """
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"the Gumbel temperature must be above 0, got {temperature}")
+        self.temperature = temperature
+
+    def choose(self, logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, float]:
+        return gumbel_softmax(logits, uniform, self.temperature), 0.0
+
+
+class Continuous(Estimator):
+    """No bottleneck: the logits themselves, standardised in every slot. The ceiling of a discrete channel."""
+
+    discrete = False
+
+    def choose(self, logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, float]:
+        return F.layer_norm(logits.float(), logits.shape[-1:]), 0.0
+
+
+class Quantised(Estimator, RandomModule):
+    """The nearest code of a learnt codebook (van den Oord et al., 2017), by ``vector-quantize-pytorch``.
+
+    The speaker's last axis holds a code of D numbers instead of V logits. Codes follow a moving average; a commitment
+    loss keeps the speaker near them; those that fall out of use are put where a speaker's code lies. The gradient is
+    the straight-through one: that of the one-hot vectors is carried over to the code by the pseudo-inverse of the
+    codebook, which is "as if the code had been copied" for every listener whose embedding is linear in the code.
+
+    Args:
+        code_dim: D.
+        vocab_size: V, codes in the codebook.
+        commitment: weight of the commitment loss.
+        decay: of the codebook's moving average, per step.
+        seed: of the codes' first places and revivals.
+    """
+
+    def __init__(
+        self, code_dim: int, vocab_size: int, commitment: float = 0.25, decay: float = 0.95, seed: int = 0
+    ) -> None:
+        super().__init__(seed)
+        if not 0 <= decay < 1 or commitment < 0:
+            raise ValueError(f"decay must be in [0, 1) and commitment 0 or more, got {decay} and {commitment}")
+        self.quantiser = VectorQuantize(
+            code_dim, vocab_size, decay=decay, commitment_weight=commitment, kmeans_init=True,
+            threshold_ema_dead_code=1, rotation_trick=False,
+        )  # fmt: skip
+
+    def choose(self, logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
+        codes = logits.float().flatten(0, -2)
+        with self.local_randomness(codes.device) if self.training else nullcontext():
+            _, symbols, penalty = self.quantiser(codes[None])
+        book = self.quantiser.codebook.detach()  # [V, D]
+        hard = F.one_hot(symbols[0], len(book)).to(codes.dtype)
+        moved = (codes - codes.detach()) @ torch.linalg.pinv(book)
+        return (hard + moved).unflatten(0, logits.shape[:-1]), penalty.sum()
+
+
+class RunningMean(nn.Module):
+    """The baseline of REINFORCE that knows nothing of the image: a moving average of past losses.
+
+    Args:
+        decay: of the average, per batch; the first batch counts whole.
+    """
+
+    mean: Tensor
+    started: Tensor
+
+    def __init__(self, decay: float = 0.9) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+
+    def forward(self, summary: Tensor) -> Tensor:
+        """Features ``[B, V]`` to the loss that is expected, ``[B]``."""
+        return self.mean.expand(len(summary))
+
+    def fit(self, expected: Tensor, cost: Tensor) -> tuple[Tensor, float]:
+        """Takes note of the losses ``[B]``; gives the baseline to use for them, and a loss of its own, 0."""
+        now = gather_rows(cost).mean()
+        before = torch.where(self.started, self.mean, now)
+        self.mean.copy_(before.lerp(now, 1 - self.decay))
+        self.started.fill_(True)
+        return before, 0.0
+
+
+class LearntBaseline(nn.Module):
+    """The baseline of REINFORCE that predicts each sample's loss from the speaker's logits.
+
+    Args:
+        inputs: logits per slot: V, or V + 1 for a sequence speaker whose messages end.
+        hidden: width of its hidden layer.
+    """
+
+    def __init__(self, inputs: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+    def forward(self, summary: Tensor) -> Tensor:
+        """Features ``[B, V]``, given without their gradient, to the loss that is expected, ``[B]``."""
+        return self.mlp(summary.detach().float()).squeeze(1)
+
+    def fit(self, expected: Tensor, cost: Tensor) -> tuple[Tensor, Tensor]:
+        """The baseline to use for the losses ``[B]``, and the squared error that it learns from."""
+        return expected.detach(), F.mse_loss(expected, cost)
+
+
+class Reinforce(Estimator):
+    """The score function (Williams, 1992): what was sampled becomes likelier where the loss was below the baseline.
+
+    Args:
+        baseline: a `RunningMean` (the default) or a `LearntBaseline`.
+        entropy: weight of the entropy of the speaker's choices, per nat of a whole message; an attribute that a
+            schedule may set. Too little and the speaker stops exploring, too much and it never says anything.
+    """
+
+    scored = True
+
+    def __init__(self, baseline: RunningMean | LearntBaseline | None = None, entropy: float = 0.01) -> None:
+        super().__init__()
+        if entropy < 0:
+            raise ValueError(f"the entropy weight must be 0 or more, got {entropy}")
+        self.baseline = RunningMean() if baseline is None else baseline
+        self.entropy = entropy
+
+    def choose(self, logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, float]:
+        return gumbel_max(logits.detach().float(), uniform)[0], 0.0
+
+    def gate(self, hard: Tensor, probability: Tensor) -> Tensor:
+        return hard
+
+    def expect(self, summary: Tensor) -> Tensor:
+        return self.baseline(summary)
+
+    def surrogate(self, message: Message, cost: Tensor) -> Tensor | float:
+        """A term whose gradient is the estimate and whose value is 0, so that the total stays the listener's loss."""
+        if message.log_prob is None or message.entropy is None or message.expected_loss is None:
+            return 0.0  # evaluation samples nothing
+        expected, error = self.baseline.fit(message.expected_loss, cost.detach())
+        term = (cost.detach() - expected) * message.log_prob - self.entropy * message.entropy
+        term = term.mean() + error
+        return term - term.detach()
