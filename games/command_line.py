@@ -107,6 +107,14 @@ def _parse_options(argv: Sequence[str], default: Config, preset: str) -> Config:
         if not stop.code:
             raise
         raise ValueError(_one_line(said.getvalue())) from None
+    if config.run.frozen_speaker:
+        taught, _ = load_config(Path(config.run.frozen_speaker) / "config.json")
+        config = replace(
+            config,
+            speaker=replace(taught.speaker, speakers=1),
+            channel=taught.channel,
+            images=replace(config.images, image_size=taught.images.image_size, load_size=taught.images.load_size),
+        )
     config.check()
     return config
 

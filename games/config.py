@@ -209,7 +209,8 @@ class RunOptions:
     pictures: bool = True
     """Draw learning curves, importance maps and a gallery of the symbols at the end."""
     frozen_speaker: str = ""
-    """Folder of a finished run whose speaker is taken over and no longer learns: how easy is its language to learn?"""
+    """Folder of a run whose speaker, with its options and image size, is taken over and learns no more: how easily is
+    its language learnt?"""
     wandb: str = ""
     """Project on Weights & Biases to log to (needs the package)."""
 

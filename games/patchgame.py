@@ -44,6 +44,7 @@ from patchgame_egg.estimators import Continuous, Estimator, Gumbel, LearntBaseli
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.losses import SymmetricInfoNCE
+from patchgame_egg.population import FrozenSpeakerGame, Population, cross_play
 from patchgame_egg.sequences import Decoder, RecurrentDecoder, SequenceSpeaker, TransformerDecoder
 from patchgame_egg.trainer import NonFiniteLoss, Trainer
 from patchgame_egg.trunks import vision_trunk
@@ -74,33 +75,55 @@ def build_speaker(config: Config, seed: int) -> tuple[nn.Module, Channel]:
             estimator, c.gate, config.keep, c.rank_strength, c.rank_spread, c.rank_op, c.speak_cost, seed + 1
         )
     encoder, width = vision_trunk(s.encoder, size, s.encoder_width)
-    ends, scale = not s.fixed_len, s.logit_scale or 1.0
+    ends, scale = not s.fixed_len, s.logit_scale
     decoder: Decoder
     if s.speaker == "transformer":
         decoder = TransformerDecoder(s.vocab, s.max_len, s.decoder_dim, s.decoder_depth, s.decoder_heads, ends, scale)
     else:
-        decoder = RecurrentDecoder(s.vocab, s.decoder_dim, s.speaker, s.decoder_depth, ends, scale)
-    return SequenceSpeaker(encoder, width, decoder, s.max_len), SequenceChannel(estimator, c.speak_cost, seed + 1)
+        decoder = RecurrentDecoder(s.vocab, s.max_len, s.decoder_dim, s.speaker, s.decoder_depth, ends, scale)
+    return SequenceSpeaker(encoder, width, decoder), SequenceChannel(estimator, c.speak_cost, seed + 1)
 
 
-def build_game(config: Config) -> Game:
-    """The speaker, channel, listener and loss that the options describe, with weights drawn from the seed.
+def build_listener(config: Config) -> Listener:
+    """A listener, with weights from torch's generator."""
+    h, size = config.listener, config.images.image_size
+    text = TextEncoder(
+        config.speaker.vocab, config.slots, h.text_dim, h.text_depth, h.text_heads, h.text_norm, h.silence
+    )
+    vision, vision_dim = vision_trunk(h.vision, size, h.vision_width)
+    return Listener(text, vision, vision_dim, h.head_hidden, h.head_bottleneck, h.head_wide)
+
+
+def build_game(config: Config) -> Game | Population:
+    """The speakers, channels, listeners and loss that the options describe, with weights drawn from the seed.
 
     Raises:
         ValueError: an option is out of its range.
     """
-    h, size = config.listener, config.images.image_size
+    seed = config.training.seed
     with torch.random.fork_rng(devices=[]):
         # Weights are drawn on the CPU; torch.manual_seed would also reseed every GPU, for good.
-        torch.default_generator.manual_seed(config.training.seed)
-        speaker, channel = build_speaker(config, config.training.seed)
-        text = TextEncoder(
-            config.speaker.vocab, config.slots, h.text_dim, h.text_depth, h.text_heads, h.text_norm, h.silence
-        )
-        vision, vision_dim = vision_trunk(h.vision, size, h.vision_width)
-        listener = Listener(text, vision, vision_dim, h.head_hidden, h.head_bottleneck, h.head_wide)
+        torch.default_generator.manual_seed(seed)
+        speakers = [build_speaker(config, seed + 1000 * n) for n in range(config.speaker.speakers)]
+        listeners = [build_listener(config) for _ in range(config.listener.listeners)]
     loss = SymmetricInfoNCE(config.loss.temperature, config.loss.learn_temperature, config.loss.detach_negatives)
-    return Game(speaker, channel, listener, loss)
+    if len(speakers) > 1 or len(listeners) > 1:
+        return Population([s for s, _ in speakers], [c for _, c in speakers], listeners, loss, seed + 4)
+    kind = FrozenSpeakerGame if config.run.frozen_speaker else Game
+    return kind(*speakers[0], listeners[0], loss)
+
+
+def take_over_speaker(game: Game, run: Path) -> None:
+    """Copies the weights of a run's speaker and its channel; of a population, of the first.
+
+    Raises:
+        ValueError: the run has no checkpoint.
+    """
+    state = checkpoint.load(run / "checkpoint.pt", "cpu")["game"]
+    for module, names in ((game.sender, ("sender.", "senders.0.")), (game.channel, ("channel.", "channels.0."))):
+        module.load_state_dict(
+            {k.removeprefix(name): v for name in names for k, v in state.items() if k.startswith(name)}
+        )
 
 
 def build_views(config: Config) -> RandomViews:
@@ -134,11 +157,12 @@ def build_loaders(config: Config, device: torch.device) -> tuple[ImageLoader, Im
     )
 
 
-def build_optimizer(config: Config, game: Game, steps_per_epoch: int) -> tuple[Optimizer, LambdaLR]:
+def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tuple[Optimizer, LambdaLR]:
     """The optimizer, and the schedule of its learning rate: linear warm-up, then a cosine."""
     t = config.training
-    wide = [p for n, p in game.named_parameters() if "_head.wide." in n]
-    rest = [p for n, p in game.named_parameters() if "_head.wide." not in n]
+    learning = [(n, p) for n, p in game.named_parameters() if p.requires_grad]
+    wide = [p for n, p in learning if "_head.wide." in n]
+    rest = [p for n, p in learning if "_head.wide." not in n]
     groups = [
         {"params": [p for p in rest if p.dim() > 1], "weight_decay": t.weight_decay},
         {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
@@ -163,7 +187,7 @@ def build_optimizer(config: Config, game: Game, steps_per_epoch: int) -> tuple[O
     return optimizer, LambdaLR(optimizer, factors)
 
 
-def schedules(config: Config, game: Game, optimizer: Optimizer) -> list[Callback]:
+def schedules(config: Config, game: nn.Module, optimizer: Optimizer) -> list[Callback]:
     """What changes during training beside the learning rate: Gumbel temperature, weight decay."""
     c, t = config.channel, config.training
 
@@ -246,6 +270,8 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     train, val = build_loaders(config, device)
     views = build_views(config)
     game = build_game(config)
+    if isinstance(game, FrozenSpeakerGame) and start.resume is None:
+        take_over_speaker(game, Path(config.run.frozen_speaker))
     # Convolutions run up to twice as fast on pixels that lie beside each other.
     game.to(memory_format=torch.channels_last).to(device)
     sync_batch_norm(game, device)
@@ -295,7 +321,8 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
 
 def finish(trainer: Trainer, config: Config, folder: Path, source: ImageSource, skipped: list[str]) -> None:
     """Writes the final metrics and the pictures, and says which images could not be read."""
-    game, records = trainer.game, read_log(folder / "log.jsonl")
+    records = read_log(folder / "log.jsonl")
+    game = trainer.game.game(0, 0) if isinstance(trainer.game, Population) else trainer.game
     assert isinstance(game, Game)
     last = next((r for r in reversed(records) if r["kind"] == "validation"), None)
     if last is not None:
@@ -310,6 +337,20 @@ def finish(trainer: Trainer, config: Config, folder: Path, source: ImageSource, 
         more = f" and {len(skipped) - 20} more" if len(skipped) > 20 else ""
         print(f"skipped {len(skipped)} unreadable images: {', '.join(skipped[:20])}{more}")
         (folder / "skipped.txt").write_text("".join(f"{name}\n" for name in skipped))
+
+
+def write_cross_play(accuracy: torch.Tensor, candidates: int, folder: Path) -> None:
+    """Writes who understood whom as a table and a picture, and prints it: a row is a speaker."""
+    # Plotting packages take seconds to import.
+    from analysis.cross_play import draw_cross_play
+
+    rows = [",".join(["", *(f"listener {m}" for m in range(accuracy.shape[1]))])]
+    rows += [",".join([f"speaker {n}", *(f"{x:.4f}" for x in row)]) for n, row in enumerate(accuracy.tolist())]
+    (folder / "cross_play.csv").write_text("\n".join(rows) + "\n")
+    print("cross-play, top-1 in %, a row is a speaker, a column a listener:")
+    for row in accuracy.tolist():
+        print("  " + "  ".join(f"{100 * x:5.1f}" for x in row))
+    print(f"wrote {draw_cross_play(accuracy.numpy(), 1 / candidates, folder / 'cross_play.png')}")
 
 
 def play(start: Start, device: torch.device) -> int:
@@ -338,6 +379,10 @@ def play(start: Start, device: torch.device) -> int:
         if is_rank_zero():
             print(f"stopped at step {trainer.step}; go on with: python -m games.patchgame --resume {folder}")
         return 128 + stop.caught
+    if isinstance(trainer.game, Population):
+        accuracy = cross_play(trainer)
+        if is_rank_zero():
+            write_cross_play(accuracy, loaders[1].order.batch_size, folder)
     skipped = gather_names(name for loader in loaders for name in loader.skipped.values())
     if is_rank_zero():
         finish(trainer, config, folder, source, skipped)

@@ -220,16 +220,16 @@ class SequenceChannel(Channel):
 
     def forward(self, features: SequenceFeatures) -> Message:
         """Speaks: T = ``max_len`` slots, the first `Message.lengths` of which are said."""
-        decoder, length = features.decoder, features.max_len
+        decoder, length = features.decoder, features.decoder.max_len
         rows, vocab, device = len(features.summary), decoder.vocab_size, features.summary.device
-        scored, ends = self.estimator.scored and self.training, decoder.choices > decoder.vocab_size
+        scored, ends = self.estimator.scored and self.training, decoder.ends
         uniform = self.uniform(rows, length, decoder.choices, device=device) if self.training else None
         state, previous, expected = decoder.start(features.summary), None, None
         alive = torch.ones(rows, device=device)
         log_prob = entropy = torch.zeros(rows, device=device)
         vectors, gates = [], []
         for slot in range(length):
-            logits, state = decoder.step(state, previous)  # [B, C]
+            logits, state = decoder.step(slot, state, previous)  # [B, C]
             if scored and slot == 0:
                 expected = self.estimator.expect(logits)
             previous, _ = self.estimator.choose(logits, None if uniform is None else uniform[:, slot])

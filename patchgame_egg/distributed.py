@@ -148,11 +148,12 @@ class RandomModule(nn.Module):
         Returns:
             A float32 tensor of that shape.
         """
-        generator = torch.Generator(device).manual_seed(self._next_key())
+        generator = torch.Generator(device).manual_seed(self.next_key())
         whole = torch.rand(shape[0] * world_size(), *shape[1:], generator=generator, device=device)
         return own_rows(whole)
 
-    def _next_key(self) -> int:
+    def next_key(self) -> int:
+        """The seed of the next draw, the same on every rank."""
         self.draws += 1
         # The golden ratio's bits keep the streams of neighbouring seeds apart.
         return (self.seed * 0x9E3779B97F4A7C15 + self.draws - 1) % 2**63
@@ -162,7 +163,7 @@ class RandomModule(nn.Module):
         """For code of others that draws from torch's own generators: inside, they follow this module's seed."""
         cuda = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
-            key = self._next_key()
+            key = self.next_key()
             # torch.manual_seed would reseed every GPU, for good.
             torch.default_generator.manual_seed(key)
             if cuda:

@@ -27,26 +27,37 @@ class Decoder(nn.Module):
 
     Args:
         vocab_size: V, at least 2.
+        max_len: the most symbols that a message has, the end not counted.
         dim: D.
         ends: messages may end before ``max_len``; otherwise all are equally long.
-        logit_scale: standard deviation that the logits start with. Above the Gumbel noise's 1.28, different inputs
-            are given different messages from the first step on.
+        logit_scale: 0 leaves the logits as they are. Above 0, each choice's logit is standardised over the batch, slot
+            by slot, and multiplied by it, so that a few symbols cannot take over every message; how likely the end is
+            stays free, by a bias.
+
+    Raises:
+        ValueError: an option is out of its range.
     """
 
-    def __init__(self, vocab_size: int, dim: int, ends: bool = True, logit_scale: float = 6.0) -> None:
+    def __init__(
+        self, vocab_size: int, max_len: int, dim: int = 192, ends: bool = True, logit_scale: float = 0.0
+    ) -> None:
         super().__init__()
         if vocab_size < 2:
             raise ValueError(f"a vocabulary needs at least 2 symbols, got {vocab_size}")
-        if not logit_scale > 0:
-            raise ValueError(f"the scale of the logits must be above 0, got {logit_scale}")
-        self.vocab_size, self.choices = vocab_size, vocab_size + ends
+        if max_len < 1:
+            raise ValueError(f"max_len must be at least 1 symbol, got {max_len}")
+        if logit_scale < 0:
+            raise ValueError(f"the scale of the logits must be 0 or more, got {logit_scale}")
+        self.vocab_size, self.max_len, self.choices = vocab_size, max_len, vocab_size + ends
         self.said = nn.Parameter(torch.randn(self.choices, dim) * dim**-0.5)
         self.begin = nn.Parameter(torch.randn(1, dim) * dim**-0.5)
         self.norm = nn.LayerNorm(dim)
         self.out = nn.Linear(dim, self.choices)
-        nn.init.normal_(self.out.weight, std=dim**-0.5)
-        nn.init.zeros_(self.out.bias)
-        self.logit_scale = logit_scale
+        self.logit_scale, self.ends = logit_scale, ends
+        self.standardise = nn.ModuleList(
+            nn.BatchNorm1d(self.choices, affine=False) for _ in range(max_len if logit_scale else 0)
+        )
+        self.end_bias = nn.Parameter(torch.zeros(1)) if ends and logit_scale else None
 
     def embed(self, previous: Tensor | None, rows: int) -> Tensor:
         """What was said last, ``[B, C]``, or None at the beginning, to ``[B, D]``."""
@@ -54,18 +65,24 @@ class Decoder(nn.Module):
             return self.begin.expand(rows, -1)
         return previous.to(self.said.dtype) @ self.said
 
-    def logits(self, x: Tensor) -> Tensor:
-        """``[B, D] -> [B, C]``."""
-        return (self.out(self.norm(x)) * self.logit_scale).float()
+    def logits(self, slot: int, x: Tensor) -> Tensor:
+        """What could be said in this slot, ``[B, D] -> [B, C]``."""
+        logits = self.out(self.norm(x)).float()
+        if self.logit_scale:
+            logits = self.standardise[slot](logits) * self.logit_scale
+        if self.end_bias is not None:
+            logits = logits + F.pad(self.end_bias, (self.vocab_size, 0))
+        return logits
 
     def start(self, summary: Tensor) -> State:
         """The state before the first symbol, from a summary ``[B, D]``."""
         raise NotImplementedError
 
-    def step(self, state: State, previous: Tensor | None) -> tuple[Tensor, State]:
+    def step(self, slot: int, state: State, previous: Tensor | None) -> tuple[Tensor, State]:
         """Logits ``[B, C]`` of the next choice, and the new state.
 
         Args:
+            slot: number of the step, from 0.
             state: of the step before.
             previous: the choice of the step before, ``[B, C]``; None at the first.
         """
@@ -76,7 +93,8 @@ class RecurrentDecoder(Decoder):
     """An LSTM, a GRU or a plain recurrent network that starts from the summary.
 
     Args:
-        vocab_size: V.
+        vocab_size: see `Decoder`.
+        max_len: see `Decoder`.
         dim: D, of the symbols and of the state.
         cell: ``lstm``, ``gru`` or ``rnn``.
         depth: layers.
@@ -87,13 +105,14 @@ class RecurrentDecoder(Decoder):
     def __init__(
         self,
         vocab_size: int,
+        max_len: int,
         dim: int = 192,
         cell: Cell = "lstm",
         depth: int = 1,
         ends: bool = True,
-        logit_scale: float = 6.0,
+        logit_scale: float = 0.0,
     ) -> None:
-        super().__init__(vocab_size, dim, ends, logit_scale)
+        super().__init__(vocab_size, max_len, dim, ends, logit_scale)
         if cell not in CELLS:
             raise ValueError(f"unknown cell {cell!r}: {', '.join(CELLS)}")
         self.cells = nn.ModuleList(CELLS[cell](dim, dim) for _ in range(depth))
@@ -103,21 +122,21 @@ class RecurrentDecoder(Decoder):
         h = summary.tanh()
         return [(h, summary) if self.two else (h,)] * len(self.cells)
 
-    def step(self, state: State, previous: Tensor | None) -> tuple[Tensor, State]:
+    def step(self, slot: int, state: State, previous: Tensor | None) -> tuple[Tensor, State]:
         x = self.embed(previous, len(state[0][0]))
         after: State = []
         for cell, before in zip(self.cells, state, strict=True):
             after.append(cell(x, before) if self.two else (cell(x, before[0]),))
             x = after[-1][0]
-        return self.logits(x), after
+        return self.logits(slot, x), after
 
 
 class TransformerDecoder(Decoder):
     """A causal transformer whose first token is the summary; keys and values of what was said are remembered.
 
     Args:
-        vocab_size: V.
-        max_len: the longest message.
+        vocab_size: see `Decoder`.
+        max_len: see `Decoder`.
         dim: D.
         depth: blocks.
         heads: attention heads; must divide D.
@@ -133,9 +152,9 @@ class TransformerDecoder(Decoder):
         depth: int = 2,
         heads: int = 3,
         ends: bool = True,
-        logit_scale: float = 6.0,
+        logit_scale: float = 0.0,
     ) -> None:
-        super().__init__(vocab_size, dim, ends, logit_scale)
+        super().__init__(vocab_size, max_len, dim, ends, logit_scale)
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(depth))
         self.positions = nn.Parameter(torch.randn(max_len, dim) * 0.02)
 
@@ -147,13 +166,13 @@ class TransformerDecoder(Decoder):
             state.append(past)
         return state
 
-    def step(self, state: State, previous: Tensor | None) -> tuple[Tensor, State]:
-        x = self.embed(previous, len(state[0][0])) + self.positions[state[0][0].shape[2] - 1]
+    def step(self, slot: int, state: State, previous: Tensor | None) -> tuple[Tensor, State]:
+        x = self.embed(previous, len(state[0][0])) + self.positions[slot]
         after: State = []
         for block, past in zip(self.blocks, state, strict=True):
             x, past = self._append(block, x, past)
             after.append(past)
-        return self.logits(x), after
+        return self.logits(slot, x), after
 
     @staticmethod
     def _append(block: nn.Module, x: Tensor, past: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -172,12 +191,10 @@ class SequenceFeatures:
     Attributes:
         summary: of the input, ``[B, D]``.
         decoder: to unroll from it.
-        max_len: the most symbols that a message has, the end not counted.
     """
 
     summary: Tensor
     decoder: Decoder
-    max_len: int
 
 
 class SequenceSpeaker(nn.Module):
@@ -187,22 +204,15 @@ class SequenceSpeaker(nn.Module):
         encoder: any module from the sender's input to ``[B, encoder_dim]``.
         encoder_dim: its width.
         decoder: what unrolls the message.
-        max_len: the most symbols that a message has, the end not counted.
-
-    Raises:
-        ValueError: ``max_len`` is below 1.
     """
 
-    def __init__(self, encoder: nn.Module, encoder_dim: int, decoder: Decoder, max_len: int) -> None:
+    def __init__(self, encoder: nn.Module, encoder_dim: int, decoder: Decoder) -> None:
         super().__init__()
-        if max_len < 1:
-            raise ValueError(f"max_len must be at least 1 symbol, got {max_len}")
         # Without this, features of different images start out nearly parallel, and so do their messages.
         self.encoder, self.standardise = encoder, nn.BatchNorm1d(encoder_dim, affine=False)
         self.summary = nn.Linear(encoder_dim, decoder.begin.shape[1])
-        self.decoder, self.max_len = decoder, max_len
+        self.decoder = decoder
 
     def forward(self, sender_input: Tensor, aux_input: dict[str, Tensor] | None = None) -> SequenceFeatures:
         """Inputs ``[B, ...]`` to what the channel unrolls."""
-        summary = self.summary(self.standardise(self.encoder(sender_input)))
-        return SequenceFeatures(summary, self.decoder, self.max_len)
+        return SequenceFeatures(self.summary(self.standardise(self.encoder(sender_input))), self.decoder)

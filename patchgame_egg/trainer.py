@@ -100,7 +100,10 @@ class Trainer:
         self._unread: list[tuple[dict[str, Any], Tensor]] = []
         self._clock = time.perf_counter()
         ids = [self.device.index] if self.device.type == "cuda" else None
-        self._parallel: nn.Module = DistributedDataParallel(game, device_ids=ids) if is_distributed() else game
+        self._parallel: nn.Module = game
+        if is_distributed():
+            turns = getattr(game, "takes_turns", False)
+            self._parallel = DistributedDataParallel(game, device_ids=ids, find_unused_parameters=turns)
 
     @property
     def steps_per_epoch(self) -> int:

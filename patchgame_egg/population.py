@@ -1,0 +1,123 @@
+"""More than two agents: random pairs of a population, who understands whom, and a listener who comes late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from patchgame_egg.channels import Channel
+from patchgame_egg.distributed import RandomModule
+from patchgame_egg.game import Game
+from patchgame_egg.interaction import Interaction
+from patchgame_egg.trainer import Trainer
+
+
+class Population(RandomModule):
+    """Several speakers and listeners; in training a random pair plays each batch, the same on every rank.
+
+    Args:
+        senders: n of them.
+        channels: n, each sender's own: noise, baseline and codebook belong to a speaker.
+        receivers: m of them.
+        loss: see `Game`.
+        seed: of the pairs.
+
+    Attributes:
+        pair: (speaker, listener) who play in evaluation.
+
+    Raises:
+        ValueError: nobody speaks or listens, or there are not as many channels as senders.
+    """
+
+    # A pair leaves all others without a gradient.
+    takes_turns = True
+
+    def __init__(
+        self,
+        senders: Sequence[nn.Module],
+        channels: Sequence[Channel],
+        receivers: Sequence[nn.Module],
+        loss: nn.Module,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed)
+        if not senders or not receivers:
+            raise ValueError(f"a population needs agents, got {len(senders)} senders and {len(receivers)} receivers")
+        if len(channels) != len(senders):
+            raise ValueError(f"each sender has its own channel, got {len(channels)} for {len(senders)} senders")
+        self.senders, self.channels = nn.ModuleList(senders), nn.ModuleList(channels)
+        self.receivers, self.loss = nn.ModuleList(receivers), loss
+        self.pair = (0, 0)
+
+    def game(self, speaker: int, listener: int) -> Game:
+        """The game of one pair; it shares their weights."""
+        channel = self.channels[speaker]
+        assert isinstance(channel, Channel)
+        game = Game(self.senders[speaker], channel, self.receivers[listener], self.loss)
+        game.training = self.training
+        return game
+
+    def forward(
+        self,
+        sender_input: Tensor,
+        labels: Tensor | None = None,
+        receiver_input: Tensor | None = None,
+        aux_input: dict[str, Tensor] | None = None,
+    ) -> tuple[Tensor, Interaction]:
+        """Plays one batch, as `Game` does; ``aux`` also says who played: ``speaker`` and ``listener``, ``[B]``."""
+        pair = self._draw() if self.training else self.pair
+        total, record = self.game(*pair)(sender_input, labels, receiver_input, aux_input)
+        for name, number in zip(("speaker", "listener"), pair, strict=True):
+            record.aux[name] = torch.full((record.size,), number, device=total.device)
+        return total, record
+
+    def _draw(self) -> tuple[int, int]:
+        generator = torch.Generator().manual_seed(self.next_key())
+        pair = int(torch.randint(len(self.senders) * len(self.receivers), (), generator=generator))
+        return divmod(pair, len(self.receivers))
+
+
+def cross_play(trainer: Trainer) -> Tensor:
+    """How well every listener understands every speaker.
+
+    Args:
+        trainer: of a `Population`, with validation data.
+
+    Returns:
+        The accuracy ``acc`` of each pair, ``[n, m]``; a row is a speaker.
+
+    Raises:
+        ValueError: the trainer's game is not a `Population`.
+    """
+    population = trainer.game
+    if not isinstance(population, Population):
+        raise ValueError(f"cross-play needs a Population, the trainer has a {type(population).__name__}")
+    before, found = population.pair, torch.zeros(len(population.senders), len(population.receivers))
+    for speaker in range(len(population.senders)):
+        for listener in range(len(population.receivers)):
+            population.pair = (speaker, listener)
+            _, logs = trainer.eval()
+            found[speaker, listener] = logs.aux["acc"].mean()
+    population.pair = before
+    return found
+
+
+class FrozenSpeakerGame(Game):
+    """A speaker that no longer learns or samples, and a listener that learns its language.
+
+    How fast the listener gets there is the language's ease of learning (Li and Bowling, 2019).
+    """
+
+    def __init__(self, sender: nn.Module, channel: Channel, receiver: nn.Module, loss: nn.Module) -> None:
+        super().__init__(sender, channel, receiver, loss)
+        self.sender.requires_grad_(False)
+        self.channel.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> FrozenSpeakerGame:
+        """Training mode for the listener alone."""
+        super().train(mode)
+        self.sender.eval()
+        self.channel.eval()
+        return self
