@@ -19,6 +19,7 @@ class Usage:
         perplexity: exp(entropy), the number of equally frequent symbols that would be as varied, 1 to V.
         mean_length: symbols per message, 0 to T.
         distinct_messages: how many different messages there were, 1 to N.
+        message_entropy: of the distribution over whole messages, in nats, 0 to ln N; ln N if no two are alike.
     """
 
     counts: NDArray[np.int64]
@@ -27,6 +28,7 @@ class Usage:
     perplexity: float
     mean_length: float
     distinct_messages: int
+    message_entropy: float
 
 
 def usage(symbols: NDArray[np.int64], mask: NDArray[np.bool_], vocab_size: int) -> Usage:
@@ -49,11 +51,14 @@ def usage(symbols: NDArray[np.int64], mask: NDArray[np.bool_], vocab_size: int) 
     counts = np.bincount(said, minlength=vocab_size)
     share = counts[counts > 0] / max(said.size, 1)
     entropy = float(-(share * np.log(share)).sum()) if said.size else float("nan")
+    _, repeats = np.unique(np.where(mask, symbols, -1), axis=0, return_counts=True)
+    each = repeats / max(len(mask), 1)
     return Usage(
         counts=counts,
         active_symbols=int((counts > 0).sum()),
         entropy=entropy,
         perplexity=float(np.exp(entropy)),
         mean_length=float(mask.sum(axis=1).mean()) if len(mask) else float("nan"),
-        distinct_messages=len(np.unique(np.where(mask, symbols, -1), axis=0)),
+        distinct_messages=len(repeats),
+        message_entropy=float(-(each * np.log(each)).sum()) if len(mask) else float("nan"),
     )

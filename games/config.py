@@ -172,6 +172,8 @@ class TrainingOptions:
     """AdamW, or SGD with momentum 0.9."""
     lr: float = 2e-3
     """Learning rate after the warm-up."""
+    speaker_lr: float = 1.0
+    """Learning rate of the speaker as a share of --lr; what REINFORCE does at random wears off with a smaller one."""
     min_lr: float = 1e-5
     """Learning rate at the end of the cosine."""
     warmup: float = 0.5
@@ -294,6 +296,7 @@ class Config:
                 raise ValueError(f"{name} {value}: must be at least {least}")
         for name, positive in (
             ("--lr", training.lr),
+            ("--speaker-lr", training.speaker_lr),
             ("--gumbel-start", channel.gumbel_start),
             ("--gumbel-end", channel.gumbel_end),
         ):

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -160,15 +161,16 @@ def build_loaders(config: Config, device: torch.device) -> tuple[ImageLoader, Im
 def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tuple[Optimizer, LambdaLR]:
     """The optimizer, and the schedule of its learning rate: linear warm-up, then a cosine."""
     t = config.training
-    learning = [(n, p) for n, p in game.named_parameters() if p.requires_grad]
-    wide = [p for n, p in learning if "_head.wide." in n]
-    rest = [p for n, p in learning if "_head.wide." not in n]
-    groups = [
-        {"params": [p for p in rest if p.dim() > 1], "weight_decay": t.weight_decay},
-        {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
-        {"params": wide, "weight_decay": t.weight_decay},
-    ]
-    groups = [g for g in groups if g["params"]]
+    groups: list[dict[str, Any]] = []
+    for name, parameter in game.named_parameters():
+        if parameter.requires_grad:
+            share = t.speaker_lr if name.startswith("sender") else 1.0
+            decay = t.weight_decay if parameter.dim() > 1 else 0.0
+            kind = {"lr": share * t.lr, "weight_decay": decay, "wide": "_head.wide." in name}
+            group = next((g for g in groups if all(g[k] == v for k, v in kind.items())), None)
+            if group is None:
+                groups.append(group := {"params": [], **kind})
+            group["params"].append(parameter)
     optimizer: Optimizer = AdamW(groups, t.lr, fused=True) if t.optimizer == "adamw" else SGD(groups, t.lr, 0.9)
     warmup, total = round(t.warmup * steps_per_epoch), t.epochs * steps_per_epoch
 
@@ -181,10 +183,7 @@ def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tu
     def factor_when_thawed(step: int) -> float:
         return factor(step) if step >= t.freeze_epochs * steps_per_epoch else 0.0
 
-    factors: list[Callable[[int], float]] = [factor for _ in groups]
-    if wide:
-        factors[-1] = factor_when_thawed
-    return optimizer, LambdaLR(optimizer, factors)
+    return optimizer, LambdaLR(optimizer, [factor_when_thawed if g["wide"] else factor for g in groups])
 
 
 def schedules(config: Config, game: nn.Module, optimizer: Optimizer) -> list[Callback]:
@@ -287,6 +286,8 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
             "perplexity": found.perplexity,
             "mean_length": found.mean_length,
             "distinct_messages": found.distinct_messages,
+            "symbol_bits": found.entropy / math.log(2),
+            "message_bits": found.message_entropy / math.log(2),
             "images": logs.size,
             "candidates": candidates,
             "vocab_size": config.speaker.vocab,

@@ -33,6 +33,8 @@ def test_silent_slots_do_not_count_whatever_they_hold() -> None:
     assert found.counts.tolist() == [3, 2, 0]
     assert found.mean_length == 1.25
     assert found.distinct_messages == 3
+    # Two of four messages are alike: -(1/2 log 1/2 + 2 * 1/4 log 1/4).
+    assert found.message_entropy / math.log(2) == pytest.approx(1.5)
 
 
 def test_a_symbol_in_another_slot_is_another_message() -> None:
