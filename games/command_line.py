@@ -83,10 +83,10 @@ def parse(argv: Sequence[str]) -> Start:
     default = PRESETS[preset]
     if known.resume is not None:
         default, preset = load_config(known.resume / "config.json")
-    return Start(_parse_options(rest, default, preset), preset, known.resume)
+    return Start(_parse_options(rest, default, preset, known.resume is not None), preset, known.resume)
 
 
-def _parse_options(argv: Sequence[str], default: Config, preset: str) -> Config:
+def _parse_options(argv: Sequence[str], default: Config, preset: str, resumes: bool) -> Config:
     description = (
         f"{inspect.cleandoc(Config.__doc__ or '')}\n\n"
         f"--preset small|paper|released   where the options start (now {preset})\n"
@@ -107,11 +107,14 @@ def _parse_options(argv: Sequence[str], default: Config, preset: str) -> Config:
         if not stop.code:
             raise
         raise ValueError(_one_line(said.getvalue())) from None
-    if config.run.frozen_speaker:
+    if resumes and config.run.frozen_speaker != default.run.frozen_speaker:
+        raise ValueError("--frozen-speaker starts a new run: leave --resume out")
+    # A run that is resumed has its speaker already, and the run that it came from may be gone.
+    if config.run.frozen_speaker and not resumes:
         taught, _ = load_config(Path(config.run.frozen_speaker) / "config.json")
         config = replace(
             config,
-            speaker=replace(taught.speaker, speakers=1),
+            speaker=replace(taught.speaker, speakers=config.speaker.speakers),
             channel=taught.channel,
             images=replace(config.images, image_size=taught.images.image_size, load_size=taught.images.load_size),
         )

@@ -35,8 +35,8 @@ CHANNELS = {
     "transformer, REINFORCE": ["--speaker", "transformer", "--channel", "reinforce"],
 }
 LENGTHS = {
-    **{f"keep {share:.0%}": ["--keep-fraction", str(share)] for share in (0.03, 0.06, 0.12, 0.25, 0.5, 1.0)},
-    **{f"cost {cost}": ["--gate", "free", "--speak-cost", str(cost)] for cost in (0.0, 0.01, 0.03, 0.1)},
+    **{f"keep {share:.0%}": ["--keep-fraction", str(share)] for share in (0.0625, 0.125, 0.25, 0.5, 1.0)},
+    **{f"cost {cost}": ["--gate", "free", "--speak-cost", str(cost)] for cost in (0.0, 0.003, 0.01, 0.03)},
     "ranks": [],
 }
 

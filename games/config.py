@@ -57,7 +57,7 @@ class ChannelOptions:
     channel: Literal["gumbel", "reinforce", "quantised", "continuous"] = "gumbel"
     """Straight-through Gumbel-softmax, the score function, a learnt codebook, or no bottleneck at all (the ceiling)."""
     speak_cost: float = 0.0
-    """Price of a spoken symbol, in nats of the listener's loss; patches need --gate free."""
+    """Price of a spoken symbol, in nats of the listener's loss, after growing from 0; patches need --gate free."""
     gate: Gate = "rank"
     """Patch: who speaks. Equation 8 (half of the patches), each patch for itself, or the release's soft gate."""
     keep: int | None = None
@@ -74,12 +74,12 @@ class ChannelOptions:
     """Gumbel: temperature of the softmax at the first step."""
     gumbel_end: float = 1.0
     """Gumbel: temperature from the end of the annealing on."""
-    entropy_start: float = 0.01
+    entropy_start: float = 0.001
     """Reinforce: weight of the entropy at the first step, per nat of a message."""
     entropy_end: float = 0.0
     """Reinforce: weight of the entropy from the end of the annealing on."""
     anneal: float = 0.5
-    """Share of the training over which the temperature, or the weight of the entropy, changes, linearly."""
+    """Share of the training over which the temperature, the weight of the entropy and the price of a symbol change."""
     baseline: Literal["mean", "learnt"] = "learnt"
     """Reinforce: what the loss is compared with: a running mean, or a prediction from the speaker's logits."""
     code_dim: int = 32
@@ -172,8 +172,8 @@ class TrainingOptions:
     """AdamW, or SGD with momentum 0.9."""
     lr: float = 2e-3
     """Learning rate after the warm-up."""
-    speaker_lr: float = 1.0
-    """Learning rate of the speaker as a share of --lr; what REINFORCE does at random wears off with a smaller one."""
+    speaker_lr: float | None = None
+    """Learning rate of the speaker as a share of --lr; None: 1, and 0.1 under REINFORCE, whose steps are noisy."""
     min_lr: float = 1e-5
     """Learning rate at the end of the cosine."""
     warmup: float = 0.5
@@ -248,6 +248,14 @@ class Config:
         return self.channel.keep if share is None else max(1, round(share * self.grid**2))
 
     @property
+    def speaker_lr(self) -> float:
+        """Learning rate of the speaker, as a share of the listener's."""
+        asked = self.training.speaker_lr
+        if asked is None:
+            return 0.1 if self.channel.channel == "reinforce" else 1.0
+        return asked
+
+    @property
     def load_size(self) -> int:
         """Side of the images before views are cut, pixels."""
         asked = self.images.load_size
@@ -270,7 +278,12 @@ class Config:
             ("--decoder-dim", speaker.decoder_dim, 1),
             ("--decoder-depth", speaker.decoder_depth, 1),
             ("--decoder-heads", speaker.decoder_heads, 1),
-            ("--code-dim", channel.code_dim, 1),
+            ("--code-dim", channel.code_dim, 2),
+            ("--speak-cost", channel.speak_cost, 0),
+            ("--entropy-start", channel.entropy_start, 0),
+            ("--entropy-end", channel.entropy_end, 0),
+            ("--commitment", channel.commitment, 0),
+            ("--logit-scale", speaker.logit_scale, 0),
             ("--speakers", speaker.speakers, 1),
             ("--listeners", self.listener.listeners, 1),
             ("--epochs", training.epochs, 1),
@@ -296,7 +309,7 @@ class Config:
                 raise ValueError(f"{name} {value}: must be at least {least}")
         for name, positive in (
             ("--lr", training.lr),
-            ("--speaker-lr", training.speaker_lr),
+            ("--speaker-lr", self.speaker_lr),
             ("--gumbel-start", channel.gumbel_start),
             ("--gumbel-end", channel.gumbel_end),
         ):
@@ -314,21 +327,32 @@ class Config:
             raise ValueError("--freeze-epochs freezes the heads' wide maps, and --head-wide is 0")
 
     def _check_channel(self) -> None:
-        speaker, channel, patches = self.speaker, self.channel, self.grid**2
-        of_patches = speaker.speaker == "patch"
+        speaker, channel = self.speaker, self.channel
+        fixes_number = channel.keep is not None or channel.keep_fraction is not None
         if channel.keep is not None and channel.keep_fraction is not None:
             raise ValueError("--keep and --keep-fraction say the same thing twice: give one of them")
+        if channel.channel == "continuous" and (channel.speak_cost or fixes_number):
+            raise ValueError("--channel continuous always says everything: leave out --speak-cost and --keep")
+        if speaker.speaker == "patch":
+            self._check_patches(fixes_number)
+        elif fixes_number:
+            raise ValueError(f"--keep chooses among patches; the length of --speaker {speaker.speaker} is --max-len")
+        elif channel.channel == "quantised":
+            raise ValueError(f"--channel quantised goes with --speaker patch, not {speaker.speaker}")
+        elif channel.speak_cost and speaker.fixed_len:
+            raise ValueError("--speak-cost needs messages that can be shorter: leave out --fixed-len")
+        if self.run.frozen_speaker and (speaker.speakers > 1 or self.listener.listeners > 1):
+            raise ValueError("--frozen-speaker teaches one listener: leave out --speakers and --listeners")
+
+    def _check_patches(self, fixes_number: bool) -> None:
+        channel, patches = self.channel, self.grid**2
         if channel.keep_fraction is not None and not 0 < channel.keep_fraction <= 1:
             raise ValueError(f"--keep-fraction {channel.keep_fraction}: must be above 0 and at most 1")
         if channel.keep is not None and not 1 <= channel.keep <= patches:
             raise ValueError(f"--keep {channel.keep}: an image of {self.images.image_size} px has {patches} patches")
-        if self.keep is not None and not of_patches:
-            raise ValueError(f"--keep chooses among patches; the length of --speaker {speaker.speaker} is --max-len")
-        if channel.channel == "quantised" and not of_patches:
-            raise ValueError(f"--channel quantised goes with --speaker patch, not {speaker.speaker}")
-        if channel.speak_cost and speaker.fixed_len and not of_patches:
-            raise ValueError("--speak-cost needs messages that can be shorter: leave out --fixed-len")
-        if channel.channel == "continuous" and (channel.speak_cost or self.keep is not None):
-            raise ValueError("--channel continuous always says everything: leave out --speak-cost and --keep")
-        if self.run.frozen_speaker and (speaker.speakers > 1 or self.listener.listeners > 1):
-            raise ValueError("--frozen-speaker teaches one listener: leave out --speakers and --listeners")
+        if channel.gate == "released" and channel.channel != "gumbel":
+            raise ValueError(f"--gate released goes with --channel gumbel, not {channel.channel}")
+        if channel.gate == "released" and fixes_number:
+            raise ValueError("--gate released lets every patch speak: leave out --keep")
+        if channel.speak_cost and (channel.gate != "free" or fixes_number):
+            raise ValueError("--speak-cost needs --gate free and no --keep: elsewhere the length is fixed")

@@ -22,10 +22,10 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from analysis.usage import usage
+from games.agents import build_game, take_over_speaker
 from games.command_line import Start, fail, parse, save_config
 from games.config import Config
 from patchgame_egg import checkpoint
-from patchgame_egg.agents import Listener, PatchRank, PatchSpeaker, PatchSymbol, TextEncoder
 from patchgame_egg.augment import ViewStrength
 from patchgame_egg.callbacks import (
     Callback,
@@ -38,93 +38,15 @@ from patchgame_egg.callbacks import (
     WeightsAndBiases,
     read_log,
 )
-from patchgame_egg.channels import Channel, PatchChannel, SequenceChannel
+from patchgame_egg.channels import Channel, Gumbel
 from patchgame_egg.data import ImageLoader, ImageSource, image_sets
 from patchgame_egg.distributed import gather_names, is_rank_zero, process_group, rank, sync_batch_norm, world_size
-from patchgame_egg.estimators import Continuous, Estimator, Gumbel, LearntBaseline, Quantised, Reinforce
+from patchgame_egg.estimators import Reinforce
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Interaction
-from patchgame_egg.losses import SymmetricInfoNCE
 from patchgame_egg.population import FrozenSpeakerGame, Population, cross_play
-from patchgame_egg.sequences import Decoder, RecurrentDecoder, SequenceSpeaker, TransformerDecoder
 from patchgame_egg.trainer import NonFiniteLoss, Trainer
-from patchgame_egg.trunks import vision_trunk
 from patchgame_egg.views import EvaluationView, RandomViews, ViewLoader
-
-
-def build_speaker(config: Config, seed: int) -> tuple[nn.Module, Channel]:
-    """A speaker and its channel; the seed is the channel's, the weights come from torch's generator."""
-    s, c, size = config.speaker, config.channel, config.images.image_size
-    estimators: dict[str, Callable[[], Estimator]] = {
-        "gumbel": lambda: Gumbel(c.gumbel_start),
-        "reinforce": lambda: Reinforce(
-            LearntBaseline(s.vocab + (s.speaker != "patch" and not s.fixed_len)) if c.baseline == "learnt" else None,
-            c.entropy_start,
-        ),
-        "quantised": lambda: Quantised(c.code_dim, s.vocab, c.commitment, seed=seed + 3),
-        "continuous": Continuous,
-    }
-    estimator = estimators[c.channel]()
-    if s.speaker == "patch":
-        # A codebook takes codes of any scale; of scale 1, the commitment loss is neither mute nor deafening.
-        outputs, scale = (c.code_dim, 1.0) if c.channel == "quantised" else (s.vocab, s.logit_scale)
-        patches = PatchSpeaker(
-            PatchSymbol(size, s.patch_size, outputs, s.symbols_per_patch, s.symbol_hidden, scale, s.context),
-            PatchRank(size, s.patch_size, s.rank_width, s.rank_dropout),
-        )
-        return patches, PatchChannel(
-            estimator, c.gate, config.keep, c.rank_strength, c.rank_spread, c.rank_op, c.speak_cost, seed + 1
-        )
-    encoder, width = vision_trunk(s.encoder, size, s.encoder_width)
-    ends, scale = not s.fixed_len, s.logit_scale
-    decoder: Decoder
-    if s.speaker == "transformer":
-        decoder = TransformerDecoder(s.vocab, s.max_len, s.decoder_dim, s.decoder_depth, s.decoder_heads, ends, scale)
-    else:
-        decoder = RecurrentDecoder(s.vocab, s.max_len, s.decoder_dim, s.speaker, s.decoder_depth, ends, scale)
-    return SequenceSpeaker(encoder, width, decoder), SequenceChannel(estimator, c.speak_cost, seed + 1)
-
-
-def build_listener(config: Config) -> Listener:
-    """A listener, with weights from torch's generator."""
-    h, size = config.listener, config.images.image_size
-    text = TextEncoder(
-        config.speaker.vocab, config.slots, h.text_dim, h.text_depth, h.text_heads, h.text_norm, h.silence
-    )
-    vision, vision_dim = vision_trunk(h.vision, size, h.vision_width)
-    return Listener(text, vision, vision_dim, h.head_hidden, h.head_bottleneck, h.head_wide)
-
-
-def build_game(config: Config) -> Game | Population:
-    """The speakers, channels, listeners and loss that the options describe, with weights drawn from the seed.
-
-    Raises:
-        ValueError: an option is out of its range.
-    """
-    seed = config.training.seed
-    with torch.random.fork_rng(devices=[]):
-        # Weights are drawn on the CPU; torch.manual_seed would also reseed every GPU, for good.
-        torch.default_generator.manual_seed(seed)
-        speakers = [build_speaker(config, seed + 1000 * n) for n in range(config.speaker.speakers)]
-        listeners = [build_listener(config) for _ in range(config.listener.listeners)]
-    loss = SymmetricInfoNCE(config.loss.temperature, config.loss.learn_temperature, config.loss.detach_negatives)
-    if len(speakers) > 1 or len(listeners) > 1:
-        return Population([s for s, _ in speakers], [c for _, c in speakers], listeners, loss, seed + 4)
-    kind = FrozenSpeakerGame if config.run.frozen_speaker else Game
-    return kind(*speakers[0], listeners[0], loss)
-
-
-def take_over_speaker(game: Game, run: Path) -> None:
-    """Copies the weights of a run's speaker and its channel; of a population, of the first.
-
-    Raises:
-        ValueError: the run has no checkpoint.
-    """
-    state = checkpoint.load(run / "checkpoint.pt", "cpu")["game"]
-    for module, names in ((game.sender, ("sender.", "senders.0.")), (game.channel, ("channel.", "channels.0."))):
-        module.load_state_dict(
-            {k.removeprefix(name): v for name in names for k, v in state.items() if k.startswith(name)}
-        )
 
 
 def build_views(config: Config) -> RandomViews:
@@ -164,7 +86,7 @@ def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tu
     groups: list[dict[str, Any]] = []
     for name, parameter in game.named_parameters():
         if parameter.requires_grad:
-            share = t.speaker_lr if name.startswith("sender") else 1.0
+            share = config.speaker_lr if name.startswith("sender") else 1.0
             decay = t.weight_decay if parameter.dim() > 1 else 0.0
             kind = {"lr": share * t.lr, "weight_decay": decay, "wide": "_head.wide." in name}
             group = next((g for g in groups if all(g[k] == v for k, v in kind.items())), None)
@@ -187,7 +109,7 @@ def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tu
 
 
 def schedules(config: Config, game: nn.Module, optimizer: Optimizer) -> list[Callback]:
-    """What changes during training beside the learning rate: Gumbel temperature, weight decay."""
+    """What changes during training beside the learning rate: temperature, weight of the entropy, weight decay."""
     c, t = config.channel, config.training
 
     def between(start: float, end: float) -> Callable[[float], float]:
@@ -203,9 +125,16 @@ def schedules(config: Config, game: nn.Module, optimizer: Optimizer) -> list[Cal
             if isinstance(module, Reinforce):
                 module.entropy = value
 
+    def set_price(value: float) -> None:
+        for module in game.modules():
+            if isinstance(module, Channel):
+                module.speak_cost = value
+
     found: list[Callback] = [
         Schedule(set_temperature, between(c.gumbel_start, c.gumbel_end)),
         Schedule(set_entropy, between(c.entropy_start, c.entropy_end)),
+        # At full price from the start, a speaker that nobody understands yet learns to say nothing.
+        Schedule(set_price, between(0.0, c.speak_cost)),
     ]
     end = t.weight_decay_end
     if end is not None:
@@ -274,6 +203,8 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     # Convolutions run up to twice as fast on pixels that lie beside each other.
     game.to(memory_format=torch.channels_last).to(device)
     sync_batch_norm(game, device)
+    if isinstance(game, FrozenSpeakerGame):
+        game.freeze()
     steps = math.ceil(len(train) / config.training.accumulate)
     optimizer, scheduler = build_optimizer(config, game, steps)
     candidates = val.order.batch_size
@@ -340,18 +271,19 @@ def finish(trainer: Trainer, config: Config, folder: Path, source: ImageSource, 
         (folder / "skipped.txt").write_text("".join(f"{name}\n" for name in skipped))
 
 
-def write_cross_play(accuracy: torch.Tensor, candidates: int, folder: Path) -> None:
-    """Writes who understood whom as a table and a picture, and prints it: a row is a speaker."""
-    # Plotting packages take seconds to import.
-    from analysis.cross_play import draw_cross_play
-
+def write_cross_play(accuracy: torch.Tensor, candidates: int, folder: Path, picture: bool) -> None:
+    """Writes who understood whom as a table and, if wanted, a picture, and prints it: a row is a speaker."""
     rows = [",".join(["", *(f"listener {m}" for m in range(accuracy.shape[1]))])]
     rows += [",".join([f"speaker {n}", *(f"{x:.4f}" for x in row)]) for n, row in enumerate(accuracy.tolist())]
     (folder / "cross_play.csv").write_text("\n".join(rows) + "\n")
     print("cross-play, top-1 in %, a row is a speaker, a column a listener:")
     for row in accuracy.tolist():
         print("  " + "  ".join(f"{100 * x:5.1f}" for x in row))
-    print(f"wrote {draw_cross_play(accuracy.numpy(), 1 / candidates, folder / 'cross_play.png')}")
+    if picture:
+        # Plotting packages take seconds to import.
+        from analysis.cross_play import draw_cross_play
+
+        print(f"wrote {draw_cross_play(accuracy.numpy(), 1 / candidates, folder / 'cross_play.png')}")
 
 
 def play(start: Start, device: torch.device) -> int:
@@ -383,7 +315,7 @@ def play(start: Start, device: torch.device) -> int:
     if isinstance(trainer.game, Population):
         accuracy = cross_play(trainer)
         if is_rank_zero():
-            write_cross_play(accuracy, loaders[1].order.batch_size, folder)
+            write_cross_play(accuracy, loaders[1].order.batch_size, folder, config.run.pictures)
     skipped = gather_names(name for loader in loaders for name in loader.skipped.values())
     if is_rank_zero():
         finish(trainer, config, folder, source, skipped)

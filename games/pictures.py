@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from analysis.curves import learning_curves
 from analysis.figures import importance_maps, symbol_gallery
 from games.config import Config
+from patchgame_egg.agents import PatchFeatures
+from patchgame_egg.channels import Channel
 from patchgame_egg.data import ImageSource, readable
+from patchgame_egg.estimators import Quantised
 from patchgame_egg.game import Game
 from patchgame_egg.views import EvaluationView, denormalise
 
@@ -55,13 +59,12 @@ def draw_pictures(
             seen = view(part.to(device))
             features = game.sender(seen)
             message = game.channel(features)
-            patches, per_patch = features.logits.shape[1:3]
-            shape = (len(part), patches, per_patch)
+            shape = features.logits.shape[:3]
             shown.append(denormalise(seen).cpu().numpy())
             symbols.append(message.symbols.view(shape).cpu().numpy())
             spoken.append(message.mask.view(shape)[:, :, 0].cpu().numpy())
             importance.append(message.keep_prob.cpu().numpy())
-            confidence.append(features.logits.float().softmax(-1).amax(-1).cpu().numpy())
+            confidence.append(confidence_of(features, message.symbols.view(shape), game.channel).cpu().numpy())
     pictures, said = np.concatenate(shown), np.concatenate(spoken)
     names = [source.classes[n] if source.classes else "" for n in labels]
     grid = (config.grid, config.grid)
@@ -75,3 +78,20 @@ def draw_pictures(
             pictures, np.concatenate(symbols), said, np.concatenate(confidence), folder / "gallery.png", grid=grid
         ),
     ]  # fmt: skip
+
+
+def confidence_of(features: PatchFeatures, symbols: Tensor, channel: Channel) -> Tensor:
+    """How sure a speaker is of its symbols: the largest probability or, of a codebook, how near its code lies.
+
+    Args:
+        features: of B images.
+        symbols: the best ones, ``[B, P, L]``.
+        channel: that found them.
+
+    Returns:
+        ``[B, P, L]``; only the order counts.
+    """
+    logits = features.logits.float()
+    if isinstance(channel.estimator, Quantised):
+        return -(logits - channel.estimator.quantiser.codebook[symbols]).square().sum(dim=-1)
+    return logits.softmax(dim=-1).amax(dim=-1)

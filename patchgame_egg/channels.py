@@ -1,8 +1,9 @@
 """How features become a message: sampled in training, argmax in evaluation, written here once.
 
-A channel knows the shape of what is said, one symbol after another or one patch beside another; its estimator
-(`patchgame_egg.estimators`) knows how a gradient gets past a choice. Any of the one goes with any of the other.
-Letters in shapes: B batch, P patches, L symbols per patch, T slots (P*L, or the longest sequence), V vocabulary.
+A channel knows the shape of what is said; its estimator knows how a gradient gets past a choice. Here are the paper's:
+`PatchChannel` and `Gumbel`. Other estimators are in `patchgame_egg.estimators`, the channel of speakers that say one
+symbol after another in `patchgame_egg.sequences`. Letters in shapes: B batch, P patches, L symbols per patch, T slots
+(P*L, or the longest sequence), V vocabulary.
 """
 
 from __future__ import annotations
@@ -10,19 +11,111 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from patchgame_egg.agents import PatchFeatures
 from patchgame_egg.distributed import RandomModule
-from patchgame_egg.estimators import Estimator, Gumbel, gumbel_max
 from patchgame_egg.interaction import Message
-from patchgame_egg.sequences import SequenceFeatures
 from patchgame_egg.soft_rank import RankOp, soft_rank
 
 Gate = Literal["rank", "free", "released"]
 
 # Probabilities are kept this far from 0 and 1 where their logarithms are taken.
 _EPS = 1e-4
+
+
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """The value of ``hard``, exactly, with the gradient of ``soft`` (Bengio et al., 2013)."""
+    return hard + (soft - soft.detach())
+
+
+def gumbel_max(logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
+    """An exact sample of softmax(logits): the largest of the logits after each got Gumbel noise.
+
+    Args:
+        logits: ``[..., V]``, log-probabilities up to a constant.
+        uniform: numbers in [0, 1) of the same shape, turned into Gumbel noise; None takes the argmax.
+
+    Returns:
+        The sample, exactly one-hot, ``[..., V]``, without a gradient; and the noisy logits, with one.
+    """
+    if uniform is not None:
+        logits = logits - (-uniform.clamp(min=torch.finfo(torch.float32).tiny).log()).log()
+    best = logits.detach().argmax(dim=-1, keepdim=True)
+    return torch.zeros_like(logits).scatter_(-1, best, 1.0), logits
+
+
+def gumbel_softmax(logits: Tensor, uniform: Tensor | None, temperature: float) -> Tensor:
+    """A straight-through sample of one symbol (equation 5).
+
+    Args:
+        logits: ``[..., V]``, log-probabilities up to a constant.
+        uniform: numbers in [0, 1) of the same shape, turned into Gumbel noise; None takes the argmax.
+        temperature: tau_s of the softmax whose gradient is used; it does not change what is sampled.
+
+    Returns:
+        Exactly one-hot, ``[..., V]``.
+    """
+    hard, noisy = gumbel_max(logits.float(), uniform)
+    return straight_through(hard, (noisy / temperature).softmax(dim=-1))
+
+
+class Estimator(nn.Module):
+    """What every estimator is asked; the base class is for a gradient that flows through the message.
+
+    Attributes:
+        discrete: messages are symbols; otherwise every slot speaks, in numbers.
+        scored: the channel has to give the log-probability and the entropy of what it sampled.
+    """
+
+    discrete = True
+    scored = False
+
+    def choose(self, logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tensor | float]:
+        """Turns numbers into symbols.
+
+        Args:
+            logits: ``[..., V]``.
+            uniform: numbers in [0, 1), the randomness, of the same shape; None: the best, without any.
+
+        Returns:
+            The vectors ``[..., V]``, one-hot if `discrete`, and a scalar to add to the loss.
+        """
+        raise NotImplementedError
+
+    def gate(self, hard: Tensor, probability: Tensor) -> Tensor:
+        """The decision to speak, 0 or 1, with its gradient: ``[B, P], [B, P] -> [B, P]``."""
+        return straight_through(hard, probability)
+
+    def expect(self, summary: Tensor) -> Tensor | None:
+        """The loss that is to be expected, ``[B]``, from features ``[B, V]``; None where nobody needs it."""
+        return None
+
+    def surrogate(self, message: Message, cost: Tensor) -> Tensor | float:
+        """The loss term of the estimator.
+
+        Args:
+            message: what was sent.
+            cost: the loss of each sample with the price of what it said, ``[B]``.
+        """
+        return 0.0
+
+
+class Gumbel(Estimator):
+    """Straight-through Gumbel-softmax (Jang et al., 2017; Maddison et al., 2017; equation 5).
+
+    Args:
+        temperature: tau_s, above 0; an attribute that a schedule may set.
+    """
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"the Gumbel temperature must be above 0, got {temperature}")
+        self.temperature = temperature
+
+    def choose(self, logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, float]:
+        return gumbel_softmax(logits, uniform, self.temperature), 0.0
 
 
 class Channel(RandomModule):
@@ -199,7 +292,8 @@ def _draw_without_replacement(probability: Tensor, keep: int, uniform: Tensor | 
     if keep > patches:
         raise ValueError(f"keep {keep} of {patches} patches: at most {patches}")
     odds = probability.logit(eps=_EPS)
-    keys = odds.detach() if uniform is None else gumbel_max(odds.detach(), uniform)[1]
+    # The odds are clamped, and tie where the probabilities do not.
+    keys = probability.detach() if uniform is None else gumbel_max(odds.detach(), uniform)[1]
     order = keys.sort(dim=1, descending=True, stable=True).indices
     hard = torch.zeros_like(probability).scatter(1, order[:, :keep], 1.0)
     drawn = odds.gather(1, order)
@@ -209,45 +303,3 @@ def _draw_without_replacement(probability: Tensor, keep: int, uniform: Tensor | 
     log_prob = (drawn - left)[:, :keep].sum(dim=1)
     entropy = (left - weighted / left.exp())[:, :keep].sum(dim=1)
     return hard, log_prob, entropy
-
-
-class SequenceChannel(Channel):
-    """One symbol after another, until the speaker ends its message or ``max_len`` symbols are said.
-
-    The end is a choice of its own beside the V symbols; it is not passed on and not counted. After it, all slots are
-    silent. With `Continuous` messages never end.
-    """
-
-    def forward(self, features: SequenceFeatures) -> Message:
-        """Speaks: T = ``max_len`` slots, the first `Message.lengths` of which are said."""
-        decoder, length = features.decoder, features.decoder.max_len
-        rows, vocab, device = len(features.summary), decoder.vocab_size, features.summary.device
-        scored, ends = self.estimator.scored and self.training, decoder.ends
-        uniform = self.uniform(rows, length, decoder.choices, device=device) if self.training else None
-        state, previous, expected = decoder.start(features.summary), None, None
-        alive = torch.ones(rows, device=device)
-        log_prob = entropy = torch.zeros(rows, device=device)
-        vectors, gates = [], []
-        for slot in range(length):
-            logits, state = decoder.step(slot, state, previous)  # [B, C]
-            if scored and slot == 0:
-                expected = self.estimator.expect(logits)
-            previous, _ = self.estimator.choose(logits, None if uniform is None else uniform[:, slot])
-            if scored:
-                log_probs = logits.log_softmax(dim=1)
-                log_prob = log_prob + (log_probs * previous).sum(dim=1) * alive
-                entropy = entropy - (log_probs.exp() * log_probs).sum(dim=1) * alive
-            if ends and self.estimator.discrete:
-                alive = alive * (1 - previous[:, vocab])
-            vectors.append(previous[:, :vocab])
-            gates.append(alive)
-        said, gate = torch.stack(vectors, dim=1), torch.stack(gates, dim=1)
-        return Message(
-            symbols=said.detach().argmax(dim=2),
-            vectors=said * gate[:, :, None],
-            mask=gate.detach() > 0.5,
-            gate=gate if ends and self.estimator.discrete and not self.estimator.scored else None,
-            log_prob=log_prob if scored else None,
-            entropy=entropy if scored else None,
-            expected_loss=expected,
-        )

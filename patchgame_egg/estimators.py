@@ -1,115 +1,18 @@
-"""How a choice among symbols becomes vectors, and how a gradient gets past it: one class per estimator.
+"""Other ways past a symbol than `patchgame_egg.channels.Gumbel`: the score function, a codebook, no bottleneck at all.
 
-A channel asks its estimator three things: to turn logits into vectors (`Estimator.choose`), to turn a decision to
-speak into a number (`Estimator.gate`), and for the loss term of its gradient (`Estimator.surrogate`).
-Letters in shapes: B batch, V vocabulary, D width of a code.
+Each is the first argument of a channel. Letters in shapes: B batch, V vocabulary, D width of a code.
 """
 
 from __future__ import annotations
-
-from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from vector_quantize_pytorch import VectorQuantize
 
+from patchgame_egg.channels import Estimator, gumbel_max
 from patchgame_egg.distributed import RandomModule, gather_rows
 from patchgame_egg.interaction import Message
-
-
-def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """The value of ``hard``, exactly, with the gradient of ``soft`` (Bengio et al., 2013)."""
-    return hard + (soft - soft.detach())
-
-
-def gumbel_max(logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
-    """An exact sample of softmax(logits): the largest of the logits after each got Gumbel noise.
-
-    Args:
-        logits: ``[..., V]``, log-probabilities up to a constant.
-        uniform: numbers in [0, 1) of the same shape, turned into Gumbel noise; None takes the argmax.
-
-    Returns:
-        The sample, exactly one-hot, ``[..., V]``, without a gradient; and the noisy logits, with one.
-    """
-    if uniform is not None:
-        logits = logits - (-uniform.clamp(min=torch.finfo(torch.float32).tiny).log()).log()
-    best = logits.detach().argmax(dim=-1, keepdim=True)
-    return torch.zeros_like(logits).scatter_(-1, best, 1.0), logits
-
-
-def gumbel_softmax(logits: Tensor, uniform: Tensor | None, temperature: float) -> Tensor:
-    """A straight-through sample of one symbol (equation 5).
-
-    Args:
-        logits: ``[..., V]``, log-probabilities up to a constant.
-        uniform: numbers in [0, 1) of the same shape, turned into Gumbel noise; None takes the argmax.
-        temperature: tau_s of the softmax whose gradient is used; it does not change what is sampled.
-
-    Returns:
-        Exactly one-hot, ``[..., V]``.
-    """
-    hard, noisy = gumbel_max(logits.float(), uniform)
-    return straight_through(hard, (noisy / temperature).softmax(dim=-1))
-
-
-class Estimator(nn.Module):
-    """What every estimator is asked; the base class is for a gradient that flows through the message.
-
-    Attributes:
-        discrete: messages are symbols; otherwise every slot speaks, in numbers.
-        scored: the channel has to give the log-probability and the entropy of what it sampled.
-    """
-
-    discrete = True
-    scored = False
-
-    def choose(self, logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tensor | float]:
-        """Turns numbers into symbols.
-
-        Args:
-            logits: ``[..., V]``.
-            uniform: numbers in [0, 1), the randomness, of the same shape; None: the best, without any.
-
-        Returns:
-            The vectors ``[..., V]``, one-hot if `discrete`, and a scalar to add to the loss.
-        """
-        raise NotImplementedError
-
-    def gate(self, hard: Tensor, probability: Tensor) -> Tensor:
-        """The decision to speak, 0 or 1, with its gradient: ``[B, P], [B, P] -> [B, P]``."""
-        return straight_through(hard, probability)
-
-    def expect(self, summary: Tensor) -> Tensor | None:
-        """The loss that is to be expected, ``[B]``, from features ``[B, V]``; None where nobody needs it."""
-        return None
-
-    def surrogate(self, message: Message, cost: Tensor) -> Tensor | float:
-        """The loss term of the estimator.
-
-        Args:
-            message: what was sent.
-            cost: the loss of each sample with the price of what it said, ``[B]``.
-        """
-        return 0.0
-
-
-class Gumbel(Estimator):
-    """Straight-through Gumbel-softmax (Jang et al., 2017; Maddison et al., 2017; equation 5).
-
-    Args:
-        temperature: tau_s, above 0; an attribute that a schedule may set.
-    """
-
-    def __init__(self, temperature: float = 1.0) -> None:
-        super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"the Gumbel temperature must be above 0, got {temperature}")
-        self.temperature = temperature
-
-    def choose(self, logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, float]:
-        return gumbel_softmax(logits, uniform, self.temperature), 0.0
 
 
 class Continuous(Estimator):
@@ -150,10 +53,14 @@ class Quantised(Estimator, RandomModule):
 
     def choose(self, logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
         codes = logits.float().flatten(0, -2)
-        with self.local_randomness(codes.device) if self.training else nullcontext():
-            _, symbols, penalty = self.quantiser(codes[None])
+        if self.training:
+            with self.local_randomness(codes.device):
+                _, (symbols,), penalty = self.quantiser(codes[None])
+        else:
+            # The quantiser would make its codebook from the first codes that it meets, in evaluation too.
+            symbols, penalty = torch.cdist(codes, self.quantiser.codebook).argmin(dim=1), codes.new_zeros(1)
         book = self.quantiser.codebook.detach()  # [V, D]
-        hard = F.one_hot(symbols[0], len(book)).to(codes.dtype)
+        hard = F.one_hot(symbols, len(book)).to(codes.dtype)
         moved = (codes - codes.detach()) @ torch.linalg.pinv(book)
         return (hard + moved).unflatten(0, logits.shape[:-1]), penalty.sum()
 

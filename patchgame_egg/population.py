@@ -95,12 +95,14 @@ def cross_play(trainer: Trainer) -> Tensor:
     if not isinstance(population, Population):
         raise ValueError(f"cross-play needs a Population, the trainer has a {type(population).__name__}")
     before, found = population.pair, torch.zeros(len(population.senders), len(population.receivers))
-    for speaker in range(len(population.senders)):
-        for listener in range(len(population.receivers)):
-            population.pair = (speaker, listener)
-            _, logs = trainer.eval()
-            found[speaker, listener] = logs.aux["acc"].mean()
-    population.pair = before
+    try:
+        for speaker in range(len(population.senders)):
+            for listener in range(len(population.receivers)):
+                population.pair = (speaker, listener)
+                _, logs = trainer.eval()
+                found[speaker, listener] = logs.aux["acc"].mean()
+    finally:
+        population.pair = before
     return found
 
 
@@ -108,12 +110,22 @@ class FrozenSpeakerGame(Game):
     """A speaker that no longer learns or samples, and a listener that learns its language.
 
     How fast the listener gets there is the language's ease of learning (Li and Bowling, 2019).
+
+    Args:
+        sender: see `Game`; it and the channel are changed in place.
+        channel: see `Game`.
+        receiver: see `Game`; the only one who learns.
+        loss: see `Game`.
     """
 
     def __init__(self, sender: nn.Module, channel: Channel, receiver: nn.Module, loss: nn.Module) -> None:
         super().__init__(sender, channel, receiver, loss)
-        self.sender.requires_grad_(False)
-        self.channel.requires_grad_(False)
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Takes the speaker out of training; once more after `sync_batch_norm`, whose new modules would learn."""
+        for part in (self.sender, self.channel):
+            part.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> FrozenSpeakerGame:
         """Training mode for the listener alone."""

@@ -1,9 +1,9 @@
-"""Speakers that say one symbol after another: a summary of the input, and a decoder that a `SequenceChannel` unrolls.
+"""Speakers that say one symbol after another: a summary of the input, a decoder, and the channel that unrolls it.
 
 They are the baselines that the paper compares itself with (Lazaridou et al., 2017; Havrylov and Titov, 2017; Mihai and
 Hare, 2021): a network sums the image up in one vector, and a recurrent network or a transformer speaks from that.
 ``vocab_size`` counts the symbols that carry meaning; the end of a message is one more choice, the last, and is not one
-of them. Letters in shapes: B batch, V vocabulary, C = V + 1 choices (V where messages never end), D width.
+of them. Letters in shapes: B batch, V vocabulary, C = V + 1 choices (V where messages never end), T slots, D width.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from patchgame_egg.agents import Block
+from patchgame_egg.channels import Channel, Estimator
+from patchgame_egg.estimators import Quantised
+from patchgame_egg.interaction import Message
 
 State = list[tuple[Tensor, ...]]
 Cell = Literal["lstm", "gru", "rnn"]
@@ -49,7 +52,8 @@ class Decoder(nn.Module):
         if logit_scale < 0:
             raise ValueError(f"the scale of the logits must be 0 or more, got {logit_scale}")
         self.vocab_size, self.max_len, self.choices = vocab_size, max_len, vocab_size + ends
-        self.said = nn.Parameter(torch.randn(self.choices, dim) * dim**-0.5)
+        # After one symbol at most, nothing is said that depends on it, and ranks would wait for its gradient.
+        self.said = nn.Parameter(torch.randn(self.choices, dim) * dim**-0.5, requires_grad=max_len > 1)
         self.begin = nn.Parameter(torch.randn(1, dim) * dim**-0.5)
         self.norm = nn.LayerNorm(dim)
         self.out = nn.Linear(dim, self.choices)
@@ -115,6 +119,8 @@ class RecurrentDecoder(Decoder):
         super().__init__(vocab_size, max_len, dim, ends, logit_scale)
         if cell not in CELLS:
             raise ValueError(f"unknown cell {cell!r}: {', '.join(CELLS)}")
+        if depth < 1:
+            raise ValueError(f"a decoder needs at least 1 layer, got depth {depth}")
         self.cells = nn.ModuleList(CELLS[cell](dim, dim) for _ in range(depth))
         self.two = cell == "lstm"
 
@@ -155,6 +161,8 @@ class TransformerDecoder(Decoder):
         logit_scale: float = 0.0,
     ) -> None:
         super().__init__(vocab_size, max_len, dim, ends, logit_scale)
+        if depth < 1:
+            raise ValueError(f"a decoder needs at least 1 block, got depth {depth}")
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(depth))
         self.positions = nn.Parameter(torch.randn(max_len, dim) * 0.02)
 
@@ -216,3 +224,58 @@ class SequenceSpeaker(nn.Module):
     def forward(self, sender_input: Tensor, aux_input: dict[str, Tensor] | None = None) -> SequenceFeatures:
         """Inputs ``[B, ...]`` to what the channel unrolls."""
         return SequenceFeatures(self.summary(self.standardise(self.encoder(sender_input))), self.decoder)
+
+
+class SequenceChannel(Channel):
+    """One symbol after another, until the speaker ends its message or ``max_len`` symbols are said.
+
+    The end is a choice of its own beside the V symbols; it is not passed on and not counted. After it, all slots are
+    silent. With `Continuous` messages never end.
+
+    Args:
+        estimator: see `Channel`; not `Quantised`.
+        speak_cost: see `Channel`.
+        seed: of the noise.
+
+    Raises:
+        ValueError: an option is out of its range, or does not go with another.
+    """
+
+    def __init__(self, estimator: Estimator | None = None, speak_cost: float = 0.0, seed: int = 0) -> None:
+        super().__init__(estimator, speak_cost, seed)
+        if isinstance(self.estimator, Quantised):
+            raise ValueError("a codebook takes patches alone: a decoder gives logits of symbols, not codes")
+
+    def forward(self, features: SequenceFeatures) -> Message:
+        """Speaks: T = ``max_len`` slots, the first `Message.lengths` of which are said."""
+        decoder, length = features.decoder, features.decoder.max_len
+        rows, vocab, device = len(features.summary), decoder.vocab_size, features.summary.device
+        scored, ends = self.estimator.scored and self.training, decoder.ends
+        uniform = self.uniform(rows, length, decoder.choices, device=device) if self.training else None
+        state, previous, expected = decoder.start(features.summary), None, None
+        alive = torch.ones(rows, device=device)
+        log_prob = entropy = torch.zeros(rows, device=device)
+        vectors, gates = [], []
+        for slot in range(length):
+            logits, state = decoder.step(slot, state, previous)  # [B, C]
+            if scored and slot == 0:
+                expected = self.estimator.expect(logits)
+            previous, _ = self.estimator.choose(logits, None if uniform is None else uniform[:, slot])
+            if scored:
+                log_probs = logits.log_softmax(dim=1)
+                log_prob = log_prob + (log_probs * previous).sum(dim=1) * alive
+                entropy = entropy - (log_probs.exp() * log_probs).sum(dim=1) * alive
+            if ends and self.estimator.discrete:
+                alive = alive * (1 - previous[:, vocab])
+            vectors.append(previous[:, :vocab])
+            gates.append(alive)
+        said, gate = torch.stack(vectors, dim=1), torch.stack(gates, dim=1)
+        return Message(
+            symbols=said.detach().argmax(dim=2),
+            vectors=said * gate[:, :, None],
+            mask=gate.detach() > 0.5,
+            gate=gate if ends and self.estimator.discrete and not self.estimator.scored else None,
+            log_prob=log_prob if scored else None,
+            entropy=entropy if scored else None,
+            expected_loss=expected,
+        )

@@ -19,7 +19,7 @@ from patchgame_egg.agents import (
     TextEncoder,
     patch_grid,
 )
-from patchgame_egg.channels import PatchGumbelChannel
+from patchgame_egg.channels import PatchChannel
 from patchgame_egg.interaction import Message
 from patchgame_egg.trunks import ResNet9, vision_trunk
 
@@ -146,7 +146,7 @@ def test_a_silent_patch_cannot_influence_the_listener(silence: str, training: bo
     x, other = images(rows), images(rows, seed=3)
 
     def play(pixels: Tensor, swap: bool = False) -> tuple[Message, Tensor]:
-        message = PatchGumbelChannel(seed=4).train(training)(speaker(pixels))
+        message = PatchChannel(seed=4).train(training)(speaker(pixels))
         if swap:
             symbols = torch.where(message.mask, message.symbols, (message.symbols + 1) % V)
             message = replace(message, symbols=symbols)

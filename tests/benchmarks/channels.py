@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from patchgame_egg.agents import PatchFeatures
-from patchgame_egg.channels import PatchChannel, SequenceChannel
-from patchgame_egg.estimators import Estimator, Gumbel, Reinforce
+from patchgame_egg.channels import Estimator, Gumbel, PatchChannel
+from patchgame_egg.estimators import Reinforce
 from patchgame_egg.interaction import Message
-from patchgame_egg.sequences import Decoder, RecurrentDecoder, SequenceFeatures, TransformerDecoder
+from patchgame_egg.sequences import Decoder, RecurrentDecoder, SequenceChannel, SequenceFeatures, TransformerDecoder
 
 Run = Callable[[], object]
 
@@ -103,7 +103,9 @@ def main() -> None:
           f"{torch.get_num_threads()} threads, medians of {asked.repeats}")  # fmt: skip
     for name, values in times.items():
         middle = statistics.median(values)
-        print(f"{name:26s} {middle:8.1f} ms  ({min(values):.1f} to {max(values):.1f})  x {middle / base:.2f} of our LSTM")
+        print(
+            f"{name:26s} {middle:8.1f} ms  ({min(values):.1f} to {max(values):.1f})  x {middle / base:.2f} of our LSTM"
+        )
 
 
 if __name__ == "__main__":

@@ -23,8 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from games.agents import build_game
 from games.command_line import Start, fail, parse
-from games.patchgame import build_game, build_optimizer, build_views, pick_device
+from games.patchgame import build_optimizer, build_views, pick_device
+from patchgame_egg.agents import PatchSpeaker
+from patchgame_egg.game import Game
 from patchgame_egg.interaction import Message
 
 
@@ -64,7 +67,10 @@ def peak_memory(device: torch.device) -> float:
 def measure(start: Start, repeats: int) -> dict[str, Any]:
     """Times the step and its parts under the options of ``start``."""
     config, device = start.config, pick_device(start.config.training.device)
-    game = build_game(config).to(memory_format=torch.channels_last).to(device)
+    game = build_game(config)
+    if not isinstance(game, Game):
+        raise ValueError("the parts of one speaker and one listener are timed: leave out --speakers and --listeners")
+    game.to(memory_format=torch.channels_last).to(device)
     views = build_views(config)
     optimizer, _ = build_optimizer(config, game, 1)
     b, side = config.training.batch_size, config.load_size
@@ -91,7 +97,7 @@ def measure(start: Start, repeats: int) -> dict[str, Any]:
     sender, channel, receiver = game.sender, game.channel, game.receiver
     with autocast():
         features = sender(first)
-        features = type(features)(leaf(features.logits), leaf(features.scores))
+        features = replace(features, **{k: leaf(v) for k, v in vars(features).items() if isinstance(v, Tensor)})
         message: Message = channel(features)
         heard = replace(
             message, vectors=leaf(message.vectors), gate=None if message.gate is None else leaf(message.gate)
@@ -112,11 +118,22 @@ def measure(start: Start, repeats: int) -> dict[str, Any]:
             p.grad = g
         optimizer.step()
 
+    def speak() -> None:
+        said = channel(features)
+        per_sample = said.vectors.sum(dim=(1, 2))
+        backward(per_sample.mean() + channel.surrogate(said, per_sample))
+
+    if isinstance(sender, PatchSpeaker):
+        speaker: dict[str, Callable[[], None]] = {
+            "speaker: PatchSymbol": under_autocast(lambda: backward(sender.symbol(first))),
+            "ranking: PatchRank": under_autocast(lambda: backward(sender.rank(first))),
+        }
+    else:
+        speaker = {"speaker: encoder": under_autocast(lambda: backward(sender(first).summary))}
     parts: dict[str, Callable[[], None]] = {
         "views": lambda: views(images),
-        "speaker: PatchSymbol": under_autocast(lambda: backward(sender.symbol(first))),
-        "ranking: PatchRank": under_autocast(lambda: backward(sender.rank(first))),
-        "ranking and sampling: channel": under_autocast(lambda: backward(channel(features).vectors)),
+        **speaker,
+        "channel": under_autocast(speak),
         "listener: text": under_autocast(lambda: backward(receiver.text(heard))),
         "listener: vision": under_autocast(lambda: backward(receiver.vision(second))),
         "heads": under_autocast(lambda: backward(receiver.text_head(said), receiver.vision_head(seen))),

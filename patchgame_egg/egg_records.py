@@ -1,0 +1,180 @@
+"""What EGG (Kharitonov et al., 2019) calls a message and an interaction, to and from ours. EGG itself is not needed.
+
+EGG passes a message as one tensor, of ids or of vectors:
+
+    layout   ids       vectors
+    symbol   [B]       [B, V]         one symbol, always said
+    slots    [B, T]    [B, T, 1+V]    0 is silence, our symbol s is s + 1; for messages of patches
+    ended    [B, T+1]  [B, T+1, 1+V]  0 is the end, our symbol s is s + 1; the last step is always the end
+
+Letters in shapes: B batch, T message slots, V vocabulary, the end and silence not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from patchgame_egg.interaction import Interaction, Message
+
+Layout = Literal["symbol", "slots", "ended"]
+
+
+@dataclass(frozen=True)
+class EggMessage(Message):
+    """A message that came from EGG.
+
+    Attributes:
+        tensor: as it came.
+    """
+
+    tensor: Tensor | None = None
+
+
+def to_tensor(message: Message, layout: Layout, ids: bool = False) -> Tensor:
+    """A message as EGG's receivers take it; one that came from EGG goes back as it came.
+
+    Args:
+        message: ``[B, T]``; for ``symbol``, T is 1.
+        layout: see the module.
+        ids: int64 ids instead of vectors; they carry no gradient.
+
+    Raises:
+        ValueError: the layout is unknown, or does not fit the message.
+    """
+    if isinstance(message, EggMessage) and message.tensor is not None:
+        return message.tensor
+    if ids:
+        return _ids(message.symbols, message.mask, layout)
+    vectors = message.vectors
+    if layout == "symbol":
+        return _only_slot(vectors)
+    gate = message.mask.to(vectors.dtype) if message.gate is None else message.gate
+    if layout == "slots":
+        return torch.cat([1 - gate[:, :, None], vectors], dim=2)
+    _check(layout)
+    # EGG multiplies the ends itself: it wants how likely one is if none came before.
+    before = F.pad(gate[:, :-1], (1, 0), value=1.0)
+    alive = before.detach() > 0.5
+    end = 1 - torch.where(alive, gate, 0) / torch.where(alive, before, 1)
+    steps = torch.cat([end[:, :, None], vectors], dim=2)
+    last = F.pad(steps.new_ones(len(steps), 1, 1), (0, vectors.shape[2]))
+    return torch.cat([steps, last], dim=1)
+
+
+def _ids(symbols: Tensor, mask: Tensor, layout: Layout) -> Tensor:
+    _check(layout)
+    if layout == "symbol":
+        return _only_slot(symbols)
+    return F.pad(torch.where(mask, symbols + 1, 0), (0, int(layout == "ended")))
+
+
+def _only_slot(x: Tensor) -> Tensor:
+    if x.shape[1] != 1:
+        raise ValueError(f"the layout 'symbol' is for messages of one slot, these have {x.shape[1]}")
+    return x[:, 0]
+
+
+def _check(layout: str) -> None:
+    if layout not in get_args(Layout):
+        raise ValueError(f"unknown layout {layout!r}: {', '.join(get_args(Layout))}")
+
+
+def from_tensor(tensor: Tensor, layout: Layout | None = None, vocab_size: int | None = None) -> EggMessage:
+    """A message as EGG's senders give it. Where vectors are relaxed, the largest entry says whether a slot speaks.
+
+    Args:
+        tensor: ids or vectors.
+        layout: see the module; None: ``symbol`` or ``ended``, by the number of dimensions.
+        vocab_size: V; needed for ids.
+
+    Raises:
+        ValueError: the layout is unknown, or ids come without ``vocab_size``.
+    """
+    differentiable = tensor.is_floating_point()
+    layout = layout or ("symbol" if tensor.dim() == 1 + differentiable else "ended")
+    _check(layout)
+    if not differentiable:
+        if vocab_size is None:
+            raise ValueError("EGG's message holds ids, which do not tell the vocabulary: give vocab_size")
+        steps = F.one_hot(tensor, vocab_size + (layout != "symbol")).float()
+    else:
+        steps = tensor
+    if layout == "symbol":
+        symbols = steps.detach().argmax(dim=1, keepdim=True)
+        return EggMessage(symbols, steps[:, None], torch.ones_like(symbols, dtype=torch.bool), tensor=tensor)
+    if layout == "ended":
+        steps = steps[:, :-1]
+    mask, vectors, gate = steps.detach().argmax(dim=2) > 0, steps[:, :, 1:], 1 - steps[:, :, 0]
+    symbols = vectors.detach().argmax(dim=2)
+    if layout == "ended":
+        mask, gate = mask.cumprod(dim=1).bool(), gate.cumprod(dim=1)
+        vectors = vectors * F.pad(gate[:, :-1], (1, 0), value=1.0)[:, :, None]
+    return EggMessage(symbols, vectors * mask[:, :, None], mask, gate if differentiable else None, tensor=tensor)
+
+
+def from_egg(record: Any, layout: Layout | None = None) -> Interaction:
+    """A record of EGG as ours: ids, a mask, and lengths that do not count the end.
+
+    Args:
+        record: an ``egg.core.Interaction``, or anything with its eight fields. Of vectors, the largest entry counts.
+        layout: of its messages; None: ``symbol`` or ``ended``, by the number of dimensions.
+
+    Raises:
+        ValueError: the layout is unknown.
+    """
+    fields = {name: getattr(record, name) for name in vars(Interaction())}
+    aux, ids = dict(fields.pop("aux")), fields["message"]
+    if ids is not None:
+        ids = ids.argmax(dim=-1) if ids.is_floating_point() else ids
+        layout = layout or ("symbol" if ids.dim() == 1 else "ended")
+        _check(layout)
+        if layout == "symbol":
+            ids = ids[:, None] + 1
+        mask = ids > 0
+        if layout == "ended":
+            # All senders of EGG's core end with the end; others may not.
+            steps = ids.shape[1] - int(not mask[:, -1].any())
+            mask, ids = mask.cumprod(dim=1).bool()[:, :steps], ids[:, :steps]
+        fields |= {"message": (ids - 1).clamp(min=0), "message_length": mask.sum(dim=1)}
+        aux["message_mask"] = mask
+    return Interaction(**fields, aux=aux)
+
+
+def load_egg(path: Path | str, layout: Layout | None = None) -> Interaction:
+    """Reads a record that EGG's InteractionSaver wrote; needs neither EGG nor trust in the file.
+
+    Args:
+        path: the file.
+        layout: see `from_egg`.
+    """
+    with torch.serialization.safe_globals([(Interaction, "egg.core.interaction.Interaction")]):
+        return from_egg(torch.load(path, map_location="cpu", weights_only=True), layout)
+
+
+def to_egg(record: Interaction, interaction_class: Callable[..., Any], layout: Layout = "ended") -> Any:
+    """Our record as EGG's: ids, and for ``ended`` lengths that count the end.
+
+    Args:
+        record: ours.
+        interaction_class: ``egg.core.Interaction``.
+        layout: of the messages, see the module.
+
+    Raises:
+        ValueError: the layout is unknown, or does not fit the messages.
+    """
+    fields = dict(vars(record))
+    aux, symbols = dict(fields.pop("aux")), fields["message"]
+    if symbols is not None:
+        mask = aux.pop("message_mask", torch.ones_like(symbols, dtype=torch.bool))
+        if layout == "ended" and (mask[:, 1:] & ~mask[:, :-1]).any():
+            raise ValueError("a message with holes has no end: use the layout 'slots'")
+        fields["message"] = _ids(symbols, mask, layout)
+        fields["message_length"] = mask.sum(dim=1) + (layout == "ended")
+    return interaction_class(**fields, aux=aux)
