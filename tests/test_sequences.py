@@ -218,6 +218,8 @@ def test_messages_of_one_symbol_leave_no_parameter_behind(speaker: str, ends: bo
         (lambda: RecurrentDecoder(4, 0), "max_len must be at least 1 symbol, got 0"),
         (lambda: TransformerDecoder(4, 4, logit_scale=-1.0), r"scale of the logits must be 0 or more, got -1\.0"),
         (lambda: RecurrentDecoder(4, 4, cell="elman"), "unknown cell 'elman': lstm, gru, rnn"),
+        (lambda: RecurrentDecoder(4, 4, depth=0), "at least 1 layer, got depth 0"),
+        (lambda: TransformerDecoder(4, 4, depth=0), "at least 1 block, got depth 0"),
         (lambda: TransformerDecoder(4, 4, 10, heads=3), "3 attention heads do not divide a width of 10"),
     ],
 )
