@@ -101,7 +101,9 @@ def draw_accuracy_against_length(frame: pd.DataFrame, path: Path) -> Path:
 
 
 def _colours(count: int) -> list[tuple[float, float, float]]:
-    return list(sns.color_palette("colorblind", count))
+    # Its yellow is lost on white.
+    seen = [c for i, c in enumerate(sns.color_palette("colorblind")) if i != 8]
+    return [seen[i % len(seen)] for i in range(count)]
 
 
 def _chance(record: Record) -> float:

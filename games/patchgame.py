@@ -203,8 +203,6 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     # Convolutions run up to twice as fast on pixels that lie beside each other.
     game.to(memory_format=torch.channels_last).to(device)
     sync_batch_norm(game, device)
-    if isinstance(game, FrozenSpeakerGame):
-        game.freeze()
     steps = math.ceil(len(train) / config.training.accumulate)
     optimizer, scheduler = build_optimizer(config, game, steps)
     candidates = val.order.batch_size

@@ -230,6 +230,8 @@ def sync_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:
                 child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
             )
             new.load_state_dict(child.state_dict())
+            for ours, theirs in zip(new.parameters(), child.parameters(), strict=True):
+                ours.requires_grad_(theirs.requires_grad)
             setattr(module, name, new.train(child.training))
         else:
             sync_batch_norm(child, device)

@@ -120,10 +120,6 @@ class FrozenSpeakerGame(Game):
 
     def __init__(self, sender: nn.Module, channel: Channel, receiver: nn.Module, loss: nn.Module) -> None:
         super().__init__(sender, channel, receiver, loss)
-        self.freeze()
-
-    def freeze(self) -> None:
-        """Takes the speaker out of training; once more after `sync_batch_norm`, whose new modules would learn."""
         for part in (self.sender, self.channel):
             part.requires_grad_(False).eval()
 

@@ -189,7 +189,7 @@ class Trainer:
                 loss, interaction = self._parallel(*batch.to(self.device))
             with self._no_sync(not stepping):
                 self.scaler.scale(loss / group).backward()
-            lr = self.optimizer.param_groups[0]["lr"]
+            lr = max(group["lr"] for group in self.optimizer.param_groups)
             if stepping:
                 self._optimizer_step()
             self._record(

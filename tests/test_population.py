@@ -363,7 +363,6 @@ def play_everything(path: Path | None) -> dict[str, Any]:
     torch.manual_seed(3)
     frozen = FrozenSpeakerGame(game.sender, game.channel, Hearer(), SymmetricInfoNCE(0.1))
     sync_batch_norm(frozen, torch.device("cpu"))
-    frozen.freeze()
     before = copy(frozen)
     make_trainer(frozen, sgd=True).train(1)
     out["frozen"] = {"before": before, "after": copy(frozen)}
