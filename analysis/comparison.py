@@ -50,8 +50,11 @@ def draw_learning(logs: Mapping[str, Sequence[Sequence[Record]]], path: Path) ->
         axes[0].legend(loc="upper left", framealpha=0.85, edgecolor="none", fontsize=8)
         if panels == 2:
             _draw_bands(axes[1], entropy, look, marked=False)
+            room_for_legend = 1.25 * axes[1].get_ylim()[1]
             axes[1].set(
-                title="How freely REINFORCE still chooses", ylabel="entropy of a message (nats)", ylim=(0, None)
+                title="How freely REINFORCE still chooses",
+                ylabel="entropy of a message (nats)",
+                ylim=(0, room_for_legend),
             )
             axes[1].legend(loc="upper right", framealpha=0.85, edgecolor="none", fontsize=8)
         for ax in axes:
@@ -96,7 +99,7 @@ def draw_accuracy_against_length(frame: pd.DataFrame, path: Path) -> Path:
         )  # fmt: skip
         ax.grid(color="0.92")
         sns.despine(ax=ax)
-        ax.legend(loc="lower right", framealpha=0.85, edgecolor="none", fontsize=8)
+        ax.legend(loc="upper left", framealpha=0.85, edgecolor="none", fontsize=8)
         return save(figure, path)
 
 

@@ -83,9 +83,9 @@ class RunningMean(nn.Module):
 
     def forward(self, summary: Tensor) -> Tensor:
         """Features ``[B, V]`` to the loss that is expected, ``[B]``."""
-        return self.mean.expand(len(summary))
+        return self.mean.clone().expand(len(summary))
 
-    def fit(self, expected: Tensor, cost: Tensor) -> tuple[Tensor, float]:
+    def fit(self, expected: Tensor, cost: Tensor) -> tuple[Tensor, Tensor | float]:
         """Takes note of the losses ``[B]``; gives the baseline to use for them, and a loss of its own, 0."""
         now = gather_rows(cost).mean()
         before = torch.where(self.started, self.mean, now)
@@ -94,8 +94,10 @@ class RunningMean(nn.Module):
         return before, 0.0
 
 
-class LearntBaseline(nn.Module):
-    """The baseline of REINFORCE that predicts each sample's loss from the speaker's logits.
+class LearntBaseline(RunningMean):
+    """The baseline of REINFORCE that predicts, from the speaker's logits, how far a loss is from the running mean.
+
+    It starts out as the running mean: a prediction that first had to climb to the losses would drown the rewards.
 
     Args:
         inputs: logits per slot: V, or V + 1 for a sequence speaker whose messages end.
@@ -104,14 +106,20 @@ class LearntBaseline(nn.Module):
 
     def __init__(self, inputs: int, hidden: int = 64) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        last = nn.Linear(hidden, 1)
+        self.mlp = nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, hidden), nn.ReLU(), last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(self, summary: Tensor) -> Tensor:
-        """Features ``[B, V]``, given without their gradient, to the loss that is expected, ``[B]``."""
-        return self.mlp(summary.detach().float()).squeeze(1)
+        """Features ``[B, V]``, taken without their gradient, to the loss that is expected, ``[B]``."""
+        return super().forward(summary) + self.mlp(summary.detach().float()).squeeze(1)
 
     def fit(self, expected: Tensor, cost: Tensor) -> tuple[Tensor, Tensor]:
         """The baseline to use for the losses ``[B]``, and the squared error that it learns from."""
+        mean = self.mean.clone()
+        before, _ = super().fit(expected, cost)
+        expected = expected - mean + before
         return expected.detach(), F.mse_loss(expected, cost)
 
 

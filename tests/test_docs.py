@@ -26,6 +26,8 @@ from conftest import TINY
 from torchvision.datasets import FakeData
 
 from games.command_line import parse
+from games.compare import main as compare_games
+from games.lewis import main as lewis_game
 from games.patchgame import main
 from games.presets import PAPER, PRESETS, RELEASED
 from patchgame_egg import data
@@ -147,6 +149,23 @@ def benchmark(*words: str) -> None:
     load(ROOT / "tests" / "benchmarks" / "step.py").main([*words, "--repeats", "1", *FAST, "--epochs", "1"])
 
 
+def channels_benchmark(*words: str) -> None:
+    """The smallest measurement."""
+    tiny = ["--batch", "2", "--length", "3", "--vocab", "5", "--dim", "6", "--repeats", "1"]
+    load(ROOT / "tests" / "benchmarks" / "channels.py").main([*words, *tiny])
+
+
+def compare(*words: str) -> None:
+    """Only parsed, as it plays dozens of games: tests/test_comparison.py plays a short one."""
+    parse([w for w in words[3:] if w != "--folder" and not w.startswith("runs/")])
+    assert words[0] in ("channels", "lengths") and words[1] == "--seeds"
+
+
+def lewis(*words: str) -> None:
+    """One epoch."""
+    lewis_game([*words, "--epochs", "1"])
+
+
 def reference(*words: str) -> None:
     """Only compared: writing would hide that the page is out of date."""
     assert load(ROOT / "docs" / "reference.py").main(["--check", *words]) == 0
@@ -163,8 +182,11 @@ def exists(*words: str) -> None:
 
 STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "-m", "games.patchgame"): play,
+    ("python", "-m", "games.compare"): compare,
+    ("python", "-m", "games.lewis"): lewis,
     ("python", "docs/reference.py"): reference,
     ("python", "tests/benchmarks/step.py"): benchmark,
+    ("python", "tests/benchmarks/channels.py"): channels_benchmark,
     ("torchrun",): launch,
     ("uv", "sync"): install,
     ("pip", "install"): install,
@@ -265,6 +287,10 @@ def test_links_and_images_lead_somewhere(name: str) -> None:
 def test_options_and_files_in_the_text_exist(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
+    with pytest.raises(SystemExit):
+        compare_games(["--help"])
+    with pytest.raises(SystemExit):
+        lewis_game(["--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)) | {"--check"}
     for script in (ROOT / "tests" / "benchmarks").glob("*.py"):
         known |= set(re.findall(r'add_argument\("(--[a-z-]+)"', script.read_text()))

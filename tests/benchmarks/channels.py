@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
@@ -80,12 +81,13 @@ def eggs(batch: int, length: int, vocab: int, dim: int) -> dict[str, Run]:
     return runs
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
+    """Measures and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for option, value in (("batch", 64), ("length", 48), ("vocab", 128), ("dim", 192), ("repeats", 15)):
         parser.add_argument(f"--{option}", type=int, default=value)
     parser.add_argument("--threads", type=int, default=None)
-    asked = parser.parse_args()
+    asked = parser.parse_args(argv)
     if asked.threads:
         torch.set_num_threads(asked.threads)
     torch.manual_seed(0)
@@ -109,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
