@@ -1,0 +1,105 @@
+"""The short games: each learns, says what it promises, and stays short enough to be read at a glance."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from games import custom_speaker, lewis, lstm_baseline
+from games.custom_speaker import ColourSpeaker
+
+SIX_EPOCHS = ["--scenes", "512", "--epochs", "6"]
+CHANCE = 1 / 128
+
+
+def play(game: ModuleType, options: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[list[float], list[str]]:
+    """Plays; gives the accuracies of all epochs, and the lines printed after them."""
+    game.main(options)
+    lines = capsys.readouterr().out.splitlines()
+    found = [re.match(r"epoch \d+/\d+: .*top-1 ([\d.]+) %", line) for line in lines]
+    accuracy = [float(match[1]) / 100 for match in found if match]
+    return accuracy, lines[len(accuracy) :]
+
+
+@pytest.mark.parametrize("game", [lewis, lstm_baseline, custom_speaker], ids=lambda game: game.__name__)
+def test_an_example_is_short_and_explains_itself(game: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert game.__file__ and game.__doc__
+    assert len(Path(game.__file__).read_text().splitlines()) <= 60
+    with pytest.raises(SystemExit) as stop:
+        game.main(["--help"])
+    said = capsys.readouterr().out
+    assert not stop.value.code
+    assert said.startswith(f"usage: python -m {game.__name__} ")
+    assert game.__doc__.split(".")[0][:60] in said and "of weights" in said
+
+
+@pytest.mark.parametrize("channel", ["gumbel", "reinforce"])
+def test_lewis_names_every_object(channel: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--attributes", "2", "--values", "3", "--vocab", "9", "--max-len", "3", "--epochs", "3"]
+    accuracy, lines = play(lewis, [*options, "--channel", channel], capsys)
+    assert len(accuracy) == 3 and accuracy[-1] == 1
+    words = [line.split(" ->") for line in lines]
+    objects, messages = [[[int(n) for n in part.split()] for part in column] for column in zip(*words, strict=True)]
+    assert len(objects) == 5 and all(len(o) == 2 and set(o) <= {0, 1, 2} for o in objects)
+    assert all(len(m) <= 3 and set(m) <= set(range(9)) for m in messages)
+    # Whoever is always understood never says the same of two objects.
+    assert len({tuple(m) for m in messages}) == len({tuple(o) for o in objects}) == 5
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "transformer"])
+def test_lewis_speaks_with_every_cell(cell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    accuracy, _ = play(lewis, ["--attributes", "2", "--values", "3", "--epochs", "1", "--cell", cell], capsys)
+    assert accuracy[0] >= 0.7
+
+
+def test_lewis_passes_no_more_than_fits_into_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    # With one of two symbols, or none, at most three objects of nine can be told apart.
+    options = ["--attributes", "2", "--values", "3", "--vocab", "2", "--max-len", "1", "--epochs", "2"]
+    accuracy, _ = play(lewis, options, capsys)
+    assert 0.2 < accuracy[-1] < 0.34
+
+
+def test_lewis_counts_objects_and_sums_over_attributes() -> None:
+    objects = torch.tensor([[0, 1], [2, 0]])
+    guess = torch.randn(2, 2, 3)
+    guess[0, 0, 0] = guess[0, 1, 1] = guess[1, 0, 2] = guess[1, 1, 1] = 9.0
+    loss, aux = lewis.Reconstruction()(None, None, None, guess, objects, None)
+    assert aux["acc"].tolist() == [1, 0]
+    share = guess.exp() / guess.exp().sum(dim=2, keepdim=True)
+    expected = [-(share[0, 0, 0] * share[0, 1, 1]).log(), -(share[1, 0, 2] * share[1, 1, 0]).log()]
+    torch.testing.assert_close(loss, torch.stack(expected))
+
+
+def test_the_lstm_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    accuracy, lines = play(lstm_baseline, [*SIX_EPOCHS, "--vocab", "20", "--max-len", "6"], capsys)
+    assert accuracy[-1] > 3 * CHANCE
+    messages = [[int(n) for n in line.split()] for line in lines]
+    assert len(messages) == 5 and len({tuple(m) for m in messages}) > 1
+    assert all(len(m) <= 6 and set(m) <= set(range(20)) for m in messages)
+
+
+def test_the_speaker_of_colours_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    accuracy, lines = play(custom_speaker, [*SIX_EPOCHS, "--vocab", "20", "--keep", "5"], capsys)
+    assert accuracy[-1] > 3 * CHANCE
+    grid = [line.split() for line in lines]
+    assert [len(row) for row in grid] == [4, 4, 4, 4]
+    said = [int(cell) for row in grid for cell in row if cell != "."]
+    assert len(said) == 5 and set(said) <= set(range(20))
+
+
+def test_the_speaker_of_colours_says_the_nearest_and_prefers_contrast() -> None:
+    speaker = ColourSpeaker(vocab=7)
+    image = torch.zeros(3, 32, 32)
+    for patch, colour in ((1, 4), (6, 2)):
+        top, left = 8 * (patch // 4), 8 * (patch % 4)
+        image[:, top : top + 8, left : left + 8] = speaker.palette.detach()[colour][:, None, None] + 0.01
+    image[:, 8:16, 0:8:2] += 2
+    image[:, 8:16, 1:8:2] -= 2
+    features = speaker(image[None])
+    assert features.logits.shape == (1, 16, 1, 7) and features.scores.shape == (1, 16)
+    assert features.logits[0, 1].argmax() == 4 and features.logits[0, 6].argmax() == 2
+    assert features.scores.argmax() == 4
