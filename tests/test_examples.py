@@ -50,10 +50,12 @@ def test_lewis_names_every_object(channel: str, capsys: pytest.CaptureFixture[st
     assert len({tuple(m) for m in messages}) == len({tuple(o) for o in objects}) == 5
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "transformer"])
-def test_lewis_speaks_with_every_cell(cell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    accuracy, _ = play(lewis, ["--attributes", "2", "--values", "3", "--epochs", "1", "--cell", cell], capsys)
-    assert accuracy[0] >= 0.7
+def test_lewis_speaks_with_every_cell_and_channel(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--attributes", "2", "--values", "3", "--epochs", "1"]
+    swaps = [["--cell", cell] for cell in ("lstm", "gru", "rnn", "transformer")] + [["--channel", "reinforce"]]
+    found = [play(lewis, small + swap, capsys) for swap in swaps]
+    assert all(accuracy[0] >= 0.7 for accuracy, _ in found)
+    assert len({tuple(lines) for _, lines in found}) == len(swaps)
 
 
 def test_lewis_passes_no_more_than_fits_into_a_message(capsys: pytest.CaptureFixture[str]) -> None:
