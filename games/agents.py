@@ -60,7 +60,8 @@ def build_listener(config: Config) -> Listener:
         config.speaker.vocab, config.slots, h.text_dim, h.text_depth, h.text_heads, h.text_norm, h.silence
     )
     vision, vision_dim = vision_trunk(h.vision, size, h.vision_width)
-    return Listener(text, vision, vision_dim, h.head_hidden, h.head_bottleneck, h.head_wide)
+    narrow = not config.loss.detach_negatives
+    return Listener(text, vision, vision_dim, h.head_hidden, h.head_bottleneck, h.head_wide, narrow)
 
 
 def build_game(config: Config) -> Game | Population:
@@ -76,10 +77,11 @@ def build_game(config: Config) -> Game | Population:
         speakers = [build_speaker(config, seed + 1000 * n) for n in range(config.speaker.speakers)]
         listeners = [build_listener(config) for _ in range(config.listener.listeners)]
     loss = SymmetricInfoNCE(config.loss.temperature, config.loss.learn_temperature, config.loss.detach_negatives)
+    micro = config.training.micro_batch
     if len(speakers) > 1 or len(listeners) > 1:
-        return Population([s for s, _ in speakers], [c for _, c in speakers], listeners, loss, seed + 4)
+        return Population([s for s, _ in speakers], [c for _, c in speakers], listeners, loss, seed + 4, micro)
     kind = FrozenSpeakerGame if config.run.frozen_speaker else Game
-    return kind(*speakers[0], listeners[0], loss)
+    return kind(*speakers[0], listeners[0], loss, micro)
 
 
 def take_over_speaker(game: Game, run: Path) -> None:

@@ -17,8 +17,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
 
+from patchgame_egg.heads import Head, compare_narrow, narrow_is_cheaper
 from patchgame_egg.interaction import Message
 from patchgame_egg.trunks import ResNet9, vit_tiny
 
@@ -254,30 +254,6 @@ class TextEncoder(nn.Module):
         return self.norm(self.blocks[-1](x, present, gate, queries=1)[:, 0])
 
 
-class Head(nn.Module):
-    """A projection head: in - hidden - hidden - bottleneck, then an optional wide weight-normalised map.
-
-    The release's sizes are 2048 - 2048 - 256 - 65536; the paper's text says "high dimensional".
-
-    Args:
-        in_dim: width of what comes in.
-        hidden: width of the two hidden layers (GELU).
-        bottleneck: width before the wide map, where the vector is scaled to length 1.
-        wide: output width, or 0 to stop at the bottleneck.
-    """
-
-    def __init__(self, in_dim: int, hidden: int = 2048, bottleneck: int = 256, wide: int = 0) -> None:
-        super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(in_dim, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
-        )
-        self.wide = weight_norm(nn.Linear(bottleneck, wide, bias=False)) if wide else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.mlp(x)
-        return x if self.wide is None else self.wide(F.normalize(x, dim=1))
-
-
 class Listener(nn.Module):
     """Embeds the message and the other view of the image in one space (section 3.3).
 
@@ -288,6 +264,8 @@ class Listener(nn.Module):
         head_hidden: see `Head`; each embedding has a head of its own.
         head_bottleneck: see `Head`.
         head_wide: see `Head`.
+        narrow: in training, where that is cheaper, give short vectors with the same cosines between texts and images
+            in the place of wide ones (`compare_narrow`). For losses that compare nothing else, and detach neither.
     """
 
     def __init__(
@@ -298,9 +276,10 @@ class Listener(nn.Module):
         head_hidden: int = 2048,
         head_bottleneck: int = 256,
         head_wide: int = 0,
+        narrow: bool = False,
     ) -> None:
         super().__init__()
-        self.text, self.vision = text, vision
+        self.text, self.vision, self.narrow = text, vision, narrow
         self.text_head = Head(text.out_dim, head_hidden, head_bottleneck, head_wide)
         self.vision_head = Head(vision_dim, head_hidden, head_bottleneck, head_wide)
 
@@ -308,4 +287,10 @@ class Listener(nn.Module):
         self, message: Message, receiver_input: Tensor, aux_input: dict[str, Tensor] | None = None
     ) -> Sequence[Tensor]:
         """Message and images ``[B, 3, H, W]`` to (text embedding, image embedding), each ``[B, D]``, not normalised."""
-        return self.text_head(self.text(message)), self.vision_head(self.vision(receiver_input))
+        said, seen = self.text(message), self.vision(receiver_input)
+        first, second = self.text_head.wide, self.vision_head.wide
+        if not (self.narrow and self.training and first and second) or not narrow_is_cheaper(
+            len(said), first.in_features
+        ):
+            return self.text_head(said), self.vision_head(seen)
+        return compare_narrow(self.text_head.narrow(said), self.vision_head.narrow(seen), first.weight, second.weight)

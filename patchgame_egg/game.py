@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from patchgame_egg.channels import Channel
-from patchgame_egg.interaction import Interaction
+from patchgame_egg.interaction import Interaction, Message
+from patchgame_egg.micro_batch import exchange_in_parts
 
 
 class Game(nn.Module):
@@ -21,13 +22,31 @@ class Game(nn.Module):
         receiver: ``receiver(message, receiver_input, aux_input)`` gives what the loss understands.
         loss: ``loss(sender_input, message, receiver_input, receiver_output, labels, aux_input)`` gives one value per
             sample ``[B]`` and a dict of tensors with B rows to record.
+        micro_batch: in training, activations of at most so many images are in memory at a time; the loss is that of
+            the whole batch (`exchange_in_parts`). 0: all at once.
+
+    Raises:
+        ValueError: ``micro_batch`` is negative.
     """
 
     channel: Channel
 
-    def __init__(self, sender: nn.Module, channel: Channel, receiver: nn.Module, loss: nn.Module) -> None:
+    def __init__(
+        self, sender: nn.Module, channel: Channel, receiver: nn.Module, loss: nn.Module, micro_batch: int = 0
+    ) -> None:
         super().__init__()
+        if micro_batch < 0:
+            raise ValueError(f"a micro-batch of {micro_batch} images: give 1 or more, or 0 for whole batches")
         self.sender, self.channel, self.receiver, self.loss = sender, channel, receiver, loss
+        self.micro_batch = micro_batch
+
+    def exchange(
+        self, sender_input: Tensor, receiver_input: Tensor | None, aux_input: dict[str, Tensor] | None
+    ) -> tuple[Message, Tensor | Sequence[Tensor]]:
+        """What is said, and what the receiver makes of it."""
+        features = self.sender(sender_input, aux_input)
+        message = self.channel(features)
+        return message, self.receiver(message, receiver_input, aux_input)
 
     def forward(
         self,
@@ -41,9 +60,11 @@ class Game(nn.Module):
         Returns:
             The loss, a scalar averaged over the batch, and the `Interaction`, detached.
         """
-        features = self.sender(sender_input, aux_input)
-        message = self.channel(features)
-        output = self.receiver(message, receiver_input, aux_input)
+        inputs = sender_input, receiver_input, aux_input
+        if self.micro_batch and torch.is_grad_enabled():
+            message, output = exchange_in_parts(self, self.exchange, self.micro_batch, *inputs)
+        else:
+            message, output = self.exchange(*inputs)
         # Cosines over a temperature near 0.07 need more digits than half precision has.
         with torch.autocast(sender_input.device.type, enabled=False):
             per_sample, aux = self.loss(sender_input, message, receiver_input, output, labels, aux_input)

@@ -84,6 +84,19 @@ class Message:
         """How many symbols were said, int64 ``[B]``."""
         return self.mask.sum(dim=1)
 
+    @staticmethod
+    def join(parts: Sequence[Message]) -> Message:
+        """The message of a batch from those of its parts; a penalty is averaged over the images."""
+        whole: dict[str, Tensor | None] = {}
+        for f in fields(Message):
+            values = [getattr(part, f.name) for part in parts]
+            if values[0] is not None and values[0].dim() == 0:
+                share = torch.tensor([len(part.mask) for part in parts], device=values[0].device)
+                whole[f.name] = (torch.stack(values) * share).sum() / share.sum()
+            else:
+                whole[f.name] = None if values[0] is None else torch.cat(values)
+        return Message(**whole)  # type: ignore[arg-type]
+
 
 @dataclass
 class Interaction:

@@ -23,6 +23,7 @@ class Population(RandomModule):
         receivers: m of them.
         loss: see `Game`.
         seed: of the pairs.
+        micro_batch: see `Game`.
 
     Attributes:
         pair: (speaker, listener) who play in evaluation.
@@ -41,6 +42,7 @@ class Population(RandomModule):
         receivers: Sequence[nn.Module],
         loss: nn.Module,
         seed: int = 0,
+        micro_batch: int = 0,
     ) -> None:
         super().__init__(seed)
         if not senders or not receivers:
@@ -49,13 +51,13 @@ class Population(RandomModule):
             raise ValueError(f"each sender has its own channel, got {len(channels)} for {len(senders)} senders")
         self.senders, self.channels = nn.ModuleList(senders), nn.ModuleList(channels)
         self.receivers, self.loss = nn.ModuleList(receivers), loss
-        self.pair = (0, 0)
+        self.pair, self.micro_batch = (0, 0), micro_batch
 
     def game(self, speaker: int, listener: int) -> Game:
         """The game of one pair; it shares their weights."""
         channel = self.channels[speaker]
         assert isinstance(channel, Channel)
-        game = Game(self.senders[speaker], channel, self.receivers[listener], self.loss)
+        game = Game(self.senders[speaker], channel, self.receivers[listener], self.loss, self.micro_batch)
         game.training = self.training
         return game
 
@@ -116,10 +118,13 @@ class FrozenSpeakerGame(Game):
         channel: see `Game`.
         receiver: see `Game`; the only one who learns.
         loss: see `Game`.
+        micro_batch: see `Game`.
     """
 
-    def __init__(self, sender: nn.Module, channel: Channel, receiver: nn.Module, loss: nn.Module) -> None:
-        super().__init__(sender, channel, receiver, loss)
+    def __init__(
+        self, sender: nn.Module, channel: Channel, receiver: nn.Module, loss: nn.Module, micro_batch: int = 0
+    ) -> None:
+        super().__init__(sender, channel, receiver, loss, micro_batch)
         for part in (self.sender, self.channel):
             part.requires_grad_(False).eval()
 

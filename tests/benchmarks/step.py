@@ -5,6 +5,10 @@
 Takes every option of the game, so any preset, size and device can be measured, and three of its own. The parts are
 timed alone, forward and backward, on the tensors that reach them in a real step; their sum differs from the whole step
 by what the step does not repeat. Medians over repeats; compare numbers of one run only, machines differ and drift.
+
+``--naive`` times, in turns with ours, a step that computes the same without our care: every slot of a message is
+encoded, silent or not, the heads' wide vectors are always made, images and weights lie in torch's default order, and
+the optimizer is not fused. Memory is measured in a process of its own for each.
 """
 
 from __future__ import annotations
@@ -13,20 +17,24 @@ import argparse
 import json
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from games.agents import build_game
 from games.command_line import Start, fail, parse
+from games.config import Config
 from games.patchgame import build_optimizer, build_views, pick_device
-from patchgame_egg.agents import PatchSpeaker
+from patchgame_egg.agents import PatchSpeaker, TextEncoder
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Message
 
@@ -59,41 +67,93 @@ def peak_memory(device: torch.device) -> float:
     """The most memory used so far, GiB: of the process on a CPU, of tensors on a GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    # Linux counts KiB, macOS bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux's getrusage also counts the process that this one was started by.
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
+
+
+def encode_all_slots(text: TextEncoder, message: Message) -> Tensor:
+    """What a text encoder gives, with every slot computed; silent ones are masked."""
+    x = message.vectors @ text.symbols.to(message.vectors.dtype) + text.positions
+    x = torch.cat([text.cls.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+    present = F.pad(message.mask, (1, 0), value=True)
+    for block in text.blocks:
+        x = block(x, present)
+    return text.norm(x[:, 0])
+
+
+class Step:
+    """A training step on random images, ours or the naive one."""
+
+    def __init__(self, config: Config, device: torch.device, naive: bool = False) -> None:
+        game = build_game(config)
+        if not isinstance(game, Game):
+            raise ValueError("one speaker and one listener are timed: leave out --speakers and --listeners")
+        self.game, self.device, self.naive, self.views = game.to(device), device, naive, build_views(config)
+        b, side = config.training.batch_size, config.load_size
+        generator = torch.Generator().manual_seed(0)
+        self.images = torch.randint(256, (b, 3, side, side), generator=generator, dtype=torch.uint8).to(device)
+        dtypes = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+        self.dtype = dtypes[config.training.precision]
+        self.optimizer, _ = build_optimizer(config, game, 1)
+        if naive:
+            game.receiver.narrow = False
+            game.receiver.text.forward = partial(encode_all_slots, game.receiver.text)
+            for group in self.optimizer.param_groups:
+                group["fused"] = False
+        else:
+            game.to(memory_format=torch.channels_last)
+
+    def autocast(self) -> torch.autocast:
+        """The precision that the options ask for."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
+
+    def __call__(self) -> None:
+        """Makes two views, plays, and learns."""
+        first, second = (v.contiguous() if self.naive else v for v in self.views(self.images))
+        with self.autocast():
+            loss, _ = self.game(first, None, second)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def peak_memory_alone(argv: list[str], naive: bool) -> float:
+    """The peak memory of two steps in a process of its own, GiB."""
+    form = ["--memory-of", "naive" if naive else "ours"]
+    done = subprocess.run([sys.executable, __file__, *argv, *form], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def compare_with_naive(start: Start, repeats: int, argv: list[str]) -> dict[str, Any]:
+    """Times our step and the naive one in turns."""
+    config, device = start.config, pick_device(start.config.training.device)
+    steps = {"ours": Step(config, device), "naive": Step(config, device, naive=True)}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(repeats):
+        for name, step in steps.items():
+            times[name].append(median_seconds(step, 1, device))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return {
+        "step_ms": {name: 1000 * seconds for name, seconds in medians.items()},
+        "images_per_s": {name: config.training.batch_size / seconds for name, seconds in medians.items()},
+        "peak_memory_gib": {name: peak_memory_alone(argv, name == "naive") for name in steps},
+        "faster": medians["naive"] / medians["ours"],
+    }
 
 
 def measure(start: Start, repeats: int) -> dict[str, Any]:
     """Times the step and its parts under the options of ``start``."""
     config, device = start.config, pick_device(start.config.training.device)
-    game = build_game(config)
-    if not isinstance(game, Game):
-        raise ValueError("the parts of one speaker and one listener are timed: leave out --speakers and --listeners")
-    game.to(memory_format=torch.channels_last).to(device)
-    views = build_views(config)
-    optimizer, _ = build_optimizer(config, game, 1)
-    b, side = config.training.batch_size, config.load_size
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (b, 3, side, side), generator=generator, dtype=torch.uint8).to(device)
-    dtypes = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-    dtype = dtypes[config.training.precision]
-
-    def autocast() -> torch.autocast:
-        return torch.autocast(device.type, dtype, enabled=dtype is not None)
-
-    def step() -> None:
-        first, second = views(images)
-        with autocast():
-            loss, _ = game(first, None, second)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
+    step = Step(config, device)
+    game, views, optimizer, autocast = step.game, step.views, step.optimizer, step.autocast
     seconds = median_seconds(step, repeats, device)
     memory = peak_memory(device)
 
-    first, second = views(images)
+    first, second = views(step.images)
     sender, channel, receiver = game.sender, game.channel, game.receiver
     with autocast():
         features = sender(first)
@@ -131,7 +191,7 @@ def measure(start: Start, repeats: int) -> dict[str, Any]:
     else:
         speaker = {"speaker: encoder": under_autocast(lambda: backward(sender(first).summary))}
     parts: dict[str, Callable[[], None]] = {
-        "views": lambda: views(images),
+        "views": lambda: views(step.images),
         **speaker,
         "channel": under_autocast(speak),
         "listener: text": under_autocast(lambda: backward(receiver.text(heard))),
@@ -146,11 +206,11 @@ def measure(start: Start, repeats: int) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "batch_size": b,
+        "batch_size": config.training.batch_size,
         "precision": config.training.precision,
         "parameters": sum(p.numel() for p in game.parameters()),
         "step_ms": 1000 * seconds,
-        "images_per_s": b / seconds,
+        "images_per_s": config.training.batch_size / seconds,
         "peak_memory_gib": memory,
         "parts_ms": {name: 1000 * t for name, t in found.items()},
     }
@@ -162,11 +222,21 @@ def main(argv: list[str]) -> None:
     own.add_argument("--repeats", type=int, default=5)
     own.add_argument("--threads", type=int, default=None)
     own.add_argument("--json", type=Path, default=None)
+    own.add_argument("--naive", action="store_true")
+    own.add_argument("--memory-of", choices=["ours", "naive"], default=None)
     options, rest = own.parse_known_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        result = measure(parse(rest), options.repeats)
+        start = parse(rest)
+        if options.memory_of:
+            step = Step(start.config, pick_device(start.config.training.device), options.memory_of == "naive")
+            median_seconds(step, 1, step.device)
+            print(peak_memory(step.device))
+            return
+        result = measure(start, options.repeats)
+        if options.naive:
+            result["beside_naive"] = compare_with_naive(start, options.repeats, rest)
     except ValueError as error:
         fail(error)
     total = sum(result["parts_ms"].values())
@@ -180,6 +250,15 @@ def main(argv: list[str]) -> None:
     )
     for name, ms in result["parts_ms"].items():
         print(f"  {name:32s}{ms:9.1f} ms {100 * ms / total:5.1f} %")
+    if options.naive:
+        beside = result["beside_naive"]
+        print("in turns with the naive form:")
+        for name in ("naive", "ours"):
+            print(
+                f"  {name:8s}{beside['step_ms'][name]:9.1f} ms, {beside['images_per_s'][name]:8.2f} images/s, "
+                f"peak memory {beside['peak_memory_gib'][name]:.2f} GiB"
+            )
+        print(f"  ours is {beside['faster']:.2f} times as fast")
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
 
