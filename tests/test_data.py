@@ -10,19 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from patchgame_egg.data import (
-    NAMES,
-    ImageFiles,
-    ImageLoader,
-    _Readable,
-    folder_sets,
-    image_sets,
-    replacements,
-    square,
-    torchvision_sets,
-)
+from patchgame_egg.data import ImageFiles, ImageLoader, Readable, replacements, square
 from patchgame_egg.interaction import Batch
 from patchgame_egg.scenes import Scenes
+from patchgame_egg.sources import NAMES, folder_sets, image_sets, torchvision_sets
 
 
 def seen(batches: Iterable[Batch]) -> list[list[int]]:
@@ -38,6 +29,23 @@ def test_square_takes_the_middle_of_any_image(size: tuple[int, int], mode: str) 
     assert out.shape == (3, 32, 32) and out.dtype == torch.uint8
     assert out[:, 14:18, 14:18].min() > 200
     assert out[:, 0, 0].max() < 60
+
+
+@pytest.mark.parametrize("size", [55, 96, 160])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_squares_are_those_of_pil(size: int, mode: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(128, 60, (9, 12, 3)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(noise).resize((150, 113), Image.Resampling.BICUBIC).convert(mode).save(tmp_path / "x.jpg")
+    ours, _ = ImageFiles([tmp_path / "x.jpg"], [0], ["image"], size)[0]
+    with Image.open(tmp_path / "x.jpg") as image:
+        image.draft("RGB", (size, size))
+        scale = size / min(image.size)
+        width, height = (max(size, round(side * scale)) for side in image.size)
+        resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    theirs = np.asarray(resized.crop((left, top, left + size, top + size)))
+    gap = np.abs(ours.permute(1, 2, 0).numpy().astype(int) - theirs)
+    assert gap.max() <= 2 and gap.mean() < 0.02
 
 
 def test_folder_with_train_and_val(photo_folder: Path) -> None:
@@ -88,7 +96,7 @@ def test_too_little_shared_memory_only_costs_time(monkeypatch: pytest.MonkeyPatc
 
     expected = [batch.sender_input for batch in ImageLoader(Scenes(8, 16), 4)]
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)
-    reader = _Readable(Scenes(8, 16), shared=True)
+    reader = Readable(Scenes(8, 16), shared=True)
     assert reader.images is None
     loader = ImageLoader(Scenes(8, 16), 4)
     assert all(torch.equal(a, b.sender_input) for a, b in zip(expected, loader, strict=True))
@@ -175,13 +183,13 @@ def test_cifar10_files_are_read_through_torchvision(tmp_path: Path) -> None:
     for name in names:
         pixels = np.arange(2 * 3072, dtype=np.uint32).astype(np.uint8).reshape(2, 3072)
         (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": [0, 1]}))
-    from patchgame_egg import data
+    from patchgame_egg import sources
 
-    data.TORCHVISION["unchecked"] = (Unchecked, {"train": True}, {"train": False})
+    sources.TORCHVISION["unchecked"] = (Unchecked, {"train": True}, {"train": False})
     try:
         train, val = torchvision_sets("unchecked", tmp_path, 32)
     finally:
-        del data.TORCHVISION["unchecked"]
+        del sources.TORCHVISION["unchecked"]
     assert (len(train), len(val)) == (10, 2)
     image, label = train[3]
     assert image.shape == (3, 32, 32) and label == 1 and train.classes == ["a", "b"]
@@ -193,7 +201,7 @@ def test_every_name_is_offered() -> None:
     assert (len(train), len(val)) == (40, 1024)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("scenes", "folder")])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("scenes", "folder", "shards")])
 def test_missing_torchvision_sets_are_one_line_errors(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=name) as error:
         image_sets(name, tmp_path, 32)
