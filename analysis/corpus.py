@@ -79,7 +79,8 @@ class Corpus:
 
     def save(self, path: Path | str) -> None:
         """Writes a compressed ``.npz`` of plain arrays and one JSON text."""
-        arrays, plain = {}, {}
+        arrays: dict[str, Any] = {}
+        plain: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, np.ndarray):
@@ -89,7 +90,7 @@ class Corpus:
             else:
                 plain[f.name] = value
         with Path(path).open("wb") as file:
-            np.savez_compressed(file, json=np.array(json.dumps(plain)), **arrays)
+            np.savez_compressed(file, **arrays, json=np.array(json.dumps(plain)))
 
     @staticmethod
     def load(path: Path | str) -> Corpus:

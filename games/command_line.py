@@ -12,12 +12,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 import tyro
 
 from games.config import Config
 from games.presets import PRESETS
+
+_Options = TypeVar("_Options")
 
 
 @dataclass(frozen=True)
@@ -92,21 +95,7 @@ def _parse_options(argv: Sequence[str], default: Config, preset: str, resumes: b
         f"--preset small|paper|released   where the options start (now {preset})\n"
         "--resume RUN                    go on with the run in that folder\n"
     )
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            config = tyro.cli(
-                Config,
-                prog="python -m games.patchgame",
-                description=description,
-                default=default,
-                args=list(argv),
-                config=(tyro.conf.OmitArgPrefixes,),
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise ValueError(_one_line(said.getvalue())) from None
+    config = read_options(Config, argv, "python -m games.patchgame", description, default)
     if resumes and config.run.frozen_speaker != default.run.frozen_speaker:
         raise ValueError("--frozen-speaker starts a new run: leave --resume out")
     # A run that is resumed has its speaker already, and the run that it came from may be gone.
@@ -120,6 +109,55 @@ def _parse_options(argv: Sequence[str], default: Config, preset: str, resumes: b
         )
     config.check()
     return config
+
+
+def read_options(
+    kind: type[_Options], argv: Sequence[str], prog: str, description: str, default: _Options | None = None
+) -> _Options:
+    """Reads a command line into a dataclass of options.
+
+    Args:
+        kind: the dataclass.
+        argv: the words.
+        prog: the command, for ``--help``.
+        description: of the command, for ``--help``.
+        default: where the options start; None: at the dataclass's own defaults.
+
+    Raises:
+        ValueError: a bad option, in one line.
+        SystemExit: after ``--help``.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                kind,
+                prog=prog,
+                description=description,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                args=list(argv),
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ValueError(_one_line(said.getvalue())) from None
+
+
+def pick_device(name: str) -> torch.device:
+    """The device behind ``--device``.
+
+    Raises:
+        ValueError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from error
+    return device
 
 
 def _one_line(box: str) -> str:

@@ -133,19 +133,27 @@ class DataOptions:
     """The images and their random views."""
 
     data: str = "scenes"
-    """scenes (built in), folder, or a torchvision set: cifar10, stl10, imagenet, ..."""
+    """scenes (built in), folder, shards, or a torchvision set: cifar10, stl10, imagenet, ..."""
     root: str = ""
-    """Folder of the images; holds train/ and val/, or is split 95 to 5."""
+    """Folder of the images; holds train/ and val/, or is split 95 to 5. Shards: 'DIR/train-{0000..0146}.tar'."""
+    val_root: str = ""
+    """Shards: the held-out ones; empty: val-*.tar beside the others."""
     download: bool = False
     """Fetch a torchvision set that is missing from --root."""
     image_size: int = 48
     """Side of the views in pixels."""
     load_size: int | None = None
     """Side to which images are resized and cropped before the views are cut; None: 8/7 of the image size."""
+    annotations: str = ""
+    """Folder: what its images show, for the analysis: a file of JSON lines, or a folder of Pascal VOC's XML."""
     scenes: int = 8192
     """Number of built-in scenes to train on; an eighth as many, at least 1024, are held out."""
     workers: int | None = None
-    """Processes per rank that decode images; None: 0 without a GPU, else up to 8."""
+    """Processes per rank that decode images; None: 0 without a GPU, else a core each, up to 16, but for one."""
+    cache: str = ""
+    """Folder in which decoded images are kept for all runs; auto: cache in --out."""
+    decode: Literal["cpu", "gpu"] = "cpu"
+    """Who decodes JPEG files: the workers, or the GPU, whose pixels differ a little."""
     min_area: float = 0.8
     """Smallest share of an image that a view shows."""
     jitter: float = 0.5
@@ -188,6 +196,9 @@ class TrainingOptions:
     """Clip gradients to this norm; None: do not."""
     accumulate: int = 1
     """Batches per optimizer step; each has only its own negatives."""
+    micro_batch: int = 0
+    """Images whose activations are in memory at a time, 0 for all; the loss stays that of the whole batch, at the price
+    of one more forward pass."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Number format of the networks."""
     device: str = "auto"
@@ -210,6 +221,10 @@ class RunOptions:
     """Write TensorBoard logs."""
     pictures: bool = True
     """Draw learning curves, importance maps and a gallery of the symbols at the end."""
+    corpus: bool = True
+    """Write the language of the held-out images to corpus.npz at the end."""
+    analyse_every: int = 1
+    """Epochs from one analysis of the held-out language to the next, while it is learnt; 0: none."""
     frozen_speaker: str = ""
     """Folder of a run whose speaker, with its options and image size, is taken over and learns no more: how easily is
     its language learnt?"""
@@ -271,6 +286,8 @@ class Config:
         self._check_channel()
         if self.load_size < images.image_size:
             raise ValueError(f"--load-size {images.load_size} is smaller than --image-size {images.image_size}")
+        if images.annotations and images.data != "folder":
+            raise ValueError(f"--annotations describes files: it goes with --data folder, not {images.data}")
         for name, value, least in (
             ("--vocab", speaker.vocab, 2),
             ("--max-len", speaker.max_len, 1),
@@ -301,9 +318,11 @@ class Config:
             ("--head-wide", self.listener.head_wide, 0),
             ("--workers", images.workers or 0, 0),
             ("--accumulate", training.accumulate, 1),
+            ("--micro-batch", training.micro_batch, 0),
             ("--freeze-epochs", training.freeze_epochs, 0),
             ("--seed", training.seed, 0),
             ("--checkpoint-every", self.run.checkpoint_every, 1),
+            ("--analyse-every", self.run.analyse_every, 0),
         ):
             if value < least:
                 raise ValueError(f"{name} {value}: must be at least {least}")
@@ -341,6 +360,8 @@ class Config:
             raise ValueError(f"--channel quantised goes with --speaker patch, not {speaker.speaker}")
         elif channel.speak_cost and speaker.fixed_len:
             raise ValueError("--speak-cost needs messages that can be shorter: leave out --fixed-len")
+        if channel.channel == "quantised" and self.training.micro_batch:
+            raise ValueError("--channel quantised learns its codebook while it speaks, once: leave out --micro-batch")
         if self.run.frozen_speaker and (speaker.speakers > 1 or self.listener.listeners > 1):
             raise ValueError("--frozen-speaker teaches one listener: leave out --speakers and --listeners")
 

@@ -21,12 +21,15 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from analysis.callback import LanguageAnalysis
 from analysis.usage import usage
 from games.agents import build_game, take_over_speaker
-from games.command_line import Start, fail, parse, save_config
+from games.command_line import Start, fail, parse, pick_device, save_config
 from games.config import Config
+from games.record import read_annotations, write_corpus
 from patchgame_egg import checkpoint
 from patchgame_egg.augment import ViewStrength
+from patchgame_egg.cache import CachedImages
 from patchgame_egg.callbacks import (
     Callback,
     Checkpoint,
@@ -39,12 +42,23 @@ from patchgame_egg.callbacks import (
     read_log,
 )
 from patchgame_egg.channels import Channel, Gumbel
-from patchgame_egg.data import ImageLoader, ImageSource, image_sets
-from patchgame_egg.distributed import gather_names, is_rank_zero, process_group, rank, sync_batch_norm, world_size
+from patchgame_egg.data import ImageLoader, ImageSource
+from patchgame_egg.distributed import (
+    gather_names,
+    is_rank_zero,
+    leave_process_group,
+    process_group,
+    rank,
+    sync_batch_norm,
+    world_size,
+)
 from patchgame_egg.estimators import Reinforce
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Interaction
+from patchgame_egg.jpeg import GpuJpegLoader
+from patchgame_egg.memory import keep_freed_memory
 from patchgame_egg.population import FrozenSpeakerGame, Population, cross_play
+from patchgame_egg.sources import image_sets
 from patchgame_egg.trainer import NonFiniteLoss, Trainer
 from patchgame_egg.views import EvaluationView, RandomViews, ViewLoader
 
@@ -59,6 +73,14 @@ def build_views(config: Config) -> RandomViews:
     return RandomViews(d.image_size, config.training.seed + 2, first, second)
 
 
+def default_workers(device: torch.device) -> int:
+    """Processes that decode, of each rank: none without a GPU, where the cores have other work."""
+    if device.type == "cpu":
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(16, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
+
+
 def build_loaders(config: Config, device: torch.device) -> tuple[ImageLoader, ImageLoader]:
     """Loaders of the training and the held-out images.
 
@@ -66,18 +88,26 @@ def build_loaders(config: Config, device: torch.device) -> tuple[ImageLoader, Im
         ValueError: the images are not there, or too few.
     """
     d, t = config.images, config.training
-    train, val = image_sets(d.data, d.root, config.load_size, download=d.download, seed=t.seed, scenes=d.scenes)
-    workers = d.workers
-    if workers is None:
-        workers = 0 if device.type == "cpu" else min(8, (os.cpu_count() or 1) // world_size())
-    pin = device.type == "cuda"
+    if d.decode == "gpu" and device.type != "cuda":
+        raise ValueError(f"--decode gpu needs a CUDA GPU, the device is {device}")
+    train, val = image_sets(
+        d.data, d.root, config.load_size, val_root=d.val_root, download=d.download, seed=t.seed, scenes=d.scenes
+    )
+    workers = default_workers(device) if d.workers is None else d.workers
     if len(train) < t.batch_size:
         raise ValueError(f"{len(train)} images to train on are less than --batch-size {t.batch_size}")
     candidates = min(t.candidates, len(val) // world_size() * world_size())
-    return (
-        ImageLoader(train, t.batch_size, t.seed, True, workers, pin),
-        ImageLoader(val, candidates, t.seed, False, workers, pin),
-    )
+    if d.cache:
+        folder = Path(config.run.out) / "cache" if d.cache == "auto" else Path(d.cache)
+        train, val = (CachedImages(part, folder, workers) for part in (train, val))
+
+    def loader(source: ImageSource, batch_size: int, shuffle: bool) -> ImageLoader:
+        options: dict[str, Any] = {"seed": t.seed, "shuffle": shuffle, "workers": workers}
+        if d.decode == "gpu":
+            return GpuJpegLoader(source, batch_size, device=device, **options)
+        return ImageLoader(source, batch_size, pin_memory=device.type == "cuda", **options)
+
+    return loader(train, t.batch_size, True), loader(val, candidates, False)
 
 
 def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tuple[Optimizer, LambdaLR]:
@@ -169,22 +199,6 @@ def new_run_folder(config: Config, preset: str) -> Path:
     return out / f"{stem}-{number}"
 
 
-def pick_device(name: str) -> torch.device:
-    """The device behind ``--device``.
-
-    Raises:
-        ValueError: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from error
-    return device
-
-
 def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, ImageSource, list[ImageLoader]]:
     """Everything that training needs.
 
@@ -196,6 +210,7 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     """
     config = start.config
     train, val = build_loaders(config, device)
+    read_annotations(config.images, val.source)
     views = build_views(config)
     game = build_game(config)
     if isinstance(game, FrozenSpeakerGame) and start.resume is None:
@@ -230,6 +245,8 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
             callbacks.append(TensorBoard(folder / "tensorboard"))
         if config.run.wandb:
             callbacks.append(WeightsAndBiases(config.run.wandb, folder.name, asdict(config)))
+        if config.run.analyse_every and config.channel.channel != "continuous":
+            callbacks.append(LanguageAnalysis(config.run.analyse_every))
     callbacks += [Checkpoint(folder / "checkpoint.pt", config.run.checkpoint_every), StopOnSignal()]
     trainer = Trainer(
         game,
@@ -249,8 +266,10 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     return trainer, val.source, [train, val]
 
 
-def finish(trainer: Trainer, config: Config, folder: Path, source: ImageSource, skipped: list[str]) -> None:
-    """Writes the final metrics and the pictures, and says which images could not be read."""
+def finish(
+    trainer: Trainer, config: Config, preset: str, folder: Path, source: ImageSource, skipped: list[str]
+) -> None:
+    """Writes the final metrics, the pictures and the language, and says which images could not be read."""
     records = read_log(folder / "log.jsonl")
     game = trainer.game.game(0, 0) if isinstance(trainer.game, Population) else trainer.game
     assert isinstance(game, Game)
@@ -263,6 +282,8 @@ def finish(trainer: Trainer, config: Config, folder: Path, source: ImageSource, 
 
         for path in draw_pictures(game, trainer.device, config, source, records, folder):
             print(f"wrote {path}")
+    if config.run.corpus and config.channel.channel != "continuous" and trainer.validation_data is not None:
+        print(f"wrote {write_corpus(game, trainer.validation_data, config, preset, source, folder)}")
     if skipped:
         more = f" and {len(skipped) - 20} more" if len(skipped) > 20 else ""
         print(f"skipped {len(skipped)} unreadable images: {', '.join(skipped[:20])}{more}")
@@ -315,8 +336,10 @@ def play(start: Start, device: torch.device) -> int:
         if is_rank_zero():
             write_cross_play(accuracy, loaders[1].order.batch_size, folder, config.run.pictures)
     skipped = gather_names(name for loader in loaders for name in loader.skipped.values())
-    if is_rank_zero():
-        finish(trainer, config, folder, source, skipped)
+    writes = is_rank_zero()
+    leave_process_group()
+    if writes:
+        finish(trainer, config, start.preset, folder, source, skipped)
         print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes")
     return 0
 
@@ -328,6 +351,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         asked = pick_device(start.config.training.device)
     except ValueError as error:
         fail(error)
+    keep_freed_memory()
     with process_group(asked) as device:
         # Only dropout draws from torch's own generator; ranks must differ in it.
         torch.manual_seed(start.config.training.seed + 1000 * rank())

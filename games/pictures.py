@@ -8,15 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from analysis.curves import learning_curves
 from analysis.figures import importance_maps, symbol_gallery
+from analysis.record import confidence_of
 from games.config import Config
-from patchgame_egg.agents import PatchFeatures
-from patchgame_egg.channels import Channel
 from patchgame_egg.data import ImageSource, readable
-from patchgame_egg.estimators import Quantised
 from patchgame_egg.game import Game
 from patchgame_egg.views import EvaluationView, denormalise
 
@@ -78,20 +75,3 @@ def draw_pictures(
             pictures, np.concatenate(symbols), said, np.concatenate(confidence), folder / "gallery.png", grid=grid
         ),
     ]  # fmt: skip
-
-
-def confidence_of(features: PatchFeatures, symbols: Tensor, channel: Channel) -> Tensor:
-    """How sure a speaker is of its symbols: the largest probability or, of a codebook, how near its code lies.
-
-    Args:
-        features: of B images.
-        symbols: the best ones, ``[B, P, L]``.
-        channel: that found them.
-
-    Returns:
-        ``[B, P, L]``; only the order counts.
-    """
-    logits = features.logits.float()
-    if isinstance(channel.estimator, Quantised):
-        return -(logits - channel.estimator.quantiser.codebook[symbols]).square().sum(dim=-1)
-    return logits.softmax(dim=-1).amax(dim=-1)

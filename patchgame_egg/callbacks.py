@@ -1,7 +1,7 @@
 """What happens beside training: logs, checkpoints, schedules, a clean stop. Callbacks contain no maths.
 
 The hooks are EGG's, and ``on_log``: the only place where numbers arrive, as plain records of finished steps
-(``kind: train``) and validations (``kind: validation``).
+(``kind: train``), of validations (``kind: validation``), and of whatever else a callback hands to `Callback.log`.
 """
 
 from __future__ import annotations
@@ -59,6 +59,12 @@ class Callback:
     ) -> None: ...
 
     def on_log(self, records: Sequence[Record]) -> None: ...
+
+    def log(self, record: Record) -> None:
+        """Hands a record of a ``kind`` of one's own to all callbacks, with the step and the epoch."""
+        whole = {"kind": record["kind"], "step": self.trainer.step, "epoch": self.trainer.epoch, **record}
+        for callback in self.trainer.callbacks:
+            callback.on_log([whole])
 
     def on_train_end(self) -> None: ...
 
@@ -179,7 +185,7 @@ def read_log(path: Path) -> list[Record]:
 
 
 class TensorBoard(Callback):
-    """Writes every number of every record to TensorBoard, under ``train/`` and ``validation/``."""
+    """Writes every number of every record to TensorBoard, under its kind: ``train/``, ``validation/``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -248,7 +254,7 @@ class Console(Callback):
             self.bar.set_postfix_str(f"loss {last['loss']:.3f}, {last['images_per_s']:.0f} images/s", refresh=False)
             self.bar.update(last["step"] - self.bar.n)
             return
-        if not is_rank_zero():
+        if last["kind"] != "validation" or not is_rank_zero():
             return
         accuracy = ", ".join(
             f"{name} {100 * last[key]:.1f} %"

@@ -61,6 +61,12 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     try:
         yield device
     finally:
+        leave_process_group()
+
+
+def leave_process_group() -> None:
+    """Leaves the group, if there is one: from now on this process computes alone, on whole batches."""
+    if is_distributed():
         dist.destroy_process_group()
 
 

@@ -1,0 +1,183 @@
+"""The language of a finished run: ``python -m games.record runs/first`` writes ``runs/first/corpus.npz``.
+
+Every run does the same at its end. The held-out images are played as in the run's evaluation, then with interventions,
+and what is known about them is added: `analysis` measures and shows what comes of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+from analysis.annotation_files import Notes, notes_of, read_notes
+from analysis.annotations import annotate_files, annotate_scenes
+from analysis.corpus import Corpus
+from analysis.probes import play_probes
+from analysis.record import record
+from games.agents import build_game
+from games.command_line import fail, load_config, pick_device, read_options
+from games.config import Config, DataOptions
+from patchgame_egg import checkpoint
+from patchgame_egg.data import ImageFiles, ImageSource
+from patchgame_egg.game import Game
+from patchgame_egg.interaction import Batch
+from patchgame_egg.population import Population
+from patchgame_egg.scenes import Scenes
+from patchgame_egg.views import EvaluationView, ViewLoader
+
+# Enough messages for every metric, few enough for seconds.
+IMAGES = 4096
+
+
+@dataclass(frozen=True)
+class Options:
+    """Plays the held-out images of a finished run and writes its language to corpus.npz in the run's folder."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    images: int = IMAGES
+    """The most images to play; whole groups of the run's --candidates."""
+    annotations: str | None = None
+    """What the images show: a file of JSON lines or a folder of Pascal VOC's XML; None: the run's own."""
+    data: str | None = None
+    """Other images than the run's, by name; None: the run's."""
+    root: str | None = None
+    """Folder of other images than the run's; None: the run's."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ..."""
+
+
+def write_corpus(
+    game: Game | Population,
+    batches: Iterable[Batch],
+    config: Config,
+    preset: str,
+    source: ImageSource,
+    folder: Path,
+    images: int = IMAGES,
+) -> Path:
+    """Plays a trained game and writes down its language.
+
+    Args:
+        game: of a population, the first pair plays.
+        batches: the held-out images as in evaluation, in groups of candidates.
+        config: the run's options.
+        preset: where they started.
+        source: the held-out images.
+        folder: the run's.
+        images: the most to play, in whole groups and at least in one.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: the run has no symbols, or its annotations cannot be used.
+    """
+    if config.channel.channel == "continuous":
+        raise ValueError("--channel continuous passes numbers and not symbols: there is no language to record")
+    groups = _Groups(batches, max(1, images // min(config.training.candidates, len(source))))
+    vocab, seed = config.speaker.vocab, config.training.seed
+    device = next(game.parameters()).device
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.training.precision)
+    with torch.autocast(
+        device.type, half, enabled=half is not None and not (device.type == "cpu" and half == torch.half)
+    ):
+        corpus = record(game, groups, vocab_size=vocab, label_names=source.classes)
+        probes = play_probes(game, groups, vocab_size=vocab, seed=seed)
+    about = {"run": folder.name, "preset": preset, "config": asdict(config)}
+    corpus = annotate(replace(corpus, probes=probes, info={**corpus.info, **about}), config, source)
+    corpus.save(folder / "corpus.npz")
+    return folder / "corpus.npz"
+
+
+class _Groups:
+    """The first batches, as often as they are asked for."""
+
+    def __init__(self, batches: Iterable[Batch], count: int) -> None:
+        self.batches, self.count = batches, count
+
+    def __iter__(self) -> Any:
+        return islice(self.batches, self.count)
+
+
+def annotate(corpus: Corpus, config: Config, source: ImageSource) -> Corpus:
+    """Adds what is known about the images: of the built-in scenes, or from ``--annotations``.
+
+    Raises:
+        ValueError: see `read_annotations`.
+    """
+    source = getattr(source, "source", source)
+    if isinstance(source, Scenes):
+        return annotate_scenes(corpus, source)
+    notes = read_annotations(config.images, source)
+    if notes and isinstance(source, ImageFiles):
+        return annotate_files(corpus, notes, source, Path(config.images.root))
+    return corpus
+
+
+def read_annotations(options: DataOptions, source: ImageSource) -> dict[str, Notes]:
+    """Reads ``--annotations``, empty without the option.
+
+    Raises:
+        ValueError: they cannot be read, or say nothing of these images.
+    """
+    if not options.annotations:
+        return {}
+    notes, files = read_notes(Path(options.annotations)), getattr(source, "source", source)
+    if not isinstance(files, ImageFiles):
+        raise ValueError(f"--annotations describes files: it goes with --data folder, not {options.data}")
+    if not any(notes_of(notes, path, Path(options.root)) for path in files.paths):
+        raise ValueError(
+            f"--annotations {options.annotations} speaks of {next(iter(notes))!r} and others, but of none of the "
+            f"held-out images in {options.root}, the first of which is {files.paths[0]}"
+        )
+    return notes
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Records a run; returns the exit status."""
+    try:
+        words = sys.argv[1:] if argv is None else argv
+        options = read_options(Options, words, "python -m games.record", Options.__doc__ or "")
+        print(f"wrote {_record_run(options)}")
+    except ValueError as error:
+        fail(error)
+    return 0
+
+
+def _record_run(options: Options) -> Path:
+    # That module imports this one, to record a run at its end.
+    from games.patchgame import build_loaders
+
+    if options.images < 1:
+        raise ValueError(f"--images {options.images}: must be at least 1")
+    device = pick_device(options.device)
+    config, preset = load_config(options.run / "config.json")
+    asked = {name: value for name in ("data", "root", "annotations") if (value := getattr(options, name)) is not None}
+    if asked.keys() & {"data", "root"}:
+        asked = {"annotations": "", **asked}
+    config = replace(config, images=replace(config.images, **asked))
+    config.check()
+    game = build_game(config)
+    state = checkpoint.load(options.run / "checkpoint.pt", device)["game"]
+    try:
+        game.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{options.run}: its checkpoint does not fit its options: {str(error)[:300]}") from error
+    game.to(memory_format=torch.channels_last).to(device)
+    # Nothing is trained here: there may be fewer images for that than a batch of the run.
+    _, held_out = build_loaders(replace(config, training=replace(config.training, batch_size=2)), device)
+    read_annotations(config.images, held_out.source)
+    batches = ViewLoader(held_out, EvaluationView(config.images.image_size), device)
+    return write_corpus(game, batches, config, preset, held_out.source, options.run, options.images)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
