@@ -7,13 +7,13 @@ Letters in shapes: N images, P patches in raster order (P = grid height * grid w
 Deviations: the paper lays its heat map over the colour photo. Here the photo below the map is grey and pale, so that
 hue comes from the map alone, and red turns to blue through light yellow, an order that colour-blind readers see too.
 The paper does not say which patches its gallery shows; here they are those whose symbol is most probable, one per
-image.
+image, where images that are nearly the same count as one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.drawing import GREY, cell, fit, house_style, new_page, place, save, write
+from analysis.near_duplicates import distinct, thumbnails
 
 HEAT = mpl.colormaps["RdYlBu_r"]
 
@@ -139,7 +140,13 @@ class SymbolExamples:
 
 
 def confident_patches(
-    symbols: np.ndarray, spoken: np.ndarray, confidence: np.ndarray, *, num_symbols: int = 16, per_symbol: int = 6
+    symbols: np.ndarray,
+    spoken: np.ndarray,
+    confidence: np.ndarray,
+    *,
+    num_symbols: int = 16,
+    per_symbol: int = 6,
+    images: np.ndarray | None = None,
 ) -> list[SymbolExamples]:
     """Finds the most used symbols and, for each, the patches that say it most confidently, at most one per image.
 
@@ -152,6 +159,8 @@ def confident_patches(
         confidence: float ``[N, P, L]``, the probability of each symbol, or its logit: only the order counts.
         num_symbols: how many symbols at most, from 1.
         per_symbol: how many patches of each at most, from 1.
+        images: bytes or floats ``[N, 3, H, W]``, or None: of images that are nearly the same (`near_duplicates`) a
+            symbol shows only the one that says it most confidently.
 
     Returns:
         The symbols in use, most used first; empty if nothing is spoken.
@@ -166,6 +175,9 @@ def confident_patches(
     _check("symbols", symbols, symbols.shape, "iu")
     _check("spoken", spoken, symbols.shape[:2], "b")
     _check("confidence", confidence, symbols.shape, "f")
+    if images is not None and len(images) != len(symbols):
+        raise ValueError(f"{len(images)} images for {len(symbols)} messages: give one each")
+    small = None if images is None else thumbnails(images)
     image, patch, slot = np.nonzero(np.broadcast_to(spoken[..., None], symbols.shape))
     said, sure = symbols[image, patch, slot], confidence[image, patch, slot]
     counts = np.bincount(said)
@@ -176,7 +188,8 @@ def confident_patches(
             break
         here = np.flatnonzero(said == symbol)
         here = here[np.lexsort((patch[here], turn[image[here]], -sure[here]))]
-        best = here[np.sort(np.unique(image[here], return_index=True)[1])[:per_symbol]]
+        best = here[np.sort(np.unique(image[here], return_index=True)[1])]
+        best = best[:per_symbol] if small is None else best[distinct(small[image[best]], per_symbol)]
         found.append(SymbolExamples(int(symbol), float(counts[symbol] / len(said)), image[best], patch[best]))
     return found
 
@@ -192,11 +205,12 @@ def symbol_gallery(
     num_symbols: int = 16,
     per_symbol: int = 6,
     titles: Sequence[str] | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> Path:
     """Draws the most used symbols and the patches that say each most confidently, as Fig. 5 does.
 
-    A column per symbol, headed by its id and its share of all spoken symbols. Cells stay blank where a symbol is said
-    in fewer images than there are cells.
+    A column per symbol, headed by its id and its share of all spoken symbols. Images that are nearly the same count as
+    one; cells stay blank where a symbol is said in fewer images than there are cells.
 
     Args:
         images: float ``[N, 3, H, W]`` in [0, 1].
@@ -208,6 +222,7 @@ def symbol_gallery(
         num_symbols: how many symbols at most, from 1.
         per_symbol: how many patches of each at most, from 1.
         titles: N class names, written below the patches, or None.
+        names: symbol id -> a line below the id, such as what the symbol co-occurs with; not every id needs one.
 
     Returns:
         ``path``.
@@ -218,10 +233,13 @@ def symbol_gallery(
     _check_images(images, grid, titles)
     if symbols.shape[:2] != (len(images), grid[0] * grid[1]):
         raise ValueError(f"symbols has shape {symbols.shape}: expected ({len(images)}, {grid[0] * grid[1]}, L)")
-    found = confident_patches(symbols, spoken, confidence, num_symbols=num_symbols, per_symbol=per_symbol)
+    found = confident_patches(
+        symbols, spoken, confidence, num_symbols=num_symbols, per_symbol=per_symbol, images=images
+    )
     tall, wide = images.shape[2] // grid[0], images.shape[3] // grid[1]
     height, width = cell(tall / wide, longer=0.75)
-    columns, heading, top = max(1, min(len(found), 16)), 0.42, 0.4
+    columns, line, top = max(1, min(len(found), 16)), 0.15 if names else 0.0, 0.4
+    heading = 0.42 + line
     step_x, step_y = max(width, 0.5) + 0.12, height + (0.2 if titles is not None else 0.06)
     block = heading + per_symbol * step_y + 0.12
     page_width = max(6.0, columns * step_x + 0.2)
@@ -237,7 +255,9 @@ def symbol_gallery(
             middle = page_width / 2 + (i % columns - (columns - 1) / 2) * step_x
             y = top + i // columns * block
             write(page, middle, y + 0.17, str(example.symbol), 10, weight="bold")
-            write(page, middle, y + 0.34, f"{100 * example.share:.1f} %", 8, color=GREY)
+            if names:
+                write(page, middle, y + 0.33, fit(names.get(example.symbol, ""), step_x, 7), 7)
+            write(page, middle, y + 0.34 + line, f"{100 * example.share:.1f} %", 8, color=GREY)
             for k, (image, patch) in enumerate(zip(example.images, example.patches, strict=True)):
                 at = y + heading + k * step_y
                 row, column = divmod(int(patch), grid[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from analysis.figures import confident_patches, heat_picture, importance_maps, symbol_gallery
+from analysis.near_duplicates import distinct, thumbnails
+from patchgame_egg.scenes import Scenes
 
 Record = dict[str, object]
 
@@ -191,6 +194,69 @@ def test_selection_with_saturated_confidence_is_not_the_first_images() -> None:
     assert found.images.tolist() == again.images.tolist() and found.patches.tolist() == [0] * 6
 
 
+def test_selection_skips_near_duplicates_image_by_image() -> None:
+    rng = np.random.default_rng(0)
+    kinds = rng.random((6, 3, 16, 24))
+    which = rng.integers(0, 6, 40)
+    images = kinds[which] + rng.normal(0, 0.001, (40, 3, 16, 24))
+    symbols, spoken, confidence = random_language(40, 4, 1, 3, 1)
+    plain = confident_patches(symbols, spoken, confidence, per_symbol=40)
+    for most in (2, 4, 40):
+        found = confident_patches(symbols, spoken, confidence, per_symbol=most, images=images)
+        for with_images, without in zip(found, plain, strict=True):
+            best: dict[int, tuple[int, int]] = {}
+            for image, patch in zip(without.images.tolist(), without.patches.tolist(), strict=True):
+                best.setdefault(int(which[image]), (image, patch))
+            expected = list(best.values())[:most]
+            assert list(zip(with_images.images.tolist(), with_images.patches.tolist(), strict=True)) == expected
+            assert with_images.share == without.share
+    with pytest.raises(ValueError, match="39 images for 40 messages"):
+        confident_patches(symbols, spoken, confidence, images=images[:39])
+
+
+def test_thumbnail_is_the_mean_over_areas() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.random((300, 3, 16, 24))
+    expected = images.reshape(300, 3, 8, 2, 8, 3).mean((3, 5))
+    np.testing.assert_allclose(thumbnails(images), expected)
+    np.testing.assert_allclose(thumbnails((255 * images).astype(np.uint8)), 255 * expected, atol=1)
+    # Any size: copies of each pixel side by side change nothing but make 8 divide the sides.
+    odd = rng.random((2, 3, 5, 30))
+    np.testing.assert_allclose(thumbnails(odd), thumbnails(odd.repeat(8, 2).repeat(4, 3)))
+    assert thumbnails(np.zeros((0, 3, 8, 8))).shape == (0, 3, 8, 8)
+
+
+def test_scenes_are_all_distinct() -> None:
+    scenes = Scenes(300)
+    images = np.stack([scenes.scene(i).image for i in range(300)])
+    assert len(distinct(thumbnails(images), 300)) == 300
+
+
+def test_copies_saved_anew_count_as_one() -> None:
+    # As rich in contrast as a photo is.
+    scene, copies = Scenes(4, 96).scene(3).image.transpose(1, 2, 0), []
+    for quality, side in ((95, 96), (60, 96), (80, 72), (90, 128)):
+        file = io.BytesIO()
+        Image.fromarray(scene).resize((side, side), Image.Resampling.BILINEAR).save(file, "jpeg", quality=quality)
+        copies.append(thumbnails(np.asarray(Image.open(file)).transpose(2, 0, 1)[None])[0])
+    assert distinct(np.stack(copies), 9).tolist() == [0]
+
+
+def test_small_shapes_on_empty_grey_are_distinct() -> None:
+    images = np.full((5, 3, 64, 64), 211, np.uint8)
+    for n, (y, x) in enumerate([(10, 10), (10, 14), (40, 20), (40, 20)]):
+        images[n, 2, y : y + 6, x : x + 6] = 0
+    small = thumbnails(images)
+    assert np.abs(small[0] - small[2]).mean() < 255 * 0.005  # nearly nothing, measured absolutely
+    assert distinct(small, 9).tolist() == [0, 1, 2, 4]
+
+
+def test_flat_images_are_the_same_only_if_equal() -> None:
+    small = np.repeat([0.5, 0.5, 0.501, 0.0], 3 * 64).reshape(4, 3, 8, 8)
+    assert distinct(small, 4).tolist() == [0, 2, 3]
+    assert distinct(small, 2).tolist() == [0, 2] and distinct(small[:0], 2).tolist() == []
+
+
 def test_selection_of_nothing() -> None:
     symbols, _, confidence = random_language(3, 4, 1, 5, 0)
     assert confident_patches(symbols, np.zeros((3, 4), bool), confidence) == []
@@ -249,20 +315,60 @@ def test_gallery_has_the_expected_size(
     assert size(path) == expected
 
 
-def test_gallery_of_silence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[str] = []
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float, str]]:
+    """What is written on pages, with its place in inches."""
+    texts: list[tuple[float, float, str]] = []
     original = Axes.text
 
     def text(ax: Axes, x: float, y: float, s: str, **more: Any) -> object:
-        written.append(s)
+        texts.append((x, y, s))
         return original(ax, x, y, s, **more)
 
     monkeypatch.setattr(Axes, "text", text)
+    return texts
+
+
+def test_gallery_writes_names_between_id_and_share(tmp_path: Path, written: list[tuple[float, float, str]]) -> None:
+    images, grid = np.random.default_rng(0).random((12, 3, 16, 16)), (2, 2)
+    symbols, spoken, confidence = random_language(12, 4, 1, 4, 0)
+    first, second, third = (f.symbol for f in confident_patches(symbols, spoken, confidence)[:3])
+    names = {first: "stripes $x", second: "a name that is too long to fit", 99: "nothing says 99"}
+    more: dict[str, Any] = {"grid": grid, "num_symbols": 3, "per_symbol": 2}
+    plain = symbol_gallery(images, symbols, spoken, confidence, tmp_path / "plain.png", **more)
+    without = [s for _, _, s in written]
+    written.clear()
+    named = symbol_gallery(images, symbols, spoken, confidence, tmp_path / "named.png", **more, names=names)
+    assert size(named)[1] - size(plain)[1] == pytest.approx(0.15 * 150, abs=1)
+    columns = {
+        symbol: [s for _, _, s in sorted(w for w in written if w[0] == x and w[1] > 0.4)]
+        for symbol, x in ((int(s), x) for x, _, s in written if s.isdigit())
+    }
+    assert columns[first][1] == "stripes $x"
+    assert columns[second][1].startswith("a name") and columns[second][1].endswith("…")
+    assert columns[third][1] == "" and columns[third][2].endswith("%")
+    shared = [s for _, _, s in written if s and s not in (columns[first][1], columns[second][1])]
+    assert shared == without and "nothing says 99" not in shared
+
+
+def test_gallery_shows_near_duplicates_once(tmp_path: Path) -> None:
+    images = np.zeros((6, 3, 8, 8))
+    images[:3, :, :, 4:] = [[[0.8]], [[0.2]], [[0.1]]]
+    images[3:, :, 4:] = [[[0.1]], [[0.7]], [[0.2]]]
+    spoken, symbols = np.ones((6, 1), bool), np.zeros((6, 1, 1), int)
+    confidence = np.linspace(1, 0.5, 6).reshape(6, 1, 1)
+    path = symbol_gallery(images, symbols, spoken, confidence, tmp_path / "gallery.png", grid=(1, 1))
+    picture = pixels(path)
+    for color in ([0.8, 0.2, 0.1], [0.1, 0.7, 0.2]):  # half a cell of 0.75 inches, less its frame
+        assert len(where(picture, np.array(color))[0]) == pytest.approx(112 * 56, rel=0.1)
+
+
+def test_gallery_of_silence_says_so(tmp_path: Path, written: list[tuple[float, float, str]]) -> None:
     symbols, _, confidence = random_language(2, 4, 1, 5, 0)
     path = symbol_gallery(
         np.ones((2, 3, 8, 8)), symbols, np.zeros((2, 4), bool), confidence, tmp_path / "gallery.png", grid=(2, 2)
     )
-    assert written == ["No patch speaks: there are no symbols to show."]
+    assert [s for _, _, s in written] == ["No patch speaks: there are no symbols to show."]
     assert size(path) == (900, 60)
     assert pixels(path).min() < 100
 

@@ -1,0 +1,235 @@
+"""Do the patches that speak lie on objects? Importance maps against boxes or masks. Metric sheet, P2.
+
+PatchGame (Gupta et al., NeurIPS 2021) shows such maps in Fig. 3 and does not score them. Pointing game: Zhang et al.,
+Top-down Neural Attention by Excitation Backprop (ECCV 2016). Only the order of patches counts, so that maps of
+different scales compare; ties share what they would win in a random order. A patch is on an object if objects cover at
+least half of it.
+
+Letters in shapes: N images, P patches in raster order (P = grid height * grid width).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+_BLOCK = 256
+
+
+def importance_scores(
+    importance: ArrayLike,
+    object_area: ArrayLike,
+    grid: tuple[int, int],
+    *,
+    images: NDArray[np.generic] | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Scores how well importance finds objects, beside rankings that know nothing of the message.
+
+    Args:
+        importance: of each patch, ``[N, P]``; only the order within an image counts.
+        object_area: share of each patch that objects cover, ``[N, P]`` in [0, 1]; an image with a NaN is not known.
+        grid: rows and columns of patches.
+        images: bytes or floats ``[M, 3, H, W]``, the first M <= N images, of which edges are taken; None: no such row.
+        seed: of the random ranking.
+
+    Returns:
+        A row per method: ``speaker``, ``random``, ``centre`` (the nearer to the middle, the higher), ``edge density``
+        (mean brightness gradient within the patch; rests on M images), ``reversed`` (the speaker's order upside down).
+        Columns: ``pointing_game``, ``energy_in_box``, ``roc_auc``, ``average_precision``, ``top_k_iou``, means over
+        images, from 0 to 1 each, with their standard errors (``roc_auc_se``; NaN for fewer than two images);
+        ``n`` images scored; ``empty``, ``full`` and ``unknown`` images skipped, because no patch or every patch is on
+        an object, or because area or importance is not known; ``reason`` why scores are NaN, else empty. Chance is the
+        row ``random``: 0.5 for ``roc_auc``, about the share of patches on objects for the others, for ``top_k_iou``
+        about half of it where it is small.
+
+    Raises:
+        ValueError: shapes do not fit, or an area is outside [0, 1].
+    """
+    value, area = np.asarray(importance, dtype=float), np.asarray(object_area, dtype=float)
+    _check(value, area, grid, images)
+    known = ~(np.isnan(area) | np.isnan(value)).any(axis=1)
+    covered = (area >= 0.5).sum(axis=1)
+    empty, full = known & (covered == 0), known & (covered == area.shape[1])
+    use = known & ~empty & ~full
+    rankings = {
+        "speaker": value,
+        "random": np.random.default_rng(seed).random(value.shape),
+        "centre": np.broadcast_to(centre_prior(grid), value.shape),
+    }
+    if images is not None:
+        rankings["edge density"] = edge_density(images, grid)
+    rankings["reversed"] = -value
+    rows = {}
+    for method, ranking in rankings.items():
+        has = np.arange(len(use)) < len(ranking)
+        rows[method] = _row(ranking[use[: len(ranking)]], area[use & has]) | {
+            "empty": int((empty & has).sum()),
+            "full": int((full & has).sum()),
+            "unknown": int((~known & has).sum()),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def _row(ranking: Floats, area: Floats) -> dict[str, float | int | str]:
+    n, mask = len(ranking), area >= 0.5
+    each = {
+        "pointing_game": pointing_game(ranking, mask),
+        "energy_in_box": energy_in_box(ranking, area),
+        "roc_auc": roc_auc(ranking, mask),
+        "average_precision": average_precision(ranking, mask),
+        "top_k_iou": top_k_iou(ranking, mask),
+    }
+    row: dict[str, float | int | str] = {}
+    for name, scores in each.items():
+        row[name] = float(scores.mean()) if n else math.nan
+        row[f"{name}_se"] = float(scores.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
+    return row | {"n": n, "reason": "" if n else "no_image_with_objects"}
+
+
+def pointing_game(importance: Floats, mask: Mask) -> Floats:
+    """Whether the highest patch is on an object, 0 or 1; tied patches share it. Chance: the share of such patches.
+
+    Args:
+        importance: ``[N, P]``.
+        mask: which patches are on objects, ``[N, P]``.
+
+    Returns:
+        ``[N]``.
+    """
+    highest = importance == importance.max(axis=1, keepdims=True)
+    score: Floats = (highest & mask).sum(axis=1) / highest.sum(axis=1)
+    return score
+
+
+def energy_in_box(importance: Floats, area: ArrayLike) -> Floats:
+    """Share of all importance that falls on objects, after importance was replaced by its rank from 0 (the lowest).
+
+    With k of P patches on objects from k (k - 1) / (P (P - 1)) to k (2 P - k - 1) / (P (P - 1)); k / P by chance and
+    for a constant map.
+
+    Args:
+        importance: ``[N, P]`` with P > 1.
+        area: share of each patch that objects cover, ``[N, P]``, or a mask.
+
+    Returns:
+        ``[N]``.
+    """
+    ranks = rankdata(importance, axis=1) - 1
+    share: Floats = (ranks * np.asarray(area, dtype=float)).sum(axis=1) / ranks.sum(axis=1)
+    return share
+
+
+def roc_auc(importance: Floats, mask: Mask) -> Floats:
+    """How often a patch on an object ranks above one that is not, ties counted half: 1 perfect, 0.5 chance, 0 reversed.
+
+    Args:
+        importance: ``[N, P]``.
+        mask: which patches are on objects, ``[N, P]``, neither none nor all of an image.
+
+    Returns:
+        ``[N]``.
+    """
+    inside = mask.sum(axis=1)
+    ranks = (rankdata(importance, axis=1) * mask).sum(axis=1)
+    area: Floats = (ranks - inside * (inside + 1) / 2) / (inside * (mask.shape[1] - inside))
+    return area
+
+
+def average_precision(importance: Floats, mask: Mask) -> Floats:
+    """Mean, over the patches on objects, of the precision among all patches that rank as high; 1 if these come first.
+
+    A constant map scores the share of patches on objects.
+
+    Args:
+        importance: ``[N, P]``.
+        mask: which patches are on objects, ``[N, P]``, at least one in an image.
+
+    Returns:
+        ``[N]``.
+    """
+    order = np.argsort(-importance, axis=1)
+    found = np.take_along_axis(mask, order, axis=1).cumsum(axis=1)
+    as_high = rankdata(-importance, method="max", axis=1).astype(int)  # [N, P]
+    precision = np.take_along_axis(found, as_high - 1, axis=1) / as_high
+    mean: Floats = (precision * mask).sum(axis=1) / mask.sum(axis=1)
+    return mean
+
+
+def top_k_iou(importance: Floats, mask: Mask) -> Floats:
+    """Intersection over union of the objects' k patches and the k highest: 1 if they are the same, 0 if none is.
+
+    Patches tied at the cut enter the intersection with the share of them that the k has room for. A constant map, with
+    a share f of patches on objects, scores f / (2 - f).
+
+    Args:
+        importance: ``[N, P]``.
+        mask: which patches are on objects, ``[N, P]``, at least one in an image.
+
+    Returns:
+        ``[N]``.
+    """
+    k = mask.sum(axis=1, keepdims=True)
+    cut = np.take_along_axis(np.sort(importance, axis=1)[:, ::-1], k - 1, axis=1)
+    above, tied = importance > cut, importance == cut
+    room = (k - above.sum(axis=1, keepdims=True)) / tied.sum(axis=1, keepdims=True)
+    common = ((above + tied * room) * mask).sum(axis=1)
+    overlap: Floats = common / (2 * k[:, 0] - common)
+    return overlap
+
+
+def centre_prior(grid: tuple[int, int]) -> Floats:
+    """Ranks patches by how near their centres lie to the image's, as a centred Gaussian would: float ``[P]``.
+
+    Args:
+        grid: rows and columns of patches.
+    """
+    height, width = grid
+    # In whole numbers, so that patches at one distance are exactly tied.
+    down = (2 * np.arange(height) - height + 1)[:, None] * width
+    across = (2 * np.arange(width) - width + 1) * height
+    return -(down**2 + across**2).ravel().astype(float)
+
+
+def edge_density(images: NDArray[np.generic], grid: tuple[int, int]) -> Floats:
+    """Mean length of the brightness gradient within each patch.
+
+    Args:
+        images: bytes or floats ``[M, 3, H, W]``; the grid divides them.
+        grid: rows and columns of patches.
+
+    Returns:
+        ``[M, P]``, from 0 (flat), in the scale of the images.
+    """
+    height, width = grid
+    tall, wide = images.shape[2] // height, images.shape[3] // width
+    parts = []
+    for i in range(0, len(images), _BLOCK):
+        grey = images[i : i + _BLOCK].mean(axis=1)  # [B, H, W]
+        length = np.hypot(np.gradient(grey, axis=1), np.gradient(grey, axis=2))
+        parts.append(length.reshape(-1, height, tall, width, wide).mean(axis=(2, 4)).reshape(len(grey), -1))
+    return np.concatenate([*parts, np.empty((0, height * width))])
+
+
+def _check(importance: Floats, area: Floats, grid: tuple[int, int], images: NDArray[np.generic] | None) -> None:
+    expected = (len(importance), grid[0] * grid[1])
+    if importance.shape != expected or area.shape != expected or min(grid) < 1:
+        raise ValueError(
+            f"importance has shape {importance.shape} and object_area {area.shape}: a grid of {grid} needs [N, "
+            f"{grid[0] * grid[1]}] each"
+        )
+    if ((area < 0) | (area > 1 + 1e-4)).any():
+        raise ValueError(f"object_area runs from {np.nanmin(area)} to {np.nanmax(area)}: give shares in [0, 1]")
+    if images is None:
+        return
+    if images.ndim != 4 or images.shape[1] != 3 or len(images) > len(importance):
+        raise ValueError(f"images has shape {images.shape}: expected [M, 3, H, W] with M up to {len(importance)}")
+    if images.shape[2] % grid[0] or images.shape[3] % grid[1] or min(images.shape[2:]) < 2:
+        raise ValueError(f"a grid of {grid} patches does not divide images of {images.shape[2:]} pixels evenly")
