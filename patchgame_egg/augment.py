@@ -296,11 +296,11 @@ COLOUR_CHANGES: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
 
 def _change(images: Tensor, chosen: Tensor, change: Callable[..., Tensor], *values: Tensor) -> Tensor:
     """Applies ``change`` to the chosen images alone; ``chosen`` is on the CPU, so counting them waits for no GPU."""
+    if bool(chosen.all()):
+        return change(images, *values)
     rows = chosen.nonzero().squeeze(1)
     if len(rows) == 0:
         return images
-    if len(rows) == len(images):
-        return change(images, *values)
     where = rows.to(images.device, non_blocking=True)
     return images.index_copy_(0, where, change(images.index_select(0, where), *(value[rows] for value in values)))
 

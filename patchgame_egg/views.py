@@ -26,11 +26,19 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CPU_GROUP_PIXELS, CPU_SINGLE_PIXELS = 2**18, 2**15
 
 
-def normalise_(images: Tensor) -> Tensor:
-    """Subtracts ImageNet's mean and divides by its standard deviation, in place: ``[B, 3, H, W]`` in [0, 1]."""
-    for channel, mean, std in zip(images.unbind(1), IMAGENET_MEAN, IMAGENET_STD, strict=True):
-        channel.sub_(mean).div_(std)
-    return images
+def normalise(images: Tensor, out: Tensor) -> Tensor:
+    """Subtracts ImageNet's mean and divides by its standard deviation.
+
+    Args:
+        images: ``[B, 3, H, W]`` in [0, 1].
+        out: where the result goes, of the same shape; may be ``images``.
+
+    Returns:
+        ``out``.
+    """
+    for channel, into, mean, std in zip(images.unbind(1), out.unbind(1), IMAGENET_MEAN, IMAGENET_STD, strict=True):
+        torch.sub(channel, mean, out=into).div_(std)
+    return out
 
 
 def denormalise(images: Tensor) -> Tensor:
@@ -109,7 +117,7 @@ class RandomViews(RandomModule):
         views = torch.empty(count, 3, size, size, device=images.device)
         for start in range(0, count, group):
             rows = slice(start, start + group)
-            views[rows] = normalise_(make_view(images[rows], parameters[rows], strength, size))
+            normalise(make_view(images[rows], parameters[rows], strength, size), out=views[rows])
         return views
 
 
@@ -139,7 +147,8 @@ class EvaluationView(nn.Module):
         if view.shape[-2:] != (height, width):
             view = F.interpolate(view, (height, width), mode="bicubic", antialias=True).clamp_(0, 1)
         top, left = round((height - size) / 2), round((width - size) / 2)
-        return normalise_(view[:, :, top : top + size, left : left + size].contiguous())
+        view = view[:, :, top : top + size, left : left + size].contiguous()
+        return normalise(view, out=view)
 
 
 class Loader(Protocol):
