@@ -17,6 +17,8 @@ from analysis.drawing import DPI, GREY, house_style, save
 
 BLUE, ORANGE = sns.color_palette("colorblind").as_hex()[:2]
 
+PANELS = ("loss", "retrieval", "vocabulary", "length")
+
 Record = Mapping[str, object]
 Curve = tuple[np.ndarray, np.ndarray]
 
@@ -42,27 +44,39 @@ def learning_curves(records: Sequence[Record], path: Path) -> Path:
         raise ValueError(f"none of the {len(records)} records is of kind 'train' or 'validation': nothing to draw")
     with house_style():
         figure = Figure(figsize=(11, 8), dpi=DPI, layout="constrained")
-        (loss, accuracy), (vocabulary, length) = figure.subplots(2, 2, sharex=True)
-        _draw_loss(loss, train, validation)
-        _draw_accuracy(accuracy, validation)
-        _draw_vocabulary(vocabulary, validation)
-        _draw_length(length, validation)
-        last = max(_number(r["step"]) for r in (*train, *validation))
-        for ax in (loss, accuracy, vocabulary, length):
-            ax.set_xlim(0, max(last, 1) * 1.02)
-            ax.grid(axis="y", color="0.92")
-            sns.despine(ax=ax)
-            if ax.get_legend_handles_labels()[0]:
-                ax.legend(loc="best", framealpha=0.85, edgecolor="none")
-            else:
-                ax.text(0.5, 0.5, "no values yet", transform=ax.transAxes, ha="center", color=GREY)
-                ax.tick_params(axis="y", which="both", left=False, labelleft=False)
-                ax.grid(visible=False)
-        for ax in (vocabulary, length):
-            ax.set_xlabel("training step")
-        for ax in (loss, accuracy):
+        axes = figure.subplots(2, 2, sharex=True)
+        for ax, panel in zip(axes.flat, PANELS, strict=True):
+            draw_panel(ax, panel, records)
+        for ax in axes[0]:
+            ax.set_xlabel("")
             _epochs_on_top(ax, train, validation)
         return save(figure, path)
+
+
+def draw_panel(ax: Axes, panel: str, records: Sequence[Record]) -> None:
+    """Draws one of the four curves of `learning_curves`.
+
+    Args:
+        ax: empty axes.
+        panel: one of `PANELS`.
+        records: as in `learning_curves`.
+    """
+    train, validation = _of_kind(records, "train"), _of_kind(records, "validation")
+    if panel == "loss":
+        _draw_loss(ax, train, validation)
+    else:
+        {"retrieval": _draw_accuracy, "vocabulary": _draw_vocabulary, "length": _draw_length}[panel](ax, validation)
+    last = max((_number(r["step"]) for r in (*train, *validation)), default=1)
+    ax.set_xlim(0, max(last, 1) * 1.02)
+    ax.set_xlabel("training step")
+    ax.grid(axis="y", color="0.92")
+    sns.despine(ax=ax)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="best", framealpha=0.85, edgecolor="none")
+    else:
+        ax.text(0.5, 0.5, "no values yet", transform=ax.transAxes, ha="center", color=GREY)
+        ax.tick_params(axis="y", which="both", left=False, labelleft=False)
+        ax.grid(visible=False)
 
 
 def _draw_loss(ax: Axes, train: Sequence[Record], validation: Sequence[Record]) -> None:

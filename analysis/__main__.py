@@ -1,0 +1,129 @@
+"""What a run's agents said: one page, or one table, for a run; one table and one figure for several.
+
+    python -m analysis runs/first                          writes runs/first/report.html
+    python -m analysis runs/first --format csv             writes runs/first/analysis.csv
+    python -m analysis messages.jsonl                      writes messages.html
+    python -m analysis compare runs/first runs/second      writes comparison/table.csv and comparison/metrics.png
+
+A run is a folder with a corpus.npz, which `games.record` writes. A file may be such a corpus, JSON lines, or
+interactions of this library or of EGG.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pandas as pd
+
+from analysis.compare_runs import compare_runs
+from analysis.corpora import load
+from analysis.corpus import Corpus
+from analysis.measure import measure
+from analysis.report import render
+from patchgame_egg.callbacks import read_log
+
+FORMATS = {"html": "report.html", "csv": "analysis.csv", "json": "analysis.json"}
+
+
+class Parser(argparse.ArgumentParser):
+    """Mistakes end in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        fail(f"{message} (--help lists all)")
+
+
+def fail(message: object) -> NoReturn:
+    """Ends the program with one line on stderr and exit status 2."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: int) -> Path:
+    """Measures one language and writes what was found.
+
+    Args:
+        path: whatever `analysis.corpora.load` reads.
+        kind: of file to write, a key of `FORMATS`.
+        out: where to; None: into the run's folder or, of a file, beside it.
+        permutations: shuffled languages behind every p.
+        seed: of the shuffling.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: there is no language to read.
+    """
+    corpus = load(path)
+    frame = measure(corpus, permutations=permutations, seed=seed)
+    out = out or (path / FORMATS[kind] if path.is_dir() else path.with_suffix(f".{kind}"))
+    if out.resolve() == path.resolve():
+        raise ValueError(f"{out} is the file to be analysed: give another name with --out")
+    title = str(corpus.info.get("run") or path.resolve().name)
+    if kind == "csv":
+        text = frame.to_csv(index=False)
+    elif kind == "json":
+        text = to_json(corpus, frame, title, permutations, seed)
+    else:
+        log = path / "log.jsonl"
+        command = f"python -m analysis {path} --permutations {permutations} --seed {seed}"
+        text = render(
+            corpus, frame, read_log(log) if log.is_file() else [], title=title, command=command,
+            permutations=permutations, seed=seed,
+        )  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+    return out
+
+
+def to_json(corpus: Corpus, frame: pd.DataFrame, title: str, permutations: int, seed: int) -> str:
+    """The table as JSON: ``metrics`` holds an object per row, with null where there is no number."""
+
+    def plain(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    rows = [{name: plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
+    about = {"run": title, "messages": len(corpus), "vocab_size": corpus.vocab_size, "candidates": corpus.candidates}
+    return json.dumps({**about, "permutations": permutations, "seed": seed, "metrics": rows}, indent=1) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Analyses a run, or compares several; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    several = words[:1] == ["compare"]
+    parser = Parser(
+        prog=f"python -m analysis{' compare' if several else ''}", description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    if several:
+        parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a folder or a file; two or more")
+        parser.add_argument("--out", type=Path, default=Path("comparison"), help="folder for the table and the figure")
+    else:
+        parser.add_argument("run", metavar="RUN", type=Path, help="a folder or a file")
+        parser.add_argument("--format", choices=list(FORMATS), default="html", help="page, table or JSON")
+        parser.add_argument("--out", type=Path, default=None, help="the file to write; the run's folder if not given")
+    parser.add_argument("--permutations", type=int, default=100, help="shuffled languages behind every p")
+    parser.add_argument("--seed", type=int, default=0, help="of the shuffling")
+    asked = parser.parse_args(words[1:] if several else words)
+    try:
+        for name in ("permutations", "seed"):
+            if getattr(asked, name) < 0:
+                raise ValueError(f"--{name} {getattr(asked, name)}: must be at least 0")
+        if several:
+            for path in compare_runs(asked.runs, asked.out, permutations=asked.permutations, seed=asked.seed):
+                print(f"wrote {path}")
+        else:
+            print(f"wrote {analyse(asked.run, asked.format, asked.out, asked.permutations, asked.seed)}")
+    except (ValueError, OSError) as error:
+        fail(error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
