@@ -86,8 +86,8 @@ GLOSSARY: dict[str, Term] = {
     # What symbols stand for
     "ami": Term(
         "shared information (AMI)",
-        "How much symbol and concept tell about each other beyond luck: 0 is what a meaningless language "
-        "scores, 1 is one symbol for each concept and one concept for each symbol.",
+        "How much symbol and concept tell about each other beyond what independent symbols would: 1 is one symbol for "
+        "each concept and one concept for each symbol; images that repeat a symbol raise it by luck, see by how much.",
         -1, 1,
     ),
     "v_measure": Term(
