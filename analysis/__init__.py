@@ -10,14 +10,14 @@ from importlib import import_module
 from typing import Any
 
 _MODULES = {
-    "association": ("association", "lift", "name_symbols", "npmi", "pmi", "shrunk_pmi"),
+    "concept_association": ("association", "lift", "name_symbols", "npmi", "pmi", "shrunk_pmi"),
     "classification": ("bag_of_symbols_classification",),
     "compositionality": (
         "attribute_disentanglement",
         "bag_of_symbols_disentanglement",
         "positional_disentanglement",
     ),
-    "context_independence": ("context_independence",),
+    "independence": ("context_independence",),
     "corpora": ("load",),
     "corpus": ("Corpus",),
     "distances": ("meaning_distances", "message_distances"),
@@ -25,10 +25,10 @@ _MODULES = {
     "importance": ("importance_scores",),
     "matching": ("concept_best_matching",),
     "meaning": ("message_variance", "spatial_meaningfulness"),
-    "measure": ("measure",),
-    "record": ("record",),
+    "measuring": ("GLOSSARY", "measure"),
+    "recording": ("record",),
     "representations": ("hashing_check", "representational_similarity"),
-    "result": ("Result",),
+    "result": ("Result", "against_null", "check_messages", "undefined"),
     "segmentation": ("harris_articulation",),
     "signalling": (
         "causal_influence",
@@ -39,10 +39,10 @@ _MODULES = {
     ),
     "topsim": ("topographic_similarity",),
     "tree_reconstruction": ("one_hot_messages", "tree_reconstruction_error"),
-    "usage": ("usage",),
+    "vocabulary": ("Usage", "usage"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

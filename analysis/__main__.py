@@ -24,7 +24,7 @@ import pandas as pd
 from analysis.compare_runs import compare_runs
 from analysis.corpora import load
 from analysis.corpus import Corpus
-from analysis.measure import measure
+from analysis.measuring import measure
 from analysis.report import render
 from patchgame_egg.callbacks import read_log
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.association import association
+from analysis.concept_association import association
 from analysis.result import Result, undefined
-from analysis.usage import usage
+from analysis.vocabulary import usage
 from patchgame_egg.callbacks import Callback
 from patchgame_egg.distributed import is_rank_zero
 from patchgame_egg.interaction import Interaction

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from analysis.corpora import load
 from analysis.drawing import DPI, GREY, house_style, save
 from analysis.glossary import GLOSSARY
-from analysis.measure import measure
+from analysis.measuring import measure
 
 # Options that do not change the game, beside those on what is written where.
 _NO_MATTER = {"preset", "training.seed", "training.device", "images.workers", "images.download"}
@@ -91,7 +91,7 @@ def tabulate(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per variant and number.
 
     Args:
-        frame: rows of `analysis.measure.measure` with ``variant`` and ``run``.
+        frame: rows of `analysis.measuring.measure` with ``variant`` and ``run``.
 
     Returns:
         ``variant``, ``group``, ``metric``, ``of``, ``unit``; ``runs``, how many have a value; ``mean``, ``std`` (with
@@ -111,7 +111,7 @@ def draw_comparison(frame: pd.DataFrame, path: Path) -> Path:
     """Draws the headline numbers: a dot per run, a bar from mean - sd to mean + sd, chance in grey.
 
     Args:
-        frame: rows of `analysis.measure.measure` with ``variant`` and ``run``.
+        frame: rows of `analysis.measuring.measure` with ``variant`` and ``run``.
         path: where the picture goes.
 
     Returns:

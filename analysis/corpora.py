@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from analysis.corpus import Corpus
 from analysis.json_lines import read_json_lines, vocabulary
-from analysis.record import with_labels
+from analysis.recording import with_labels
 from patchgame_egg.egg_records import Layout, from_egg
 from patchgame_egg.interaction import Interaction
 

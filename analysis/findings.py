@@ -28,7 +28,7 @@ def findings(frame: pd.DataFrame, candidates: int | None, vocab_size: int) -> li
     """The sentences at the head of a report, most important first.
 
     Args:
-        frame: of `analysis.measure.measure`.
+        frame: of `analysis.measuring.measure`.
         candidates: among how many images each message was matched.
         vocab_size: V.
     """
@@ -130,7 +130,7 @@ def headline(frame: pd.DataFrame, vocab_size: int) -> list[tuple[str, str, str]]
     """The few numbers that stand first: name, value, what to hold it against.
 
     Args:
-        frame: of `analysis.measure.measure`.
+        frame: of `analysis.measuring.measure`.
         vocab_size: V.
     """
     cards = []

@@ -1,4 +1,4 @@
-"""What every number of `analysis.measure` means, in one plain sentence each, and between what it lies."""
+"""What every number of `analysis.measuring` means, in one plain sentence each, and between what it lies."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
-from analysis.association import check_concepts
 from analysis.compositionality import check_attributes
+from analysis.concept_association import check_concepts
 from analysis.result import Result, against_null, check_messages, undefined
 
 

@@ -10,19 +10,19 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.association import association
 from analysis.classification import bag_of_symbols_classification
 from analysis.compositionality import (
     attribute_disentanglement,
     bag_of_symbols_disentanglement,
     positional_disentanglement,
 )
+from analysis.concept_association import association
 from analysis.concepts import concepts_of
-from analysis.context_independence import context_independence
 from analysis.corpus import Corpus
 from analysis.distances import MessageKind
 from analysis.frequency import heaps, zipf
 from analysis.importance import importance_scores
+from analysis.independence import context_independence
 from analysis.matching import concept_best_matching
 from analysis.meaning import message_variance, spatial_meaningfulness
 from analysis.near_duplicates import thumbnails
@@ -33,7 +33,7 @@ from analysis.segmentation import harris_articulation
 from analysis.signalling import listening_influence, message_numbers, speaker_consistency
 from analysis.topsim import topographic_similarity
 from analysis.tree_reconstruction import one_hot_messages, tree_reconstruction_error
-from analysis.usage import usage
+from analysis.vocabulary import usage
 
 PLAYED = "as played"
 _MESSAGE_DISTANCES: dict[str, MessageKind] = {"edit distance": "edit", "which symbols": "bag"}

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from analysis.record import evaluating, listen, one_pair, speak
+from analysis.recording import evaluating, listen, one_pair, speak
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Batch, Message
 from patchgame_egg.population import Population
@@ -44,17 +44,17 @@ def play_probes(
     - ``pixels shuffled``: both see the image with its pixels in a random order. What is understood then is its colours.
 
     Args:
-        game: see `analysis.record.record`.
+        game: see `analysis.recording.record`.
         batches: see there.
         vocab_size: V.
         seed: of all that is random here.
 
     Returns:
-        Name to bool ``[N]``: whether the right image came first in its group, see `analysis.record.listen`. The last
+        Name to bool ``[N]``: whether the right image came first in its group, see `analysis.recording.listen`. The last
         two are of games about images alone.
 
     Raises:
-        ValueError: see `analysis.record.record`; or the game does not say who was understood.
+        ValueError: see `analysis.recording.record`; or the game does not say who was understood.
     """
     game = one_pair(game)
     found: dict[str, list[NDArray[np.bool_]]] = {}

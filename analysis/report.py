@@ -38,7 +38,7 @@ def render(
 
     Args:
         corpus: the record of a language.
-        frame: of `analysis.measure.measure`.
+        frame: of `analysis.measuring.measure`.
         records: the run's log, for the learning curves.
         title: what the run is called.
         command: how the page was made; stands at its foot.

@@ -23,7 +23,7 @@ def row(group: str, metric: str, of: str, result: Result, chance: float = math.n
     """One line of the table.
 
     Args:
-        group: as in `analysis.measure.measure`.
+        group: as in `analysis.measuring.measure`.
         metric: a key of the glossary, from which the unit comes.
         of: what it is about.
         result: what was measured.

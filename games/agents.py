@@ -84,6 +84,25 @@ def build_game(config: Config) -> Game | Population:
     return kind(*speakers[0], listeners[0], loss, micro)
 
 
+def compile_networks(game: Game | Population) -> None:
+    """Compiles, in place, the networks whose inputs keep their shape; names and weights stay as they are.
+
+    These are the speaker's two networks, or its encoder, and the listener's vision trunk and heads. The text encoder
+    is not compiled: it sees the longest message of each batch, and would be compiled for many lengths.
+    """
+    speakers = game.senders if isinstance(game, Population) else [game.sender]
+    listeners = game.receivers if isinstance(game, Population) else [game.receiver]
+    for speaker in speakers:
+        networks = [speaker.encoder] if isinstance(speaker, SequenceSpeaker) else [speaker.symbol, speaker.rank]
+        for network in networks:
+            assert isinstance(network, nn.Module)
+            network.compile()
+    for listener in listeners:
+        assert isinstance(listener, Listener)
+        for network in (listener.vision, listener.text_head.mlp, listener.vision_head.mlp):
+            network.compile()
+
+
 def take_over_speaker(game: Game, run: Path) -> None:
     """Copies the weights of a run's speaker and its channel; of a population, of the first.
 

@@ -201,6 +201,8 @@ class TrainingOptions:
     of one more forward pass."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Number format of the networks."""
+    compile: bool = False
+    """Compile the networks, but for the text encoder, whose messages vary in length; takes minutes at the start."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
     seed: int = 0

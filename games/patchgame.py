@@ -11,8 +11,9 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from analysis.callback import LanguageAnalysis
-from analysis.usage import usage
-from games.agents import build_game, take_over_speaker
-from games.command_line import Start, fail, parse, pick_device, save_config
+from analysis.vocabulary import usage
+from games.agents import build_game, compile_networks, take_over_speaker
+from games.command_line import Start, fail, load_config, parse, pick_device, save_config
 from games.config import Config
 from games.record import read_annotations, write_corpus
 from patchgame_egg import checkpoint
@@ -46,6 +47,7 @@ from patchgame_egg.data import ImageLoader, ImageSource
 from patchgame_egg.distributed import (
     gather_names,
     is_rank_zero,
+    is_restarted,
     leave_process_group,
     process_group,
     rank,
@@ -180,23 +182,46 @@ def schedules(config: Config, game: nn.Module, optimizer: Optimizer) -> list[Cal
     return found
 
 
-def new_run_folder(config: Config, preset: str) -> Path:
-    """A folder for a new run, named by ``--name`` or counted up.
+def find_run(start: Start, again: bool) -> tuple[Start, Path]:
+    """The run that a command plays: one to resume, or a new one, named by ``--name`` or counted up.
+
+    Args:
+        start: what the command line asks for.
+        again: torchrun or SLURM has started the command once more. It then goes on with its own run: the named one, or
+            else the newest of the same preset, images and options.
+
+    Returns:
+        What to start, with ``resume`` set if there is a checkpoint to go on from, and the run's folder.
 
     Raises:
-        ValueError: the named run is there already.
+        ValueError: the named run is there already, and this is not ``again``.
     """
-    out = Path(config.run.out)
-    if config.run.name:
-        folder = out / config.run.name
-        if folder.exists():
+    out, name = Path(start.config.run.out), start.config.run.name
+    if start.resume is not None:
+        return start, start.resume
+    if name:
+        folder = out / name
+        if folder.exists() and not again:
             raise ValueError(f"the run {folder} exists: --resume {folder} goes on with it, another --name starts anew")
-        return folder
-    stem = f"{preset}-{config.images.data}"
-    number = 1
-    while (out / f"{stem}-{number}").exists():
-        number += 1
-    return out / f"{stem}-{number}"
+    else:
+        stem = f"{start.preset}-{start.config.images.data}"
+        number = 1
+        while (out / f"{stem}-{number}").exists():
+            number += 1
+        earlier = _newest_with_options(start, out.glob(f"{stem}-*/config.json")) if again else None
+        folder = earlier or out / f"{stem}-{number}"
+    if again and (folder / "checkpoint.pt").exists():
+        start = replace(start, resume=folder)
+    return start, folder
+
+
+def _newest_with_options(start: Start, saved: Iterable[Path]) -> Path | None:
+    # Another command of the same preset and images may be at work beside this one.
+    for path in sorted(saved, key=lambda path: path.stat().st_mtime, reverse=True):
+        with suppress(ValueError):
+            if load_config(path) == (start.config, start.preset):
+                return path.parent
+    return None
 
 
 def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, ImageSource, list[ImageLoader]]:
@@ -218,6 +243,8 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     # Convolutions run up to twice as fast on pixels that lie beside each other.
     game.to(memory_format=torch.channels_last).to(device)
     sync_batch_norm(game, device)
+    if config.training.compile:
+        compile_networks(game)
     steps = math.ceil(len(train) / config.training.accumulate)
     optimizer, scheduler = build_optimizer(config, game, steps)
     candidates = val.order.batch_size
@@ -309,8 +336,9 @@ def play(start: Start, device: torch.device) -> int:
     """Trains, draws, and returns the exit status."""
     began = time.perf_counter()
     config = start.config
+    again = is_restarted()
     try:
-        folder = start.resume or new_run_folder(config, start.preset)
+        start, folder = find_run(start, again)
         trainer, source, loaders = build(start, device, folder)
     except ValueError as error:
         fail(error)
@@ -322,6 +350,8 @@ def play(start: Start, device: torch.device) -> int:
             f"{folder}: {len(loaders[0].source)} images to train on, {len(source)} held out, "
             f"{count / 1e6:.1f} M parameters, on {world_size()} x {device}"
         )
+        if again or start.resume:
+            print(f"goes on from step {trainer.step}" if start.resume else "begins anew: there is no checkpoint yet")
     stop = next(c for c in trainer.callbacks if isinstance(c, StopOnSignal))
     try:
         trainer.train(config.training.epochs)

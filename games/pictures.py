@@ -11,7 +11,7 @@ import torch
 
 from analysis.curves import learning_curves
 from analysis.figures import importance_maps, symbol_gallery
-from analysis.record import confidence_of
+from analysis.recording import confidence_of
 from games.config import Config
 from patchgame_egg.data import ImageSource, readable
 from patchgame_egg.game import Game

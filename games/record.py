@@ -20,7 +20,7 @@ from analysis.annotation_files import Notes, notes_of, read_notes
 from analysis.annotations import annotate_files, annotate_scenes
 from analysis.corpus import Corpus
 from analysis.probes import play_probes
-from analysis.record import record
+from analysis.recording import record
 from games.agents import build_game
 from games.command_line import fail, load_config, pick_device, read_options
 from games.config import Config, DataOptions

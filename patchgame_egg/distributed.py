@@ -12,10 +12,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -55,13 +57,23 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-        dist.init_process_group("nccl", device_id=device)
+        dist.init_process_group("nccl", device_id=device, **_meeting_point())
     else:
-        dist.init_process_group("gloo")
+        dist.init_process_group("gloo", **_meeting_point())
     try:
         yield device
     finally:
         leave_process_group()
+
+
+def _meeting_point() -> dict[str, Any]:
+    """Where the processes find each other, as arguments of ``init_process_group``."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    # Torchrun's own store outlives a restart, and with it the addresses of the processes that are gone.
+    store, own_rank, size = next(rendezvous("env://"))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return {"store": dist.PrefixStore(f"attempt {attempt}", store), "rank": own_rank, "world_size": size}
 
 
 def leave_process_group() -> None:
@@ -121,6 +133,16 @@ def gather_names(names: Iterable[str]) -> list[str]:
         everyone = [[] for _ in range(world_size())]
         dist.all_gather_object(everyone, list(names))
     return sorted({name for part in everyone for name in part})
+
+
+def is_restarted() -> bool:
+    """Whether torchrun or SLURM has started this command once more, after a failure of any rank.
+
+    Torchrun counts only on the machine whose process failed; those on other machines are started again uncounted.
+    """
+    counters = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+    here = [name for name in counters if int(os.environ.get(name, 0)) > 0]
+    return bool(gather_names(here))
 
 
 def own_rows(x: Tensor) -> Tensor:

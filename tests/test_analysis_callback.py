@@ -11,8 +11,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from analysis.association import association
 from analysis.callback import DEFAULT, LanguageAnalysis, Messages, ami
+from analysis.concept_association import association
 from analysis.result import Result, undefined
 from games.patchgame import main
 from patchgame_egg.callbacks import Callback, Record, read_log

@@ -16,7 +16,7 @@ from synthetic_corpus import only_messages, sequence_corpus
 from analysis.__main__ import main
 from analysis.compare_runs import name_variants, tabulate
 from analysis.json_lines import write_json_lines
-from analysis.measure import COLUMNS, measure
+from analysis.measuring import COLUMNS, measure
 
 
 def run_folder(path: Path, seed: int = 0, **options: object) -> Path:

@@ -25,12 +25,15 @@ import torch
 from conftest import TINY
 from torchvision.datasets import FakeData
 
+from analysis.__main__ import main as analysis_command
 from games.command_line import parse
 from games.compare import main as compare_games
 from games.lewis import main as lewis_game
 from games.patchgame import main
 from games.presets import PAPER, PRESETS, RELEASED
-from patchgame_egg import data
+from games.record import main as record_run
+from games.shards import main as write_shards
+from patchgame_egg import sources
 from patchgame_egg.callbacks import Callback
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +43,7 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # Over every documented command, and last, so that these count. The held-out scenes are many: in few, large batches.
-FAST = [*TINY, "--candidates", "128", "--workers", "0", "--no-pictures", "--no-tensorboard"]
+FAST = [*TINY, "--candidates", "128", "--workers", "0", "--no-pictures", "--no-tensorboard", "--corpus"]
 
 
 class Block(NamedTuple):
@@ -166,6 +169,27 @@ def lewis(*words: str) -> None:
     lewis_game([*words, "--epochs", "1"])
 
 
+def shards(*words: str) -> None:
+    """Written."""
+    assert write_shards(words) == 0
+
+
+def input_benchmark(*words: str) -> None:
+    """The smallest measurement."""
+    tiny = ["--photos", "8", "--batch", "4", "--size", "32", "--repeats", "1"]
+    load(ROOT / "tests" / "benchmarks" / "input.py").main([*words, *tiny])
+
+
+def record(*words: str) -> None:
+    """Written, over what there is of the run."""
+    assert record_run([*words, "--device", "cpu"]) == 0
+
+
+def analyse(*words: str) -> None:
+    """With few shuffled languages."""
+    assert analysis_command([*words, "--permutations", "3"]) == 0
+
+
 def reference(*words: str) -> None:
     """Only compared: writing would hide that the page is out of date."""
     assert load(ROOT / "docs" / "reference.py").main(["--check", *words]) == 0
@@ -184,9 +208,13 @@ STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "-m", "games.patchgame"): play,
     ("python", "-m", "games.compare"): compare,
     ("python", "-m", "games.lewis"): lewis,
+    ("python", "-m", "games.record"): record,
+    ("python", "-m", "analysis"): analyse,
+    ("python", "-m", "games.shards"): shards,
     ("python", "docs/reference.py"): reference,
     ("python", "tests/benchmarks/step.py"): benchmark,
     ("python", "tests/benchmarks/channels.py"): channels_benchmark,
+    ("python", "tests/benchmarks/input.py"): input_benchmark,
     ("torchrun",): launch,
     ("uv", "sync"): install,
     ("pip", "install"): install,
@@ -225,8 +253,8 @@ def test_every_block_of_the_page_runs(
 ) -> None:
     assert photo_folder == tmp_path / "photos"  # what the pages call the reader's own images
     monkeypatch.chdir(tmp_path)
-    for known, (_, train, val) in data.TORCHVISION.items():
-        monkeypatch.setitem(data.TORCHVISION, known, (fake_set, train, val))
+    for known, (_, train, val) in sources.TORCHVISION.items():
+        monkeypatch.setitem(sources.TORCHVISION, known, (fake_set, train, val))
     page, namespace = ROOT / name, {"__name__": "page"}
     for block in blocks(page):
         assert block.language in ("python", "bash", "sh", "text", "json"), f"{name}:{block.line}: {block.language!r}"
@@ -291,6 +319,12 @@ def test_options_and_files_in_the_text_exist(name: str, capsys: pytest.CaptureFi
         compare_games(["--help"])
     with pytest.raises(SystemExit):
         lewis_game(["--help"])
+    with pytest.raises(SystemExit):
+        record_run(["--help"])
+    with pytest.raises(SystemExit):
+        analysis_command(["--help"])
+    with pytest.raises(SystemExit):
+        write_shards(["--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)) | {"--check"}
     for script in (ROOT / "tests" / "benchmarks").glob("*.py"):
         known |= set(re.findall(r'add_argument\("(--[a-z-]+)"', script.read_text()))
@@ -316,7 +350,7 @@ def test_the_picture_of_the_repository_is_complete() -> None:
 
 def test_lists_in_the_pages_are_complete() -> None:
     games = code_spans(ROOT / "docs" / "games.md")
-    assert set(data.NAMES) | set(PRESETS) <= set(games)
+    assert set(sources.NAMES) | set(PRESETS) <= set(games)
     hooks = {span.split("(")[0] for span in games}
     assert {hook for hook in dir(Callback) if hook.startswith("on_")} <= hooks
 

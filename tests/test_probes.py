@@ -11,7 +11,7 @@ from test_record import GROUP, batches, built
 from torch import Tensor, nn
 
 from analysis.probes import DROPPED, drop, permute_positions, permute_symbols, play_probes, shuffle_messages
-from analysis.record import record
+from analysis.recording import record
 from patchgame_egg.egg_records import EggMessage
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Batch, Message

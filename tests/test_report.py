@@ -17,7 +17,7 @@ from synthetic_corpus import degenerate_corpora, only_messages, scene_corpus, se
 from analysis.concepts import cells, concepts_of
 from analysis.corpus import Corpus
 from analysis.findings import findings
-from analysis.measure import measure
+from analysis.measuring import measure
 from analysis.report import render
 
 LOG = [

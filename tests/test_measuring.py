@@ -13,9 +13,9 @@ from scipy.optimize import brentq
 from synthetic_corpus import degenerate_corpora, only_messages, scene_corpus, sequence_corpus
 
 from analysis.corpus import Corpus
-from analysis.measure import COLUMNS, GLOSSARY, measure
+from analysis.measuring import COLUMNS, GLOSSARY, measure
 from analysis.rows import wilson
-from analysis.usage import usage
+from analysis.vocabulary import usage
 
 SCENES = scene_corpus(60)
 assert SCENES.images is not None

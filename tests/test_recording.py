@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.corpus import Corpus
-from analysis.record import came_first, evaluating, record
+from analysis.recording import came_first, evaluating, record
 from games.agents import build_game
 from games.command_line import parse
 from games.patchgame import main

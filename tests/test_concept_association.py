@@ -15,7 +15,7 @@ from sklearn.metrics import (
 )
 from sklearn.metrics.cluster import contingency_matrix
 
-from analysis.association import Association, Name, association, lift, name_symbols, npmi, pmi, shrunk_pmi
+from analysis.concept_association import Association, Name, association, lift, name_symbols, npmi, pmi, shrunk_pmi
 from analysis.expected_information import expected_mutual_information
 
 FIELDS = (

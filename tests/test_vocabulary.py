@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from analysis.usage import usage
+from analysis.vocabulary import usage
 
 
 def said(counts: list[int]) -> np.ndarray:

@@ -9,7 +9,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from analysis.context_independence import context_independence
+from analysis.independence import context_independence
 from analysis.result import Result
 
 GRID = np.array(list(itertools.product(range(4), repeat=2)))
@@ -110,7 +110,7 @@ def test_equals_a_slow_loop(estimator: str, seed: int) -> None:
 def test_blocks_of_items_do_not_matter(estimator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     language = random_language(0)
     found = measured(*language, estimator=estimator).value
-    monkeypatch.setattr("analysis.context_independence._BLOCK", 7)
+    monkeypatch.setattr("analysis.independence._BLOCK", 7)
     assert measured(*language, estimator=estimator).value == pytest.approx(found, abs=1e-12)
 
 

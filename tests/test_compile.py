@@ -1,0 +1,76 @@
+"""Compiled networks: the same losses, gradients and names, also after a resume."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY
+from torch import Tensor, nn
+
+from games.agents import build_game, compile_networks
+from games.command_line import parse
+from games.patchgame import main
+from patchgame_egg.callbacks import read_log
+from patchgame_egg.population import Population
+
+B, SIDE = 8, 32
+
+needs_compiler = pytest.mark.skipif(
+    not any(shutil.which(name) for name in ("g++", "clang++", "c++")), reason="needs a C++ compiler"
+)
+
+
+def compiled(game: nn.Module) -> set[str]:
+    return {name for name, module in game.named_modules() if module._compiled_call_impl is not None}
+
+
+def step(game: nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
+    first, second = torch.randn(2, B, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    loss, _ = game(first, None, second)
+    loss.backward()
+    return loss.detach(), {n: p.grad for n, p in game.named_parameters() if p.grad is not None}
+
+
+def test_which_networks_are_compiled() -> None:
+    heads = {"text_head.mlp", "vision_head.mlp"}
+    for options, speakers in (([], {"symbol", "rank"}), (["--speaker", "lstm", "--encoder-width", "4"], {"encoder"})):
+        game = build_game(parse([*TINY, *options]).config)
+        names = game.state_dict().keys()
+        compile_networks(game)
+        expected = {f"sender.{n}" for n in speakers} | {f"receiver.{n}" for n in ("vision", *heads)}
+        assert compiled(game) == expected and game.state_dict().keys() == names
+    pair = build_game(parse([*TINY, "--speakers", "2", "--listeners", "2"]).config)
+    assert isinstance(pair, Population)
+    compile_networks(pair)
+    assert compiled(pair) == {f"senders.{i}.{n}" for i in (0, 1) for n in ("symbol", "rank")} | {
+        f"receivers.{i}.{n}" for i in (0, 1) for n in ("vision", *heads)
+    }
+
+
+@needs_compiler
+def test_losses_and_gradients_stay_and_a_run_goes_on(tmp_path: Path) -> None:
+    config = parse([*TINY, "--logit-scale", "2"]).config
+    plain, fast = build_game(config), build_game(config)
+    assert not isinstance(fast, Population) and not isinstance(plain, Population)
+    compile_networks(fast)
+    (loss, gradients), (other_loss, other_gradients) = step(plain), step(fast)
+    torch.testing.assert_close(other_loss, loss)
+    assert gradients.keys() == other_gradients.keys() and len(gradients) > 20
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(
+            other_gradients[name], gradient, atol=1e-5, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+    options = ["--optimizer", "sgd", "--lr", "0.05", "--epochs", "1", "--no-tensorboard", "--no-pictures"]
+    options = [*TINY, "--scenes", "16", *options, "--out", str(tmp_path)]
+    assert main([*options, "--name", "plain"]) == 0
+    assert main([*options, "--name", "fast", "--compile"]) == 0
+    for run in ("plain", "fast"):
+        assert main(["--resume", str(tmp_path / run), "--epochs", "2"]) == 0
+    assert json.loads((tmp_path / "fast" / "config.json").read_text())["training"]["compile"]
+    logs = [[r["loss"] for r in read_log(tmp_path / run / "log.jsonl") if "loss" in r] for run in ("plain", "fast")]
+    assert len(logs[0]) == 6 and logs[1] == pytest.approx(logs[0], rel=1e-4)
