@@ -87,7 +87,7 @@ GLOSSARY: dict[str, Term] = {
     "ami": Term(
         "shared information (AMI)",
         "How much symbol and concept tell about each other beyond what independent symbols would: 1 is one symbol for "
-        "each concept and one concept for each symbol; images that repeat a symbol raise it by luck, see by how much.",
+        "each concept and one concept for each symbol; repetition within an image raises it too.",
         -1, 1,
     ),
     "v_measure": Term(

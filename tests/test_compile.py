@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY
+from test_distributed import free_port
 from torch import Tensor, nn
 
 from games.agents import build_game, compile_networks
@@ -51,9 +52,8 @@ def test_which_networks_are_compiled() -> None:
     }
 
 
-@needs_compiler
-def test_losses_and_gradients_stay_and_a_run_goes_on(tmp_path: Path) -> None:
-    config = parse([*TINY, "--logit-scale", "2"]).config
+def same_step(options: list[str]) -> None:
+    config = parse([*TINY, *options]).config
     plain, fast = build_game(config), build_game(config)
     assert not isinstance(fast, Population) and not isinstance(plain, Population)
     compile_networks(fast)
@@ -65,12 +65,38 @@ def test_losses_and_gradients_stay_and_a_run_goes_on(tmp_path: Path) -> None:
             other_gradients[name], gradient, atol=1e-5, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}"
         )
 
+
+@needs_compiler
+def test_machine_code_gives_the_same_losses_and_gradients() -> None:
+    same_step(["--logit-scale", "2"])
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks are traced as for compiling and run without machine code, whose making takes minutes."""
+    whole = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda module: whole(module, backend="aot_eager"))
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("ranks", [0, 1], ids=["alone", "in a group"])
+def test_a_compiled_run_goes_on_with_the_same_losses(
+    ranks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = ["--optimizer", "sgd", "--lr", "0.05", "--epochs", "1", "--no-tensorboard", "--no-pictures"]
     options = [*TINY, "--scenes", "16", *options, "--out", str(tmp_path)]
-    assert main([*options, "--name", "plain"]) == 0
-    assert main([*options, "--name", "fast", "--compile"]) == 0
-    for run in ("plain", "fast"):
-        assert main(["--resume", str(tmp_path / run), "--epochs", "2"]) == 0
+
+    def play(*more: str) -> None:
+        if ranks:
+            # A group of one replaces batch normalisation as a larger one does.
+            group = {"WORLD_SIZE": "1", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+            for name, value in group.items():
+                monkeypatch.setenv(name, value)
+        assert main(more) == 0
+
+    for run, compiles in (("plain", []), ("fast", ["--compile"])):
+        play(*options, "--name", run, *compiles)
+        play("--resume", str(tmp_path / run), "--epochs", "2")
     assert json.loads((tmp_path / "fast" / "config.json").read_text())["training"]["compile"]
     logs = [[r["loss"] for r in read_log(tmp_path / run / "log.jsonl") if "loss" in r] for run in ("plain", "fast")]
     assert len(logs[0]) == 6 and logs[1] == pytest.approx(logs[0], rel=1e-4)

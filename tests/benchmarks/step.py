@@ -29,12 +29,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
-from games.agents import build_game
+from games.agents import build_game, compile_networks
 from games.command_line import Start, fail, parse
 from games.config import Config
 from games.patchgame import build_optimizer, build_views, pick_device
 from patchgame_egg.agents import PatchSpeaker, TextEncoder
+from patchgame_egg.distributed import is_distributed, sync_batch_norm
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Message
 
@@ -93,6 +95,7 @@ class Step:
         if not isinstance(game, Game):
             raise ValueError("one speaker and one listener are timed: leave out --speakers and --listeners")
         self.game, self.device, self.naive, self.views = game.to(device), device, naive, build_views(config)
+        sync_batch_norm(game, device)
         b, side = config.training.batch_size, config.load_size
         generator = torch.Generator().manual_seed(0)
         self.images = torch.randint(256, (b, 3, side, side), generator=generator, dtype=torch.uint8).to(device)
@@ -106,6 +109,9 @@ class Step:
                 group["fused"] = False
         else:
             game.to(memory_format=torch.channels_last)
+            if config.training.compile:
+                compile_networks(game)
+        self.played = DistributedDataParallel(game) if is_distributed() else game
 
     def autocast(self) -> torch.autocast:
         """The precision that the options ask for."""
@@ -115,7 +121,7 @@ class Step:
         """Makes two views, plays, and learns."""
         first, second = (v.contiguous() if self.naive else v for v in self.views(self.images))
         with self.autocast():
-            loss, _ = self.game(first, None, second)
+            loss, _ = self.played(first, None, second)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
