@@ -14,6 +14,8 @@ import importlib.util
 import json
 import re
 import shlex
+import subprocess
+import sys
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from conftest import TINY
+from torch.distributed.run import get_args_parser as launcher_options
 from torchvision.datasets import FakeData
 
 from analysis.__main__ import main as analysis_command
@@ -180,6 +183,34 @@ def input_benchmark(*words: str) -> None:
     load(ROOT / "tests" / "benchmarks" / "input.py").main([*words, *tiny])
 
 
+def scaling_benchmark(*words: str) -> None:
+    """The smallest measurement: one row, in a process of its own as all rows are."""
+    script = ROOT / "tests" / "benchmarks" / "scaling.py"
+    tiny = [*FAST, "--axis", "vocab=16", "--repeats", "1", "--seconds", "0", "--threads", "1"]
+    done = subprocess.run([sys.executable, script, *words, *tiny], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\| vocab \| 16 \| \d", done.stdout, re.MULTILINE), done.stdout
+    assert all(Path(words[words.index(o) + 1]).exists() for o in ("--json", "--plot") if o in words)
+
+
+def allocated(*words: str) -> None:
+    """What SLURM starts is launched; its own settings are comments."""
+    run_command([w for w in words if w != "&"])
+
+
+def views_benchmark(*words: str) -> None:
+    """The smallest measurement."""
+    load(ROOT / "tests" / "benchmarks" / "views.py").main(
+        [*words, "--size", "16", "--batch-size", "2", "--repeats", "1"]
+    )
+
+
+def language_benchmark(*words: str) -> None:
+    """The smallest measurement."""
+    tiny = ["--items", "20", "--corpus", "30", "--length", "5", "--vocab", "8", "--repeats", "1", "--permutations", "3"]
+    load(ROOT / "tests" / "benchmarks" / "language.py").main([*words, *tiny])
+
+
 def record(*words: str) -> None:
     """Written, over what there is of the run."""
     assert record_run([*words, "--device", "cpu"]) == 0
@@ -196,7 +227,7 @@ def reference(*words: str) -> None:
 
 
 def nothing(*words: str) -> None:
-    """Moves about or fetches the repository; there is nothing to check."""
+    """Moves about, fetches the repository, or keeps a job waiting; there is nothing to check."""
 
 
 def exists(*words: str) -> None:
@@ -215,7 +246,13 @@ STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "tests/benchmarks/step.py"): benchmark,
     ("python", "tests/benchmarks/channels.py"): channels_benchmark,
     ("python", "tests/benchmarks/input.py"): input_benchmark,
+    ("python", "tests/benchmarks/views.py"): views_benchmark,
+    ("python", "tests/benchmarks/language.py"): language_benchmark,
+    ("python", "tests/benchmarks/scaling.py"): scaling_benchmark,
     ("torchrun",): launch,
+    ("srun",): allocated,
+    ("trap",): nothing,
+    ("wait",): nothing,
     ("uv", "sync"): install,
     ("pip", "install"): install,
     ("uv", "pip", "install"): install,
@@ -326,6 +363,7 @@ def test_options_and_files_in_the_text_exist(name: str, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         write_shards(["--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)) | {"--check"}
+    known |= {option for action in launcher_options()._actions for option in action.option_strings}
     for script in (ROOT / "tests" / "benchmarks").glob("*.py"):
         known |= set(re.findall(r'add_argument\("(--[a-z-]+)"', script.read_text()))
     for span in code_spans(ROOT / name):

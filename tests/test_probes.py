@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_record import GROUP, batches, built
+from test_recording import GROUP, batches, built
 from torch import Tensor, nn
 
 from analysis.probes import DROPPED, drop, permute_positions, permute_symbols, play_probes, shuffle_messages
@@ -220,7 +220,7 @@ def test_a_game_that_does_not_say_who_understood_is_refused() -> None:
 
 
 def test_a_game_without_images_has_no_other_images() -> None:
-    from test_record import FirstAttribute, Guess, Named, Spoken
+    from test_recording import FirstAttribute, Guess, Named, Spoken
 
     objects = torch.cartesian_prod(torch.arange(5), torch.arange(3))
     game = Game(Named(), Spoken(), Guess(), FirstAttribute())  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +72,7 @@ def seconds(run: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     """Measures and prints; ``--json FILE`` writes the numbers."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--size", type=int, default=224, help="side of the views, pixels")
@@ -79,9 +80,10 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=7)
     options.add_argument("--device", default="cpu", help="where our views are made")
     options.add_argument("--json", type=Path, default=None)
-    o = options.parse_args()
-    torch.set_num_threads(1)
+    o = options.parse_args(argv)
     keep_freed_memory()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     device = torch.device(o.device)
     source = Scenes(o.batch_size, round(o.size * 8 / 7))
     images = torch.stack([source[i][0] for i in range(o.batch_size)])
@@ -102,6 +104,7 @@ def main() -> None:
             took = seconds(run, where)
             if repeat:
                 times[name].append(took)
+    torch.set_num_threads(threads)
     rates = {name: o.batch_size / statistics.median(values) for name, values in times.items()}
     result = {
         "size": o.size, "batch_size": o.batch_size, "device": str(device), "torch": torch.__version__,
@@ -116,4 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
