@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from games.agents import build_game, compile_networks
 from games.command_line import parse
 from games.patchgame import main
+from patchgame_egg.agents import PatchSymbol
 from patchgame_egg.callbacks import read_log
 from patchgame_egg.population import Population
 
@@ -66,16 +67,25 @@ def same_step(options: list[str]) -> None:
         )
 
 
+COMPILE = nn.Module.compile
+
+
+def trace(module: nn.Module) -> None:
+    """As for compiling, and run without machine code, whose making takes a minute or two."""
+    COMPILE(module, backend="aot_eager")
+
+
 @needs_compiler
-def test_machine_code_gives_the_same_losses_and_gradients() -> None:
+def test_machine_code_gives_the_same_losses_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Convolutions take longest to compile.
+    monkeypatch.setattr(nn.Module, "compile", lambda m: COMPILE(m) if isinstance(m, PatchSymbol) else trace(m))
     same_step(["--logit-scale", "2"])
 
 
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks are traced as for compiling and run without machine code, whose making takes minutes."""
-    whole = nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", lambda module: whole(module, backend="aot_eager"))
+    """No machine code."""
+    monkeypatch.setattr(nn.Module, "compile", trace)
 
 
 @pytest.mark.usefixtures("traced")
