@@ -62,8 +62,11 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         dist.init_process_group("gloo", **_meeting_point())
     try:
         yield device
-    finally:
         leave_process_group()
+    finally:
+        # After an error the other ranks may never arrive: no waiting for them.
+        if is_distributed():
+            dist.destroy_process_group()
 
 
 def _meeting_point() -> dict[str, Any]:
@@ -77,8 +80,10 @@ def _meeting_point() -> dict[str, Any]:
 
 
 def leave_process_group() -> None:
-    """Leaves the group, if there is one: from now on this process computes alone, on whole batches."""
+    """Waits for all ranks and leaves the group, if there is one: from now on this process computes alone."""
     if is_distributed():
+        # A thread of gloo that still lets go of its last tensors when Python exits aborts the process.
+        dist.barrier()
         dist.destroy_process_group()
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from analysis.corpus import Corpus
 from patchgame_egg import checkpoint
 from patchgame_egg.callbacks import Callback, Checkpoint, read_log
-from patchgame_egg.distributed import RandomModule, gather_rows, sync_batch_norm
+from patchgame_egg.distributed import RandomModule, gather_rows, leave_process_group, sync_batch_norm
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.losses import symmetric_info_nce
 
@@ -103,7 +103,7 @@ def worker(rank: int, port: int, path: str) -> None:
     result = play(slice(rank * share, (rank + 1) * share))
     channels = play_channels(slice(rank * 8, rank * 8 + 8), Path(path) / "codebook.pt")
     torch.save((result, channels), f"{path}/{rank}.pt")
-    dist.destroy_process_group()
+    leave_process_group()
 
 
 Results = dict[str, torch.Tensor]
@@ -153,7 +153,7 @@ def resume_worker(rank: int, port: int, path: str) -> None:
     dist.barrier()
     after, resumed_means = play([], 99, resume=True)
     torch.save({"whole": whole, "resumed": before + after, "means": [means, resumed_means]}, f"{path}/{rank}.pt")
-    dist.destroy_process_group()
+    leave_process_group()
 
 
 def test_dropout_and_epoch_means_resume_on_every_rank(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from conftest import TINY
 from test_distributed import free_port
 
 from games.command_line import parse
+from patchgame_egg.distributed import leave_process_group
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def step(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{free_port()}", rank=0, world_size=1)
     yield Step(parse([*TINY, "--logit-scale", "2", "--optimizer", "adamw"]).config, torch.device("cpu"))
-    dist.destroy_process_group()
+    leave_process_group()
 
 
 def test_bytes_between_processes(step: Any, monkeypatch: pytest.MonkeyPatch) -> None:
