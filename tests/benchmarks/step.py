@@ -7,8 +7,9 @@ timed alone, forward and backward, on the tensors that reach them in a real step
 by what the step does not repeat. Medians over repeats; compare numbers of one run only, machines differ and drift.
 
 ``--naive`` times, in turns with ours, a step that computes the same without our care: every slot of a message is
-encoded, silent or not, the heads' wide vectors are always made, images and weights lie in torch's default order, and
-the optimizer is not fused. Memory is measured in a process of its own for each.
+encoded, silent or not, the heads' wide vectors are always made, images and weights lie in torch's default order, the
+optimizer is not fused, nothing is compiled, numbers have 32 bits, and memory is given back to the system as soon as it
+is free. Each turn is a process of its own, whose peak memory is measured too.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from patchgame_egg.agents import PatchSpeaker, TextEncoder
 from patchgame_egg.distributed import is_distributed, sync_batch_norm
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Message
+from patchgame_egg.memory import keep_freed_memory
 
 
 def median_seconds(run: Callable[[], Any], repeats: int, device: torch.device) -> float:
@@ -100,7 +102,7 @@ class Step:
         generator = torch.Generator().manual_seed(0)
         self.images = torch.randint(256, (b, 3, side, side), generator=generator, dtype=torch.uint8).to(device)
         dtypes = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-        self.dtype = dtypes[config.training.precision]
+        self.dtype = None if naive else dtypes[config.training.precision]
         self.optimizer, _ = build_optimizer(config, game, 1)
         if naive:
             game.receiver.narrow = False
@@ -127,26 +129,26 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
 
 
-def peak_memory_alone(argv: list[str], naive: bool) -> float:
-    """The peak memory of two steps in a process of its own, GiB."""
-    form = ["--memory-of", "naive" if naive else "ours"]
-    done = subprocess.run([sys.executable, __file__, *argv, *form], capture_output=True, text=True, check=True)
-    return float(done.stdout)
+def take_turn(argv: list[str], form: str) -> dict[str, float]:
+    """The median seconds of a few steps, and their peak memory in GiB, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, __file__, *argv, "--turn", form], stdout=subprocess.PIPE, text=True, check=True
+    )
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 def compare_with_naive(start: Start, repeats: int, argv: list[str]) -> dict[str, Any]:
     """Times our step and the naive one in turns."""
-    config, device = start.config, pick_device(start.config.training.device)
-    steps = {"ours": Step(config, device), "naive": Step(config, device, naive=True)}
-    times: dict[str, list[float]] = {name: [] for name in steps}
+    turns: dict[str, list[dict[str, float]]] = {"naive": [], "ours": []}
     for _ in range(repeats):
-        for name, step in steps.items():
-            times[name].append(median_seconds(step, 1, device))
-    medians = {name: statistics.median(values) for name, values in times.items()}
+        for name, found in turns.items():
+            found.append(take_turn(argv, name))
+    medians = {name: statistics.median(turn["seconds"] for turn in found) for name, found in turns.items()}
     return {
         "step_ms": {name: 1000 * seconds for name, seconds in medians.items()},
-        "images_per_s": {name: config.training.batch_size / seconds for name, seconds in medians.items()},
-        "peak_memory_gib": {name: peak_memory_alone(argv, name == "naive") for name in steps},
+        "images_per_s": {name: start.config.training.batch_size / seconds for name, seconds in medians.items()},
+        "peak_memory_gib": {name: max(turn["memory"] for turn in found) for name, found in turns.items()},
         "faster": medians["naive"] / medians["ours"],
     }
 
@@ -229,20 +231,23 @@ def main(argv: list[str]) -> None:
     own.add_argument("--threads", type=int, default=None)
     own.add_argument("--json", type=Path, default=None)
     own.add_argument("--naive", action="store_true")
-    own.add_argument("--memory-of", choices=["ours", "naive"], default=None)
+    own.add_argument("--turn", choices=["ours", "naive"], default=None)
     options, rest = own.parse_known_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
         start = parse(rest)
-        if options.memory_of:
-            step = Step(start.config, pick_device(start.config.training.device), options.memory_of == "naive")
-            median_seconds(step, 1, step.device)
-            print(peak_memory(step.device))
+        if options.turn != "naive":
+            keep_freed_memory()
+        if options.turn:
+            step = Step(start.config, pick_device(start.config.training.device), options.turn == "naive")
+            seconds = median_seconds(step, 3, step.device)
+            print(json.dumps({"seconds": seconds, "memory": peak_memory(step.device)}))
             return
         result = measure(start, options.repeats)
         if options.naive:
-            result["beside_naive"] = compare_with_naive(start, options.repeats, rest)
+            threads = ["--threads", str(options.threads)] if options.threads else []
+            result["beside_naive"] = compare_with_naive(start, options.repeats, [*rest, *threads])
     except ValueError as error:
         fail(error)
     total = sum(result["parts_ms"].values())
