@@ -112,6 +112,47 @@ def bag_of_symbols_classification(
     return Classification(bayes, nearest, logistic, largest, silent)
 
 
+def held_out_classification(
+    symbols: ArrayLike, mask: ArrayLike, labels: ArrayLike, held_out: ArrayLike
+) -> Classification:
+    """The same three classifiers, trained on the messages of some images and asked about those of others.
+
+    Args:
+        symbols: ids from 0, ``[N, T]``.
+        mask: true where a symbol was said, ``[N, T]``.
+        labels: int ``[N]``; images of label -1 are left out.
+        held_out: bool ``[N]``, the images to ask about.
+
+    Returns:
+        Shares of those images, without a null; ``chance`` is the share of the class that is largest in training.
+        Undefined: ``no_labels``, ``too_few_items``, ``constant_labels``, ``nothing_said``.
+
+    Raises:
+        ValueError: messages or labels are malformed, or no image is left to train on or to ask about.
+    """
+    ids, said = check_messages(symbols, mask)
+    asked = np.asarray(held_out)
+    if asked.shape != ids.shape[:1] or asked.dtype != bool or np.shape(labels) != asked.shape:
+        raise ValueError(
+            f"expected labels and a boolean held_out of shape {ids.shape[:1]}, got {np.shape(labels)}, "
+            f"{asked.shape} of {asked.dtype}"
+        )
+    known = check_attributes(np.asarray(labels)[:, None], ids)[:, 0]
+    rows = np.flatnonzero(known >= 0)
+    n = int(asked[rows].sum())
+    if len(rows) and n in (0, len(rows)):
+        raise ValueError(f"{len(rows) - n} images with a label to train on and {n} to ask about: there must be both")
+    names, classes = np.unique(known[rows], return_inverse=True)
+    if reason := _unfit(len(rows), len(ids), len(names), bool(said[rows].any())):
+        return Classification(undefined(reason, n), undefined(reason, n), undefined(reason, n))
+    train, test = np.flatnonzero(~asked[rows]), np.flatnonzero(asked[rows])
+    predicted = _train(_bags(ids[rows], said[rows]), train, test)(classes)
+    shares = (predicted == classes[test]).mean(axis=1)
+    bayes, nearest, logistic = (Result(float(share), n) for share in shares)
+    chance = float((classes[test] == np.bincount(classes[train]).argmax()).mean())
+    return Classification(bayes, nearest, logistic, chance, int((~said[rows][test].any(axis=1)).sum()))
+
+
 def _unfit(known: int, items: int, classes: int, anything_said: bool) -> str:
     if items and not known:
         return "no_labels"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -62,6 +63,50 @@ def draw_learning(logs: Mapping[str, Sequence[Sequence[Record]]], path: Path) ->
             ax.set_xlim(0, None)
             ax.grid(axis="y", color="0.92")
             sns.despine(ax=ax)
+        return save(figure, path)
+
+
+def draw_panels(logs: Mapping[str, Mapping[str, Sequence[Sequence[Record]]]], path: Path) -> Path:
+    """Held-out accuracy against images trained on, a panel for each thing that was varied, as in Fig. 6 of the paper.
+
+    Args:
+        logs: panel -> variant -> the records of its runs, one log per seed. Lines are means over the seeds, bands
+            reach from the lowest to the highest.
+        path: where the picture goes.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: there is no run, or no validation in any.
+    """
+    tidy = {panel: _tidy(variants, "validation", "acc", 100.0) for panel, variants in logs.items()}
+    if not tidy or all(frame.empty for frame in tidy.values()):
+        raise ValueError(f"no validation in the logs of {len(logs)} panels: nothing to draw")
+    chances = {_chance(r) for variants in logs.values() for runs in variants.values() for log in runs for r in log}
+    top = 1.05 * max(frame.value.max() for frame in tidy.values())
+    with house_style():
+        columns = min(4, len(logs))
+        lines = math.ceil(len(logs) / columns)
+        figure = Figure(figsize=(3.6 * columns, 3.4 * lines), dpi=DPI, layout="constrained")
+        axes = np.atleast_1d(figure.subplots(lines, columns)).ravel()
+        for ax, (panel, frame) in zip(axes, tidy.items(), strict=False):
+            names = list(logs[panel])
+            look = {
+                name: (color, MARKS[i]) for i, (name, color) in enumerate(zip(names, _colours(len(names)), strict=True))
+            }
+            _draw_bands(ax, frame, look, marked=True)
+            for chance in sorted(chances - {0.0}):
+                ax.axhline(chance, color=GREY, linestyle=":", label=f"chance ({chance:.1f} %)")
+            ax.set(title=panel, xlabel="images trained on", ylabel="message to image, top-1 (%)")
+            ax.set(xlim=(0, None), ylim=(0, top))
+            ax.ticklabel_format(axis="x", style="plain")
+            ax.tick_params(axis="x", labelsize=8)
+            ax.grid(axis="y", color="0.92")
+            ax.legend(loc="upper left", framealpha=0.85, edgecolor="none", fontsize=7)
+            sns.despine(ax=ax)
+        for ax in axes[len(logs) :]:
+            ax.set_axis_off()
         return save(figure, path)
 
 

@@ -11,7 +11,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import ComplementNB
 from sklearn.neighbors import KNeighborsClassifier
 
-from analysis.classification import Classification, _bags, _folds, _train, bag_of_symbols_classification
+from analysis.classification import (
+    Classification,
+    _bags,
+    _folds,
+    _train,
+    bag_of_symbols_classification,
+    held_out_classification,
+)
 from analysis.result import Result
 
 COUNTS = np.array([[2, 1, 0, 0], [3, 0, 1, 0], [0, 0, 2, 2], [0, 1, 1, 3]])
@@ -159,3 +166,39 @@ def test_errors_say_what_is_wrong() -> None:
         bag_of_symbols_classification(symbols, mask, [0, 1, 1], folds=1)
     with pytest.raises(ValueError, match="-1 means not known"):
         bag_of_symbols_classification(symbols, mask, [0, 1, -4])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_held_out_images_are_classified_by_the_others_alone(seed: int) -> None:
+    symbols, mask, labels = language(seed, items=80, about=0.15)
+    mask[:4] = False
+    held_out = np.random.default_rng(seed).random(80) < 0.3
+    held_out[:2] = True
+    found = held_out_classification(symbols, mask, labels, held_out)
+    bags = _bags(symbols, mask).toarray()
+    weighting = TfidfTransformer().fit(bags[~held_out])
+    seen, unseen = weighting.transform(bags[~held_out]), weighting.transform(bags[held_out])
+    largest = np.bincount(labels[~held_out]).argmax()
+    spoken = mask[held_out].any(axis=1)
+    for model, result in (
+        (ComplementNB(), found.naive_bayes),
+        (LogisticRegression(max_iter=1000), found.logistic_regression),
+    ):
+        said = np.where(spoken, model.fit(seen, labels[~held_out]).predict(unseen), largest)
+        assert result.value == pytest.approx((said == labels[held_out]).mean())
+        assert result.n == held_out.sum()
+    assert found.chance == pytest.approx((labels[held_out] == largest).mean())
+    assert found.silent == (~spoken).sum()
+    swapped = held_out_classification(symbols, mask, np.where(held_out, labels, 2 - labels), held_out)
+    assert swapped.naive_bayes.value != found.naive_bayes.value
+
+
+def test_held_out_classification_says_what_is_wrong() -> None:
+    symbols, mask, labels = language(0)
+    with pytest.raises(ValueError, match="60 images with a label to train on and 0 to ask about"):
+        held_out_classification(symbols, mask, labels, np.zeros(60, dtype=bool))
+    with pytest.raises(ValueError, match="boolean held_out"):
+        held_out_classification(symbols, mask, labels, np.arange(60))
+    assert (
+        held_out_classification(symbols, mask, labels * 0, np.arange(60) > 30).naive_bayes.reason == "constant_labels"
+    )

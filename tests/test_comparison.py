@@ -52,6 +52,24 @@ def test_without_entropy_there_is_one_panel(tmp_path: Path, drawn: list) -> None
         comparison.draw_learning({"one": [[]]}, tmp_path / "no.png")
 
 
+def test_panels_hold_one_line_for_each_variant_on_one_scale(tmp_path: Path, drawn: list) -> None:
+    logs = {
+        "vocabulary": {"16": [log(0.1, False), log(0.2, False)], "64": [log(0.05, False)]},
+        "learning rate": {"0.1": [log(0.01, False)]},
+    }
+    path = comparison.draw_panels(logs, tmp_path / "panels.png")
+    assert plt.imread(path).std() > 0
+    first, second = drawn[0].axes
+    lines = {line.get_label(): line for line in first.lines}
+    assert list(lines) == ["16", "64", "chance (2.0 %)"]
+    assert lines["16"].get_ydata() == pytest.approx([15, 30, 45, 60])
+    assert first.get_ylim() == second.get_ylim()
+    assert first.get_ylim()[1] > 60
+    assert (first.get_title(), second.get_title()) == ("vocabulary", "learning rate")
+    with pytest.raises(ValueError, match="no validation in the logs of 1 panels"):
+        comparison.draw_panels({"one": {"a": [[]]}}, tmp_path / "no.png")
+
+
 def frame() -> pd.DataFrame:
     rows = [
         ("keep 6%", 0, 2.0, 10.0), ("keep 6%", 1, 2.0, 14.0), ("keep 50%", 0, 16.0, 40.0), ("keep 50%", 1, 16.0, 44.0),
