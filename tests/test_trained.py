@@ -1,0 +1,165 @@
+"""Trunks from runs and from other people's checkpoints: the very weights, and an error that names what is missing."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from conftest import TINY
+from PIL import Image
+from torch import nn
+
+from games.patchgame import main
+from games.trained import EveryImage, labelled_loaders, load_external_trunk, load_game, load_trunk
+from patchgame_egg.data import ImageFiles
+from patchgame_egg.sources import image_sets
+from patchgame_egg.trunks import vision_trunk
+
+Weights = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs")
+    assert main([*TINY, "--epochs", "1", "--out", str(out), "--name", "one", "--device", "cpu"]) == 0
+    return out / "one"
+
+
+def test_the_trunk_of_a_run_is_the_listener_s(run: Path) -> None:
+    trained = load_trunk(run, torch.device("cpu"))
+    saved = torch.load(run / "checkpoint.pt", weights_only=True)["game"]
+    for name, value in trained.trunk.state_dict().items():
+        assert torch.equal(value, saved[f"receiver.vision.{name}"])
+    assert trained.method == "patchgame"
+    size = trained.config.images.image_size
+    assert trained.trunk.eval()(torch.zeros(2, 3, size, size)).shape == (2, trained.dim)
+    game, config = load_game(run, torch.device("cpu"))
+    assert config == trained.config
+    assert torch.equal(game.state_dict()["receiver.text.cls"], saved["receiver.text.cls"])
+
+
+def test_runs_that_are_none(tmp_path: Path, run: Path) -> None:
+    with pytest.raises(ValueError, match="is not a run"):
+        load_trunk(tmp_path, torch.device("cpu"))
+    (tmp_path / "config.json").write_text((run / "config.json").read_text())
+    with pytest.raises(ValueError, match="no checkpoint at"):
+        load_trunk(tmp_path, torch.device("cpu"))
+
+
+def test_images_are_shown_as_the_usual_protocol_says(run: Path) -> None:
+    config = load_trunk(run, torch.device("cpu")).config
+    size = config.images.image_size
+    loader = labelled_loaders(config, torch.device("cpu"), batch_size=7)[1]
+    source = image_sets("scenes", "", round(size * 8 / 7), scenes=config.images.scenes)[1]
+    shown = list(loader)
+    assert sum(len(b.labels) for b in shown) == len(source)
+    image, label = source[8]
+    batch = shown[1]
+    assert batch.labels[1] == label
+    assert batch.aux_input["index"][1] == 8
+    edge = (image.shape[1] - size) // 2
+    pixels = image[:, edge : edge + size, edge : edge + size].float() / 255
+    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    torch.testing.assert_close(batch.sender_input[1], (pixels - mean) / std)
+
+
+def test_unreadable_images_are_left_out(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.png" for i in range(6)]
+    for i, path in enumerate(paths):
+        Image.new("RGB", (20, 20), (40 * i, 0, 0)).save(path)
+    paths[2].write_bytes(b"not an image")
+    source = ImageFiles(paths, list(range(6)), list("abcdef"), 16)
+    batches = list(EveryImage(source, 4))
+    assert torch.cat([batch.aux_input["index"] for batch in batches]).tolist() == [0, 1, 3, 4, 5]
+    assert torch.cat([batch.sender_input[:, 0, 0, 0] for batch in batches]).tolist() == [0, 40, 120, 160, 200]
+
+
+def resnet() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = torchvision.models.resnet18()
+    return model
+
+
+def prefixed(prefix: str, weights: Weights) -> Weights:
+    return {prefix + name: value for name, value in weights.items()}
+
+
+def headless(model: nn.Module) -> Weights:
+    return {k: v for k, v in model.state_dict().items() if not k.startswith("fc.")}
+
+
+def lightly(model: nn.Module) -> Weights:
+    """A list of layers without names, and a projection head after them."""
+    backbone = nn.Sequential(*list(model.children())[:-1])
+    return prefixed("backbone.", backbone.state_dict()) | {"projection_head.0.weight": torch.zeros(3, 512)}
+
+
+SAVED: dict[str, Callable[[nn.Module], Any]] = {
+    "torchvision": lambda m: m.state_dict(),
+    "MoCo": lambda m: {
+        "epoch": 3,
+        "state_dict": prefixed("module.encoder_k.", {k: v * 0 for k, v in m.state_dict().items()})
+        | prefixed("module.encoder_q.", m.state_dict())
+        | {"module.queue": torch.zeros(4, 4)},
+    },
+    "solo-learn": lambda m: {
+        "state_dict": prefixed("backbone.", headless(m)) | {"classifier.weight": torch.zeros(2, 2)}
+    },
+    "DINO": lambda m: {"student": {}, "teacher": prefixed("module.backbone.", headless(m))},
+    "lightly": lambda m: {"state_dict": lightly(m), "optimizer_states": [{}]},
+    "ordered": lambda m: OrderedDict(headless(m)),
+}
+
+
+@pytest.mark.parametrize("convention", [c for c in SAVED if c != "MoCo"])
+def test_checkpoints_of_others(convention: str, tmp_path: Path) -> None:
+    model = resnet()
+    torch.save(SAVED[convention](model), tmp_path / "weights.pt")
+    trunk, dim = load_external_trunk("resnet18", tmp_path / "weights.pt", 64)
+    model.fc = nn.Identity()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert dim == 512
+    torch.testing.assert_close(trunk.eval()(images), model.eval()(images))
+
+
+def test_of_moco_s_two_encoders_the_trained_one_is_taken(tmp_path: Path) -> None:
+    model = resnet()
+    torch.save(SAVED["MoCo"](model), tmp_path / "weights.pt")
+    trunk, _ = load_external_trunk("resnet18", tmp_path / "weights.pt", 64)
+    assert torch.equal(trunk.state_dict()["0.conv1.weight"], model.conv1.weight)
+
+
+def test_models_of_timm(tmp_path: Path) -> None:
+    source, _ = vision_trunk("resnet10t", 64)
+    torch.save(prefixed("model.", {k.removeprefix("0."): v for k, v in source.state_dict().items()}), tmp_path / "w.pt")
+    trunk, _ = load_external_trunk("resnet10t", tmp_path / "w.pt", 64)
+    assert all(
+        torch.equal(a, b) for a, b in zip(trunk.state_dict().values(), source.state_dict().values(), strict=True)
+    )
+
+
+def test_without_a_file_weights_are_random() -> None:
+    assert load_external_trunk("resnet18", None, 64)[1] == 512
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    weights = headless(resnet())
+    del weights["layer3.0.conv1.weight"]
+    torch.save(weights, tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match=r"1 of \d+ are missing, such as layer3\.0\.conv1\.weight"):
+        load_external_trunk("resnet18", tmp_path / "weights.pt", 64)
+    torch.save(resnet().state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match="has not all weights of resnet34"):
+        load_external_trunk("resnet34", tmp_path / "weights.pt", 64)
+    (tmp_path / "weights.pt").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"weights\.pt"):
+        load_external_trunk("resnet18", tmp_path / "weights.pt", 64)
+    torch.save([1, 2], tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match="holds a list"):
+        load_external_trunk("resnet18", tmp_path / "weights.pt", 64)
