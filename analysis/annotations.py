@@ -2,7 +2,8 @@
 
 Coordinates follow an image through what happens to it: its shorter side is resized, the middle square is cut out
 (`patchgame_egg.data.square`), and this square, whole, becomes the view of both agents. Letters in shapes: N images, S
-side of a square in pixels, P patches in raster order, K objects of an image, A attributes of an image, C of a patch.
+side of a square in pixels, P patches (of several sizes, grid after grid, the finest first), K objects of an image, A
+attributes of an image, C of a patch.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from PIL import Image
 from analysis.annotation_files import Box, Notes, notes_of
 from analysis.corpus import Corpus, Names
 from patchgame_egg.data import ImageFiles
+from patchgame_egg.patches import grid_shapes, patch_boxes
 from patchgame_egg.scenes import CONCEPTS, Scene, Scenes
 
 # A key with more values names things and describes none.
@@ -58,7 +60,7 @@ def annotate_scenes(corpus: Corpus, scenes: Scenes) -> Corpus:
     )
     if corpus.grid is None:
         return corpus
-    patches, area = zip(*(_scene_patches(scenes.scene(i), corpus.grid) for i in index), strict=True)
+    patches, area = zip(*(_scene_patches(scenes.scene(i), corpus.grid, corpus.scales) for i in index), strict=True)
     return _with_patches(corpus, np.stack(patches), _SCENE_PATCH, np.stack(area))
 
 
@@ -94,32 +96,38 @@ def annotate_files(corpus: Corpus, notes: Mapping[str, Notes], source: ImageFile
     corpus = _with_attributes(corpus, found, of_images, of_objects)
     if corpus.grid is None:
         return corpus
-    patches = np.full((len(corpus), corpus.grid[0] * corpus.grid[1], len(of_objects)), -1, dtype=np.int64)
+    patches = np.full((len(corpus), len(corpus.boxes), len(of_objects)), -1, dtype=np.int64)
     area = np.full(patches.shape[:2], np.nan, dtype=np.float32)
     for i, (path, note) in enumerate(zip(paths, found, strict=True)):
         if note is not None and note.objects is not None:
             with Image.open(path) as image:
                 boxes = [_in_square(o.box, *image.size) for o in note.objects]
-            shown, area[i] = _shown(boxes, corpus.grid)
+            shown, area[i] = _shown(boxes, corpus.grid, corpus.scales)
             numbers = [[_number(names, o.values.get(key)) for key, names in of_objects.items()] for o in note.objects]
             patches[i] = np.array([*numbers, [-1] * len(of_objects)], dtype=np.int64)[shown]
     return _with_patches(corpus, patches, of_objects, area)
 
 
-def patch_shares(maps: NDArray[np.float64], grid: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def patch_shares(
+    maps: NDArray[np.float64], grid: tuple[int, int], scales: int = 1
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How much of each patch every object covers, and all of them together.
 
     Args:
         maps: how much of each pixel every object covers, ``[K, S, S]`` in [0, 1].
         grid: rows and columns of patches; their borders need not be those of pixels.
+        scales: number of grids, of which that is the finest.
 
     Returns:
         ``[K, P]`` and ``[P]``, in [0, 1].
     """
     edges = np.arange(maps.shape[1] + 1) / maps.shape[1]
-    rows, columns = (_overlaps(edges, count) * count for count in grid)
     every = np.concatenate([maps, maps.max(axis=0, initial=0.0)[None]])
-    shares = (rows.T @ every @ columns).reshape(len(every), -1)
+    parts = []
+    for shape in grid_shapes(grid, scales):
+        rows, columns = (_overlaps(edges, count) * count for count in shape)
+        parts.append((rows.T @ every @ columns).reshape(len(every), -1))
+    shares = np.concatenate(parts, axis=1)
     return shares[:-1], shares[-1]
 
 
@@ -137,8 +145,8 @@ def _overlaps(edges: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     return found
 
 
-def _scene_patches(scene: Scene, grid: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    share, area = patch_shares(np.stack([o.mask for o in scene.objects]).astype(float), grid)
+def _scene_patches(scene: Scene, grid: tuple[int, int], scales: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    share, area = patch_shares(np.stack([o.mask for o in scene.objects]).astype(float), grid, scales)
     kinds = np.array([[getattr(o, name) for name in _OF_OBJECTS] for o in scene.objects])
     covered = area >= _HALF
     content = np.where(covered, len(CONCEPTS["background"]), scene.background)
@@ -155,16 +163,17 @@ def _in_square(box: Box, width: int, height: int) -> Box:
 
 
 def _shown(
-    boxes: Sequence[Box], grid: tuple[int, int], pixels: int = 256
+    boxes: Sequence[Box], grid: tuple[int, int], scales: int, pixels: int = 256
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Which box each patch shows, -1 for none, and how much of it all boxes cover; see `annotate_files`."""
     maps = np.zeros((len(boxes), pixels, pixels))
     for drawn, (x0, y0, x1, y1) in zip(maps, boxes, strict=True):
         across, down = (_overlaps(np.array(ends), pixels)[0] * pixels for ends in ((x0, x1), (y0, y1)))
         drawn[:] = down[:, None] * across
-    share, area = patch_shares(maps, grid)
-    visible = share.sum(axis=1, keepdims=True)
-    counts = (share >= _HALF) | (share >= _HALF * visible) & (share > 0)
+    share, area = patch_shares(maps, grid, scales)
+    side = patch_boxes(grid, scales)[:, 2]
+    visible = share[:, side == 1].sum(axis=1, keepdims=True)
+    counts = (share >= _HALF) | (share * side**2 >= _HALF * visible) & (share > 0)
     best = np.where(counts, share, 0).argmax(axis=0) if len(boxes) else np.zeros(len(area), dtype=np.int64)
     return np.where(counts.any(axis=0), best, -1), area
 

@@ -5,7 +5,6 @@ Letters in shapes: N items, T message slots, V vocabulary, A attributes, D width
 
 from __future__ import annotations
 
-import math
 import pickle
 import zipfile
 import zlib
@@ -21,6 +20,7 @@ from analysis.json_lines import read_json_lines, vocabulary
 from analysis.recording import with_labels
 from patchgame_egg.egg_records import Layout, from_egg
 from patchgame_egg.interaction import Interaction
+from patchgame_egg.patches import square_grid
 
 # What readers raise on files that are not what they seem.
 _UNREADABLE = (
@@ -80,9 +80,8 @@ def from_interaction(record: Interaction, vocab_size: int | None = None) -> Corp
     if output is not None and output.dim() == 3 and output.shape[1] == 2:
         found["text"], found["image"] = F.normalize(output.float(), dim=2).cpu().numpy().swapaxes(0, 1)
     if "keep_prob" in aux:
-        side = math.isqrt(aux["keep_prob"].shape[1])
         found["keep_prob"] = aux["keep_prob"].float().cpu().numpy()
-        found["grid"] = (side, side) if side**2 == aux["keep_prob"].shape[1] else None
+        found["grid"] = square_grid(aux["keep_prob"].shape[1])
     if "acc" in aux and aux["acc"].dim() == 1:
         found["probes"] = {"as played": aux["acc"].cpu().numpy() > 0.5}
     if record.aux_input is not None and "index" in record.aux_input:

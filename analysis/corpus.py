@@ -1,7 +1,8 @@
 """A recorded language: messages, and all that is known about what they were said of. Arrays, in one safe file.
 
-Letters in shapes: N items (images), T message slots, P patches in raster order, L symbols per patch (T = P * L), A
-attributes of an item, C attributes of a patch, D width of the embeddings.
+Letters in shapes: N items (images), T message slots, P patches (in raster order; of several sizes, grid after grid, the
+finest first), L symbols per patch (T = P * L), A attributes of an item, C attributes of a patch, D width of the
+embeddings.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from patchgame_egg.patches import patch_boxes
 
 Names = tuple[str, ...]
 
@@ -30,7 +33,8 @@ class Corpus:
         attributes: values of each item's attributes, int64 ``[N, A]``; -1 where an item has none.
         attribute_names: of the A attributes.
         value_names: of each attribute's values, by number.
-        grid: rows and columns of patches, for a speaker of patches.
+        grid: rows and columns of patches, for a speaker of patches; of the smallest, if there are several sizes.
+        scales: number of grids of patches, each of half as many rows and columns as the one before.
         keep_prob: probability with which each patch speaks, float ``[N, P]`` in [0, 1].
         confidence: how sure the speaker is of each symbol; only the order counts. Float ``[N, T]``.
         patch_attributes: what each patch shows, int64 ``[N, P, C]``; -1 where nothing of the kind is there.
@@ -55,6 +59,7 @@ class Corpus:
     attribute_names: Names = ()
     value_names: tuple[Names, ...] = ()
     grid: tuple[int, int] | None = None
+    scales: int = 1
     keep_prob: NDArray[np.float32] | None = None
     confidence: NDArray[np.float32] | None = None
     patch_attributes: NDArray[np.int64] | None = None
@@ -75,7 +80,12 @@ class Corpus:
     @property
     def symbols_per_patch(self) -> int:
         """L; 0 for a speaker without patches."""
-        return self.symbols.shape[1] // (self.grid[0] * self.grid[1]) if self.grid else 0
+        return self.symbols.shape[1] // len(self.boxes) if self.grid else 0
+
+    @property
+    def boxes(self) -> NDArray[np.int64]:
+        """Where each patch lies, ``[P, 3]``, see `patchgame_egg.patches.patch_boxes`; P is 0 without patches."""
+        return patch_boxes(self.grid, self.scales) if self.grid else np.zeros((0, 3), dtype=np.int64)
 
     def save(self, path: Path | str) -> None:
         """Writes a compressed ``.npz`` of plain arrays and one JSON text."""

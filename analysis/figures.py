@@ -2,7 +2,8 @@
 
 PatchGame (Gupta et al., NeurIPS 2021), sections 4.1 and 4.3. Everything is a function of arrays.
 
-Letters in shapes: N images, P patches in raster order (P = grid height * grid width), L symbols per patch.
+Letters in shapes: N images, P patches in raster order (P = grid height * grid width; of several sizes, grid after grid,
+the finest first), L symbols per patch.
 
 Deviations: the paper lays its heat map over the colour photo. Here the photo below the map is grey and pale, so that
 hue comes from the map alone, and red turns to blue through light yellow, an order that colour-blind readers see too.
@@ -23,6 +24,7 @@ from matplotlib.axes import Axes
 
 from analysis.drawing import GREY, cell, fit, house_style, new_page, place, save, write
 from analysis.near_duplicates import distinct, thumbnails
+from patchgame_egg.patches import by_grid, patch_boxes
 
 HEAT = mpl.colormaps["RdYlBu_r"]
 
@@ -34,11 +36,13 @@ def importance_maps(
     path: Path,
     *,
     grid: tuple[int, int],
+    scales: int = 1,
     titles: Sequence[str] | None = None,
 ) -> Path:
     """Draws each image beside its map of patch importance, as Fig. 3 does: red is important, blue is not.
 
-    Patches that stay silent are darkened, and a white line runs between them and those that speak.
+    Patches that stay silent are darkened, and a white line runs between them and those that speak. Patches of several
+    sizes have a map for each size.
 
     Args:
         images: float ``[N, 3, H, W]`` in [0, 1].
@@ -46,6 +50,7 @@ def importance_maps(
         spoken: bool ``[N, P]``, which patches did speak.
         path: where the picture goes; missing folders are made, the suffix says the format.
         grid: rows and columns of patches.
+        scales: number of grids, of which that is the finest.
         titles: N class names, or None.
 
     Returns:
@@ -55,15 +60,16 @@ def importance_maps(
         ValueError: shapes or types are wrong, the grid does not divide the images, or an importance is not in [0, 1].
     """
     _check_images(images, grid, titles)
-    _check("importance", importance, (len(images), grid[0] * grid[1]), "f")
-    _check("spoken", spoken, (len(images), grid[0] * grid[1]), "b")
+    patches = len(patch_boxes(grid, scales))
+    _check("importance", importance, (len(images), patches), "f")
+    _check("spoken", spoken, (len(images), patches), "b")
     if not (importance.min() >= -1e-4 and importance.max() <= 1 + 1e-4):
         least, most = importance.min(), importance.max()
         raise ValueError(f"importance runs from {least:.3g} to {most:.3g}: give probabilities in [0, 1]")
     height, width = cell(images.shape[2] / images.shape[3], longer=1.5)
     columns, margin, heading, foot = min(len(images), 4), 0.15, 0.26 if titles is not None else 0.08, 0.85
-    pair = 2 * width + 0.04
-    step_x, step_y = pair + 0.16, height + heading + 0.06
+    block = width + scales * (width + 0.04)
+    step_x, step_y = block + 0.16, height + heading + 0.06
     page_width = max(3.8, 2 * margin + columns * step_x - 0.16)
     left = (page_width - columns * step_x + 0.16) / 2
     with house_style():
@@ -71,11 +77,13 @@ def importance_maps(
         for i, image in enumerate(images):
             x, y = left + i % columns * step_x, margin + i // columns * step_y + heading
             if titles is not None:
-                write(page, x + pair / 2, y - 0.07, fit(titles[i], pair, 9), 9)
-            speaks = spoken[i].reshape(grid)
+                write(page, x + block / 2, y - 0.07, fit(titles[i], block, 9), 9)
             place(page, image, x, y, width, height)
-            place(page, heat_picture(image, importance[i].reshape(grid), speaks), x + pair - width, y, width, height)
-            _outline(page, speaks, x + pair - width, y, width, height)
+            maps = (by_grid(values[i], grid, scales) for values in (importance, spoken))
+            for scale, (heat, speaks) in enumerate(zip(*maps, strict=True)):
+                left_edge = x + (scale + 1) * (width + 0.04)
+                place(page, heat_picture(image, heat, speaks), left_edge, y, width, height)
+                _outline(page, speaks, left_edge, y, width, height)
         _draw_heat_legend(page, page_width / 2, page.get_ylim()[0] - foot + 0.08)
         return save(figure, path)
 
@@ -202,6 +210,7 @@ def symbol_gallery(
     path: Path,
     *,
     grid: tuple[int, int],
+    scales: int = 1,
     num_symbols: int = 16,
     per_symbol: int = 6,
     titles: Sequence[str] | None = None,
@@ -210,7 +219,8 @@ def symbol_gallery(
     """Draws the most used symbols and the patches that say each most confidently, as Fig. 5 does.
 
     A column per symbol, headed by its id and its share of all spoken symbols. Images that are nearly the same count as
-    one; cells stay blank where a symbol is said in fewer images than there are cells.
+    one; cells stay blank where a symbol is said in fewer images than there are cells. Of several sizes, the largest
+    patches fill their cells, and those half as wide take half as much of the width.
 
     Args:
         images: float ``[N, 3, H, W]`` in [0, 1].
@@ -219,6 +229,7 @@ def symbol_gallery(
         confidence: float ``[N, P, L]``, the probability of each symbol.
         path: where the picture goes; missing folders are made, the suffix says the format.
         grid: rows and columns of patches.
+        scales: number of grids, of which that is the finest.
         num_symbols: how many symbols at most, from 1.
         per_symbol: how many patches of each at most, from 1.
         titles: N class names, written below the patches, or None.
@@ -231,8 +242,9 @@ def symbol_gallery(
         ValueError: shapes, types or limits are wrong, or the grid does not divide the images.
     """
     _check_images(images, grid, titles)
-    if symbols.shape[:2] != (len(images), grid[0] * grid[1]):
-        raise ValueError(f"symbols has shape {symbols.shape}: expected ({len(images)}, {grid[0] * grid[1]}, L)")
+    boxes = patch_boxes(grid, scales)
+    if symbols.shape[:2] != (len(images), len(boxes)):
+        raise ValueError(f"symbols has shape {symbols.shape}: expected ({len(images)}, {len(boxes)}, L)")
     found = confident_patches(
         symbols, spoken, confidence, num_symbols=num_symbols, per_symbol=per_symbol, images=images
     )
@@ -260,9 +272,11 @@ def symbol_gallery(
             write(page, middle, y + 0.34 + line, f"{100 * example.share:.1f} %", 8, color=GREY)
             for k, (image, patch) in enumerate(zip(example.images, example.patches, strict=True)):
                 at = y + heading + k * step_y
-                row, column = divmod(int(patch), grid[1])
-                pixels = images[image, :, row * tall : (row + 1) * tall, column * wide : (column + 1) * wide]
-                place(page, pixels, middle - width / 2, at, width, height)
+                row, column, side = boxes[patch]
+                pixels = images[image, :, row * tall : (row + side) * tall, column * wide : (column + side) * wide]
+                drawn = side / boxes[-1, 2]
+                down = (height - drawn * height) / 2
+                place(page, pixels, middle - drawn * width / 2, at + down, drawn * width, drawn * height)
                 if titles is not None:
                     write(page, middle, at + height + 0.1, fit(titles[image], step_x, 6), 6, color=GREY)
         return save(figure, path)

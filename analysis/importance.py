@@ -5,7 +5,8 @@ Top-down Neural Attention by Excitation Backprop (ECCV 2016). Only the order of 
 different scales compare; ties share what they would win in a random order. A patch is on an object if objects cover at
 least half of it.
 
-Letters in shapes: N images, P patches in raster order (P = grid height * grid width).
+Letters in shapes: N images, P patches in raster order (P = grid height * grid width; of several sizes, grid after grid,
+the finest first).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
+
+from patchgame_egg.patches import grid_shapes, patch_boxes
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -28,6 +31,7 @@ def importance_scores(
     object_area: ArrayLike,
     grid: tuple[int, int],
     *,
+    scales: int = 1,
     images: NDArray[np.generic] | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -37,6 +41,7 @@ def importance_scores(
         importance: of each patch, ``[N, P]``; only the order within an image counts.
         object_area: share of each patch that objects cover, ``[N, P]`` in [0, 1]; an image with a NaN is not known.
         grid: rows and columns of patches.
+        scales: number of grids, of which that is the finest. Patches of all sizes are ranked together.
         images: bytes or floats ``[M, 3, H, W]``, the first M <= N images, of which edges are taken; None: no such row.
         seed: of the random ranking.
 
@@ -54,7 +59,7 @@ def importance_scores(
         ValueError: shapes do not fit, or an area is outside [0, 1].
     """
     value, area = np.asarray(importance, dtype=float), np.asarray(object_area, dtype=float)
-    _check(value, area, grid, images)
+    _check(value, area, grid, scales, images)
     known = ~(np.isnan(area) | np.isnan(value)).any(axis=1)
     covered = (area >= 0.5).sum(axis=1)
     empty, full = known & (covered == 0), known & (covered == area.shape[1])
@@ -62,10 +67,10 @@ def importance_scores(
     rankings = {
         "speaker": value,
         "random": np.random.default_rng(seed).random(value.shape),
-        "centre": np.broadcast_to(centre_prior(grid), value.shape),
+        "centre": np.broadcast_to(centre_prior(grid, scales), value.shape),
     }
     if images is not None:
-        rankings["edge density"] = edge_density(images, grid)
+        rankings["edge density"] = edge_density(images, grid, scales)
     rankings["reversed"] = -value
     rows = {}
     for method, ranking in rankings.items():
@@ -185,45 +190,50 @@ def top_k_iou(importance: Floats, mask: Mask) -> Floats:
     return overlap
 
 
-def centre_prior(grid: tuple[int, int]) -> Floats:
+def centre_prior(grid: tuple[int, int], scales: int = 1) -> Floats:
     """Ranks patches by how near their centres lie to the image's, as a centred Gaussian would: float ``[P]``.
 
     Args:
         grid: rows and columns of patches.
+        scales: number of grids, of which that is the finest.
     """
-    height, width = grid
+    row, column, side = patch_boxes(grid, scales).T
     # In whole numbers, so that patches at one distance are exactly tied.
-    down = (2 * np.arange(height) - height + 1)[:, None] * width
-    across = (2 * np.arange(width) - width + 1) * height
-    return -(down**2 + across**2).ravel().astype(float)
+    down, across = (2 * row + side - grid[0]) * grid[1], (2 * column + side - grid[1]) * grid[0]
+    return -(down**2 + across**2).astype(float)
 
 
-def edge_density(images: NDArray[np.generic], grid: tuple[int, int]) -> Floats:
+def edge_density(images: NDArray[np.generic], grid: tuple[int, int], scales: int = 1) -> Floats:
     """Mean length of the brightness gradient within each patch.
 
     Args:
         images: bytes or floats ``[M, 3, H, W]``; the grid divides them.
         grid: rows and columns of patches.
+        scales: number of grids, of which that is the finest.
 
     Returns:
         ``[M, P]``, from 0 (flat), in the scale of the images.
     """
-    height, width = grid
-    tall, wide = images.shape[2] // height, images.shape[3] // width
+    shapes = grid_shapes(grid, scales)
     parts = []
     for i in range(0, len(images), _BLOCK):
         grey = images[i : i + _BLOCK].mean(axis=1)  # [B, H, W]
         length = np.hypot(np.gradient(grey, axis=1), np.gradient(grey, axis=2))
-        parts.append(length.reshape(-1, height, tall, width, wide).mean(axis=(2, 4)).reshape(len(grey), -1))
-    return np.concatenate([*parts, np.empty((0, height * width))])
+        tall, wide = length.shape[1:]
+        means = [length.reshape(-1, h, tall // h, w, wide // w).mean(axis=(2, 4)).reshape(-1, h * w) for h, w in shapes]
+        parts.append(np.concatenate(means, axis=1))
+    return np.concatenate([*parts, np.empty((0, sum(h * w for h, w in shapes)))])
 
 
-def _check(importance: Floats, area: Floats, grid: tuple[int, int], images: NDArray[np.generic] | None) -> None:
-    expected = (len(importance), grid[0] * grid[1])
-    if importance.shape != expected or area.shape != expected or min(grid) < 1:
+def _check(
+    importance: Floats, area: Floats, grid: tuple[int, int], scales: int, images: NDArray[np.generic] | None
+) -> None:
+    expected = (len(importance), len(patch_boxes(grid, scales)))
+    if importance.shape != expected or area.shape != expected:
+        more = f" and {scales - 1} coarser" if scales > 1 else ""
         raise ValueError(
-            f"importance has shape {importance.shape} and object_area {area.shape}: a grid of {grid} needs [N, "
-            f"{grid[0] * grid[1]}] each"
+            f"importance has shape {importance.shape} and object_area {area.shape}: a grid of {grid}{more} needs [N, "
+            f"{expected[1]}] each"
         )
     if ((area < 0) | (area > 1 + 1e-4)).any():
         raise ValueError(f"object_area runs from {np.nanmin(area)} to {np.nanmax(area)}: give shares in [0, 1]")

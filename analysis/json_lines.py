@@ -24,7 +24,7 @@ from analysis.corpus import Corpus
 Kind = Literal["full", "messages", "pairs"]
 
 # What the first line of a full file may hold; names are lists of texts there.
-_HEADER = ("vocab_size", "grid", "info", "label_names", "attribute_names", "value_names")
+_HEADER = ("vocab_size", "grid", "scales", "info", "label_names", "attribute_names", "value_names")
 
 
 def write_json_lines(corpus: Corpus, path: Path | str, kind: Kind = "full") -> None:

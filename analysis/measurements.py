@@ -197,7 +197,9 @@ def patches(corpus: Corpus, seed: int) -> Iterator[Row]:
     if corpus.keep_prob is None or corpus.object_area is None or corpus.grid is None:
         return
     images = corpus.images if corpus.images is not None and len(corpus.images) else None
-    scores = importance_scores(corpus.keep_prob, corpus.object_area, corpus.grid, images=images, seed=seed)
+    scores = importance_scores(
+        corpus.keep_prob, corpus.object_area, corpus.grid, scales=corpus.scales, images=images, seed=seed
+    )
     for method, found in scores.iterrows():
         for metric in ("pointing_game", "energy_in_box", "roc_auc", "average_precision", "top_k_iou"):
             if found.reason:

@@ -7,7 +7,6 @@ symbols per patch (T = P * L), V vocabulary, A attributes, D width of the receiv
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +24,7 @@ from patchgame_egg.channels import Channel
 from patchgame_egg.estimators import Quantised
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Batch, Message
+from patchgame_egg.patches import square_grid
 from patchgame_egg.population import Population
 from patchgame_egg.views import denormalise
 
@@ -52,10 +52,10 @@ def record(
         image_bytes: views of the first images are kept as long as they fit in this much memory.
 
     Returns:
-        The language. What a game does not have is left out: ``grid`` (a square), ``keep_prob`` and ``confidence`` are
-        of speakers of patches; ``text``, ``image``, ``temperature`` and ``candidates``, the size of a group, of
-        receivers that embed both. ``probes["as played"]`` says who was understood, ``info["index"]`` is the batches'
-        ``aux_input["index"]``. Labels ``[B, A]`` are taken as attributes.
+        The language. What a game does not have is left out: ``grid`` (a square), ``scales``, ``keep_prob`` and
+        ``confidence`` are of speakers of patches; ``text``, ``image``, ``temperature`` and ``candidates``, the size of
+        a group, of receivers that embed both. ``probes["as played"]`` says who was understood, ``info["index"]`` is
+        the batches' ``aux_input["index"]``. Labels ``[B, A]`` are taken as attributes.
 
     Raises:
         ValueError: the channel passes numbers and not symbols, there is no batch, or groups differ in size.
@@ -75,11 +75,12 @@ def record(
     if pairs and len(sizes) > 1:
         raise ValueError(f"messages were matched among {min(sizes)} to {max(sizes)} images: give groups of one size")
     understood, index, labels = (columns.pop(name, None) for name in ("as played", "index", "labels"))
-    side = math.isqrt(columns["keep_prob"].shape[1]) if "keep_prob" in columns else 0
+    scales = int(columns.pop("scales", [1])[0])
     corpus = Corpus(
         **columns,
         vocab_size=vocab_size,
-        grid=(side, side) if side and side**2 == columns["keep_prob"].shape[1] else None,
+        grid=square_grid(columns["keep_prob"].shape[1], scales) if "keep_prob" in columns else None,
+        scales=scales,
         temperature=temperature if pairs else None,
         candidates=min(sizes) if pairs else None,
         probes={} if understood is None else {"as played": understood},
@@ -195,6 +196,7 @@ def _play(game: Game, batch: Batch, room: int, span: _Span) -> dict[str, NDArray
         chosen = message.symbols.view(features.logits.shape[:3])
         found["keep_prob"] = message.keep_prob.float()
         found["confidence"] = confidence_of(features, chosen, game.channel).flatten(1)
+        found["scales"] = torch.tensor([features.scales])
     if _is_pair(output):
         text, image = span(torch.cat(tuple(output))).chunk(2)
         found |= {"text": text, "image": image}

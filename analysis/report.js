@@ -39,25 +39,39 @@ function showGallery() {
   element("found").textContent = typed ? `${count} ${count === 1 ? "symbol" : "symbols"}` : "";
 }
 
-function squares(patches, columns) {
-  return patches.map((p) => `M${p % columns} ${Math.floor(p / columns)}h1v1h-1z`).join("");
+// A box is a row, a column and a side, in patches of the smallest size.
+function squares(boxes) {
+  return boxes.map(([row, column, side]) => `M${column} ${row}h${side}v${side}h-${side}z`).join("");
+}
+
+function covers([row, column, side], y, x) {
+  return row <= y && y < row + side && column <= x && x < column + side;
+}
+
+function uncovered(boxes, rows, columns) {
+  const bare = new Set(Array(rows * columns).keys());
+  for (const [row, column, side] of boxes) {
+    for (let y = row; y < row + side; y++) for (let x = column; x < column + side; x++) bare.delete(y * columns + x);
+  }
+  return [...bare].map((place) => [Math.floor(place / columns), place % columns, 1]);
 }
 
 function showMaps() {
   if (!data.maps) return;
-  const { columns, patches, per_patch: each } = data.maps;
+  const { rows, columns, boxes, per_patch: each } = data.maps;
+  const patches = boxes.length;
   const ranked = element("k") !== null;
   const k = ranked && state.k !== undefined ? Math.min(Math.max(Number.parseInt(state.k, 10) || 0, 0), patches) : null;
   for (const figure of document.querySelectorAll("[data-map]")) {
     const map = data.maps.images[figure.dataset.map];
-    const dark = k === null
-      ? [...map.said].flatMap((said, p) => (said === "1" ? [] : [p]))
-      : map.order.slice(k);
+    const bright = k === null
+      ? [...map.said].flatMap((said, p) => (said === "1" ? [p] : []))
+      : map.order.slice(0, k);
     const hits = [...map.said].flatMap((said, p) =>
       said === "1" && state.symbol && map.symbols.slice(p * each, (p + 1) * each).includes(Number(state.symbol)) ? [p] : []);
-    figure.querySelector(".veil").setAttribute("d", squares(dark, columns));
-    figure.querySelector(".hit").setAttribute("d", squares(hits, columns));
-    figure.dataset.bright = patches - dark.length;
+    figure.querySelector(".veil").setAttribute("d", squares(uncovered(bright.map((p) => boxes[p]), rows, columns)));
+    figure.querySelector(".hit").setAttribute("d", squares(hits.map((p) => boxes[p])));
+    figure.dataset.bright = bright.length;
     figure.classList.toggle("miss", Boolean(state.symbol) && hits.length === 0);
   }
   if (ranked) {
@@ -80,12 +94,12 @@ function showHeat() {
 
 function tapped(event) {
   const box = event.currentTarget.getBoundingClientRect();
-  const { columns, rows, per_patch: each } = data.maps;
+  const { columns, rows, boxes, per_patch: each } = data.maps;
   const column = Math.min(Math.floor(((event.clientX - box.left) / box.width) * columns), columns - 1);
   const row = Math.min(Math.floor(((event.clientY - box.top) / box.height) * rows), rows - 1);
   const map = data.maps.images[event.currentTarget.parentElement.dataset.map];
-  const patch = Math.max(row, 0) * columns + Math.max(column, 0);
-  if (map.said[patch] === "1") change({ symbol: String(map.symbols[patch * each]), find: "" });
+  const patch = boxes.findIndex((b, p) => map.said[p] === "1" && covers(b, Math.max(row, 0), Math.max(column, 0)));
+  if (patch >= 0) change({ symbol: String(map.symbols[patch * each]), find: "" });
   else change({ symbol: "", find: "" });
 }
 

@@ -22,6 +22,7 @@ from analysis.report_figures import draw_entropies, draw_learning, draw_lengths,
 from analysis.report_language import entropy_of, gallery, heat_tables
 from analysis.report_pictures import MAPS, PER_ROW, SIDE, symbol_sheets, thumbnail
 from analysis.report_tables import bars, groups, pivot_rivals
+from patchgame_egg.patches import grid_shapes
 
 _HERE = Path(__file__).parent
 _SECTIONS = {
@@ -95,7 +96,8 @@ def _facts(corpus: Corpus) -> list[tuple[str, str]]:
     found = [("messages", f"{len(corpus):,}"), ("vocabulary", f"{corpus.vocab_size:,} symbols")]
     if corpus.grid:
         per_patch = f", {corpus.symbols_per_patch} symbols each" if corpus.symbols_per_patch > 1 else ""
-        found.append(("speaker", f"of patches, {corpus.grid[0]} by {corpus.grid[1]}{per_patch}"))
+        grids = " and ".join(f"{h} by {w}" for h, w in grid_shapes(corpus.grid, corpus.scales))
+        found.append(("speaker", f"of patches, {grids}{per_patch}"))
     else:
         found.append(("longest message", f"{corpus.symbols.shape[1]} symbols"))
     if corpus.candidates:
@@ -125,10 +127,10 @@ def _usage(corpus: Corpus, met: Sequence[tuple[Concept, Cells]]) -> list[Markup]
     counts = np.bincount(corpus.symbols[corpus.mask], minlength=corpus.vocab_size)
     limit = math.log(corpus.vocab_size) if corpus.vocab_size > 1 else 1.0
     figures = [draw_usage(counts), draw_lengths(corpus.mask.sum(axis=1), corpus.symbols.shape[1])]
-    places = corpus.symbols.shape[1] if corpus.grid is None else corpus.grid[0] * corpus.grid[1]
+    places = corpus.symbols.shape[1] if corpus.grid is None else len(corpus.boxes)
     by_place = zip(np.split(corpus.symbols, places, axis=1), np.split(corpus.mask, places, axis=1), strict=True)
     entropy = np.array([entropy_of(np.bincount(s[said])) for s, said in by_place])
-    figures.append(draw_position_entropy(entropy, limit, corpus.grid))
+    figures.append(draw_position_entropy(entropy, limit, corpus.grid, corpus.scales))
     if met:
         concept, table = met[0]
         each = np.array([entropy_of(row) for row in table.counts if row.sum()])
@@ -169,14 +171,14 @@ def _gallery(corpus: Corpus, met: Sequence[tuple[Concept, Cells]]) -> dict[str, 
 def _maps(corpus: Corpus, frame: pd.DataFrame) -> dict[str, Any]:
     if corpus.images is None or corpus.grid is None or not len(corpus.images):
         return {"maps": [], "data": {}}
-    rows, columns = corpus.grid
+    (rows, columns), patches = corpus.grid, len(corpus.boxes)
     shown = range(min(MAPS, len(corpus.images)))
-    spoken = corpus.mask.reshape(len(corpus), rows * columns, -1)  # [N, P, L]
+    spoken = corpus.mask.reshape(len(corpus), patches, -1)  # [N, P, L]
     ranks = corpus.keep_prob
     described = [
         {
             "said": "".join("1" if said else "0" for said in spoken[i].any(axis=1)),
-            "symbols": np.where(spoken[i], corpus.symbols[i].reshape(rows * columns, -1), -1).ravel().tolist(),
+            "symbols": np.where(spoken[i], corpus.symbols[i].reshape(patches, -1), -1).ravel().tolist(),
             "order": [] if ranks is None else np.argsort(-ranks[i], kind="stable").tolist(),
         }
         for i in shown
@@ -194,12 +196,13 @@ def _maps(corpus: Corpus, frame: pd.DataFrame) -> dict[str, Any]:
         ],
         "ranked": ranks is not None,
         "rivals": pivot_rivals(frame),
-        "patches": rows * columns,
+        "patches": patches,
+        "sizes": corpus.scales,
         "columns": columns,
         "lines": rows,
         "data": {
             "maps": {
-                "rows": rows, "columns": columns, "patches": rows * columns, "per_patch": corpus.symbols_per_patch,
+                "rows": rows, "columns": columns, "boxes": corpus.boxes.tolist(), "per_patch": corpus.symbols_per_patch,
                 "images": described,
             }
         },

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from analysis.curves import BLUE, ORANGE, PANELS, Record, draw_panel
 from analysis.drawing import GREY, INK, house_style
+from patchgame_egg.patches import by_grid
 
 # Wide enough for letters of 9 points to stay readable on a phone that shows the figure over its whole width.
 _SIZE = (5.0, 3.1)
@@ -97,25 +98,31 @@ def draw_lengths(lengths: NDArray[np.int64], slots: int) -> Markup:
 
 
 @house_style()
-def draw_position_entropy(entropy: NDArray[np.float64], limit: float, grid: tuple[int, int] | None) -> Markup:
+def draw_position_entropy(
+    entropy: NDArray[np.float64], limit: float, grid: tuple[int, int] | None, scales: int = 1
+) -> Markup:
     """How varied the symbols are at each place of a message.
 
     Args:
         entropy: nats, ``[T]``, or ``[P]`` where there is a grid; NaN where nothing was ever said.
         limit: the entropy of symbols that are all equally frequent.
         grid: rows and columns of patches.
+        scales: number of grids, of which that is the finest.
     """
-    figure, ax = _new()
     if grid is None:
+        figure, ax = _new()
         ax.bar(np.arange(1, len(entropy) + 1), entropy, width=0.85, color=BLUE)
         ax.axhline(limit, color=ORANGE, linestyle="--", label=f"all symbols equally often ({limit:.2f})")
         ax.set(xlabel="place in the message", ylabel="entropy of its symbol (nats)")
         _legend_below(ax)
         return _finish(figure, ax, "entropy of the symbol at each place")
-    tiles = ax.pcolormesh(entropy.reshape(grid)[::-1], cmap="cividis", vmin=0, vmax=limit)
-    ax.set(aspect="equal", xticks=[], yticks=[], xlabel="patches of the image")
-    sns.despine(ax=ax, left=True, bottom=True)
-    bar = figure.colorbar(tiles, ax=ax)
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    axes = figure.subplots(1, scales, squeeze=False)[0]
+    for ax, values in zip(axes, by_grid(entropy, grid, scales), strict=True):
+        tiles = ax.pcolormesh(values[::-1], cmap="cividis", vmin=0, vmax=limit)
+        ax.set(aspect="equal", xticks=[], yticks=[], xlabel="patches of the image")
+        sns.despine(ax=ax, left=True, bottom=True)
+    bar = figure.colorbar(tiles, ax=axes)
     bar.set_label("entropy of the patch's symbol (nats)")
     return svg(figure, "entropy of the symbol at each patch")
 

@@ -80,16 +80,19 @@ def _sheet(corpus: Corpus, example: SymbolExamples) -> Image.Image:
     sheet = Image.new("RGB", (SIDE * min(count, PER_ROW), SIDE * -(-count // PER_ROW)), (128, 128, 128))
     for i, (image, slot) in enumerate(zip(example.images, example.patches, strict=True)):
         whole = Image.fromarray(corpus.images[image].transpose(1, 2, 0))
-        view = _around(whole, corpus.grid, int(slot) // corpus.symbols_per_patch) if corpus.grid else whole
+        view = _around(whole, corpus, int(slot) // corpus.symbols_per_patch) if corpus.grid else whole
         row, column = divmod(i, PER_ROW)
         sheet.paste(view.resize((SIDE - _GAP, SIDE - _GAP)), (column * SIDE + _GAP // 2, row * SIDE + _GAP // 2))
     return sheet
 
 
-def _around(whole: Image.Image, grid: tuple[int, int], patch: int) -> Image.Image:
+def _around(whole: Image.Image, corpus: Corpus, patch: int) -> Image.Image:
     """A patch with half a patch on each side, framed; at the edge of the image the view moves inwards."""
-    row, column = divmod(patch, grid[1])
-    wide, tall = whole.width / grid[1], whole.height / grid[0]
+    assert corpus.grid is not None
+    side = int(corpus.boxes[patch, 2])
+    # In patches of this one's size.
+    row, column = (int(place) // side for place in corpus.boxes[patch, :2])
+    wide, tall = side * whole.width / corpus.grid[1], side * whole.height / corpus.grid[0]
     across, down = min(2 * wide, whole.width), min(2 * tall, whole.height)
     x = min(max((column - 0.5) * wide, 0), whole.width - across)
     y = min(max((row - 0.5) * tall, 0), whole.height - down)

@@ -10,11 +10,12 @@ from torch import nn
 
 from games.config import Config
 from patchgame_egg import checkpoint
-from patchgame_egg.agents import Listener, PatchRank, PatchSpeaker, PatchSymbol, TextEncoder
+from patchgame_egg.agents import Listener, PatchRank, PatchSpeaker, PatchSymbol, PatchSymbols, TextEncoder
 from patchgame_egg.channels import Channel, Estimator, Gumbel, PatchChannel
 from patchgame_egg.estimators import Continuous, LearntBaseline, Quantised, Reinforce
 from patchgame_egg.game import Game
 from patchgame_egg.losses import SymmetricInfoNCE
+from patchgame_egg.patches import patch_sizes
 from patchgame_egg.population import FrozenSpeakerGame, Population
 from patchgame_egg.sequences import Decoder, RecurrentDecoder, SequenceChannel, SequenceSpeaker, TransformerDecoder
 from patchgame_egg.trunks import vision_trunk
@@ -36,9 +37,14 @@ def build_speaker(config: Config, seed: int) -> tuple[nn.Module, Channel]:
     if s.speaker == "patch":
         # A codebook takes codes of any scale; of scale 1, the commitment loss is neither mute nor deafening.
         outputs, scale = (c.code_dim, 1.0) if c.channel == "quantised" else (s.vocab, s.logit_scale)
+        symbols = [
+            PatchSymbol(size, side, outputs, s.symbols_per_patch, s.symbol_hidden, scale, s.context)
+            for side in patch_sizes(size, s.patch_size, s.patch_scales)
+        ]
         patches = PatchSpeaker(
-            PatchSymbol(size, s.patch_size, outputs, s.symbols_per_patch, s.symbol_hidden, scale, s.context),
-            PatchRank(size, s.patch_size, s.rank_width, s.rank_dropout),
+            symbols[0] if s.patch_scales == 1 else PatchSymbols(symbols),
+            PatchRank(size, s.patch_size, s.rank_width, s.rank_dropout, s.patch_scales),
+            s.patch_scales,
         )
         return patches, PatchChannel(
             estimator, c.gate, config.keep, c.rank_strength, c.rank_spread, c.rank_op, c.speak_cost, seed + 1

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from patchgame_egg.agents import Silence, patch_grid
+from patchgame_egg.agents import Silence
 from patchgame_egg.channels import Gate
+from patchgame_egg.patches import patch_grid, patch_sizes
 from patchgame_egg.soft_rank import RankOp
 
 
@@ -22,6 +23,8 @@ class SpeakerOptions:
     """Spread of the symbols' logits (patch: standardised over the batch); 0: leave the logits alone (the paper)."""
     patch_size: int = 8
     """Patch: S, side of the square patches in pixels; divides the image size."""
+    patch_scales: int = 1
+    """Patch: sizes of patches in one message: S, 2S, 4S, ... (the paper: 1); all divide the image size."""
     symbols_per_patch: int = 1
     """Patch: l, symbols that each patch sends."""
     symbol_hidden: int = 256
@@ -170,7 +173,7 @@ class DataOptions:
 class TrainingOptions:
     """How long and how to train."""
 
-    epochs: int = 13
+    epochs: int = 15
     """Epochs."""
     batch_size: int = 128
     """Images per step, over all processes."""
@@ -249,20 +252,27 @@ class Config:
 
     @property
     def grid(self) -> int:
-        """Patches along one side."""
+        """Patches along one side, of the smallest."""
         return patch_grid(self.images.image_size, self.speaker.patch_size)
+
+    @property
+    def patches(self) -> int:
+        """Patches of an image, of all sizes."""
+        size = self.images.image_size
+        sides = patch_sizes(size, self.speaker.patch_size, self.speaker.patch_scales)
+        return sum((size // side) ** 2 for side in sides)
 
     @property
     def slots(self) -> int:
         """The symbols of the longest message."""
         s = self.speaker
-        return self.grid**2 * s.symbols_per_patch if s.speaker == "patch" else s.max_len
+        return self.patches * s.symbols_per_patch if s.speaker == "patch" else s.max_len
 
     @property
     def keep(self) -> int | None:
         """How many patches speak, where that is fixed."""
         share = self.channel.keep_fraction
-        return self.channel.keep if share is None else max(1, round(share * self.grid**2))
+        return self.channel.keep if share is None else max(1, round(share * self.patches))
 
     @property
     def speaker_lr(self) -> float:
@@ -356,6 +366,8 @@ class Config:
             raise ValueError("--channel continuous always says everything: leave out --speak-cost and --keep")
         if speaker.speaker == "patch":
             self._check_patches(fixes_number)
+        elif speaker.patch_scales != 1:
+            raise ValueError(f"--patch-scales goes with --speaker patch, not {speaker.speaker}")
         elif fixes_number:
             raise ValueError(f"--keep chooses among patches; the length of --speaker {speaker.speaker} is --max-len")
         elif channel.channel == "quantised":
@@ -368,7 +380,7 @@ class Config:
             raise ValueError("--frozen-speaker teaches one listener: leave out --speakers and --listeners")
 
     def _check_patches(self, fixes_number: bool) -> None:
-        channel, patches = self.channel, self.grid**2
+        channel, patches = self.channel, self.patches
         if channel.keep_fraction is not None and not 0 < channel.keep_fraction <= 1:
             raise ValueError(f"--keep-fraction {channel.keep_fraction}: must be above 0 and at most 1")
         if channel.keep is not None and not 1 <= channel.keep <= patches:

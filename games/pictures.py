@@ -64,14 +64,15 @@ def draw_pictures(
             confidence.append(confidence_of(features, message.symbols.view(shape), game.channel).cpu().numpy())
     pictures, said = np.concatenate(shown), np.concatenate(spoken)
     names = [source.classes[n] if source.classes else "" for n in labels]
-    grid = (config.grid, config.grid)
+    grid, scales = (config.grid, config.grid), config.speaker.patch_scales
     return [
         curves,
         importance_maps(
             pictures[:_MAPS], np.concatenate(importance)[:_MAPS], said[:_MAPS], folder / "importance.png",
-            grid=grid, titles=names[:_MAPS],
+            grid=grid, scales=scales, titles=names[:_MAPS],
         ),
         symbol_gallery(
-            pictures, np.concatenate(symbols), said, np.concatenate(confidence), folder / "gallery.png", grid=grid
+            pictures, np.concatenate(symbols), said, np.concatenate(confidence), folder / "gallery.png", grid=grid,
+            scales=scales,
         ),
     ]  # fmt: skip

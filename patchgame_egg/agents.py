@@ -3,6 +3,8 @@
 Everything random, and everything that turns numbers into symbols, lives in `patchgame_egg.channels`.
 Letters in shapes: B batch, P patches, L symbols per patch, T = P*L message slots, V vocabulary, D width.
 
+Beyond the paper, one message may have patches of several sizes (`PatchSymbols`, and ``scales`` of `PatchRank`).
+
 Where the paper leaves a choice: PatchSymbol's ``logit_scale`` and Listener's ``silence`` default to what the text
 says; the small preset of ``games.patchgame`` sets what was measured to learn faster. The text encoder's blocks are
 pre-norm with GELU, as in the ViT that the paper likens them to (``norm="post"``: Vaswani's, with ReLU).
@@ -20,24 +22,10 @@ from torch import Tensor, nn
 
 from patchgame_egg.heads import Head, compare_narrow, narrow_is_cheaper
 from patchgame_egg.interaction import Message
+from patchgame_egg.patches import patch_grid, patch_sizes
 from patchgame_egg.trunks import ResNet9, vit_tiny
 
 Silence = Literal["skip", "gate", "attend"]
-
-
-def patch_grid(image_size: int, patch_size: int) -> int:
-    """The number of patches along one side of the image.
-
-    Raises:
-        ValueError: the patch size is not positive or does not divide the image size.
-    """
-    if patch_size < 1 or image_size < patch_size or image_size % patch_size:
-        near = [s for s in range(4, image_size + 1) if image_size % s == 0][:8]
-        raise ValueError(
-            f"patch size {patch_size} does not divide image size {image_size}; sizes that do: "
-            f"{', '.join(map(str, near)) or 'none'}"
-        )
-    return image_size // patch_size
 
 
 @dataclass(frozen=True)
@@ -47,10 +35,12 @@ class PatchFeatures:
     Attributes:
         logits: symbol logits of every patch, ``[B, P, L, V]``.
         scores: importance of every patch, any real number, ``[B, P]``.
+        scales: number of grids that the patches lie on, see `patchgame_egg.patches`.
     """
 
     logits: Tensor
     scores: Tensor
+    scales: int = 1
 
 
 class PatchSymbol(nn.Module):
@@ -108,39 +98,69 @@ class PatchSymbol(nn.Module):
         return logits.unflatten(2, (self.symbols_per_patch, self.vocab_size))
 
 
+class PatchSymbols(nn.Module):
+    """Patches of several sizes, which share a vocabulary: each size has a `PatchSymbol` of its own.
+
+    Args:
+        sizes: for the patches of each grid, the finest first.
+    """
+
+    def __init__(self, sizes: Sequence[PatchSymbol]) -> None:
+        super().__init__()
+        self.sizes = nn.ModuleList(sizes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` to logits ``[B, P, L, V]``; grid after grid."""
+        return torch.cat([symbol(images) for symbol in self.sizes], dim=1)
+
+
 class PatchRank(nn.Module):
     """A ResNet-9 over the whole image that scores every patch (section 3.2; the ranking itself is the channel's).
 
     Args:
         image_size: side of the square images, pixels.
-        patch_size: side of the square patches, pixels.
+        patch_size: side of the square patches, of the smallest if there are several sizes, pixels.
         width: channels of its first block.
         dropout: probability of dropping a feature before the last layer.
+        scales: number of grids, see `patchgame_egg.patches`. All are scored from one trunk. Each has weights of its own
+            in the last layer: with shared ones a patch would score as the mean of those within it, never above them.
     """
 
-    def __init__(self, image_size: int, patch_size: int, width: int = 64, dropout: float = 0.0) -> None:
+    def __init__(
+        self, image_size: int, patch_size: int, width: int = 64, dropout: float = 0.0, scales: int = 1
+    ) -> None:
         super().__init__()
-        self.grid = patch_grid(image_size, patch_size)
+        patch_sizes(image_size, patch_size, scales)
+        self.grid, self.scales = patch_grid(image_size, patch_size), scales
         self.trunk = ResNet9(width, patch_size)
         self.dropout = nn.Dropout(dropout)
-        self.score = nn.Linear(self.trunk.out_dim, 1)
+        self.score = nn.Linear(self.trunk.out_dim, scales)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[B, 3, H, W]`` to scores ``[B, P]``; patches in raster order."""
-        cells = F.adaptive_avg_pool2d(self.trunk(images), self.grid)  # [B, C, G, G]
-        return self.score(self.dropout(cells.flatten(2).mT)).squeeze(2).float()
+        """Images ``[B, 3, H, W]`` to scores ``[B, P]``; grid after grid, each in raster order."""
+        features, scores = self.trunk(images), []
+        for scale in range(self.scales):
+            cells = F.adaptive_avg_pool2d(features, self.grid // 2**scale)  # [B, C, G, G]
+            scores.append(self.score(self.dropout(cells.flatten(2).mT))[:, :, scale])
+        return torch.cat(scores, dim=1).float()
 
 
 class PatchSpeaker(nn.Module):
-    """PatchSymbol and PatchRank side by side (Fig. 2): each sees the raw image, neither sees the other."""
+    """PatchSymbol and PatchRank side by side (Fig. 2): each sees the raw image, neither sees the other.
 
-    def __init__(self, symbol: nn.Module, rank: nn.Module) -> None:
+    Args:
+        symbol: images to logits ``[B, P, L, V]``.
+        rank: images to scores ``[B, P]``.
+        scales: number of grids that the patches of both lie on.
+    """
+
+    def __init__(self, symbol: nn.Module, rank: nn.Module, scales: int = 1) -> None:
         super().__init__()
-        self.symbol, self.rank = symbol, rank
+        self.symbol, self.rank, self.scales = symbol, rank, scales
 
     def forward(self, sender_input: Tensor, aux_input: dict[str, Tensor] | None = None) -> PatchFeatures:
         """Images ``[B, 3, H, W]`` to what the channel chooses from."""
-        return PatchFeatures(self.symbol(sender_input), self.rank(sender_input))
+        return PatchFeatures(self.symbol(sender_input), self.rank(sender_input), self.scales)
 
 
 class Block(nn.Module):
