@@ -64,8 +64,13 @@ def _section(default: Any, values: dict[str, Any]) -> Any:
     return replace(default, **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
-def parse(argv: Sequence[str]) -> Start:
+def parse(argv: Sequence[str], prog: str = "python -m games.patchgame", about: str | None = None) -> Start:
     """Reads the command line: a preset or a run to resume, then any option over it.
+
+    Args:
+        argv: the words.
+        prog: the command, for ``--help``.
+        about: what it does, for ``--help``; None: what the options say of themselves.
 
     Raises:
         ValueError: a bad option, in one line.
@@ -86,16 +91,16 @@ def parse(argv: Sequence[str]) -> Start:
     default = PRESETS[preset]
     if known.resume is not None:
         default, preset = load_config(known.resume / "config.json")
-    return Start(_parse_options(rest, default, preset, known.resume is not None), preset, known.resume)
-
-
-def _parse_options(argv: Sequence[str], default: Config, preset: str, resumes: bool) -> Config:
     description = (
-        f"{inspect.cleandoc(Config.__doc__ or '')}\n\n"
+        f"{inspect.cleandoc(about or Config.__doc__ or '')}\n\n"
         f"--preset small|paper|released   where the options start (now {preset})\n"
         "--resume RUN                    go on with the run in that folder\n"
     )
-    config = read_options(Config, argv, "python -m games.patchgame", description, default)
+    config = read_options(Config, rest, prog, description, default)
+    return Start(_complete(config, default, known.resume is not None), preset, known.resume)
+
+
+def _complete(config: Config, default: Config, resumes: bool) -> Config:
     if resumes and config.run.frozen_speaker != default.run.frozen_speaker:
         raise ValueError("--frozen-speaker starts a new run: leave --resume out")
     # A run that is resumed has its speaker already, and the run that it came from may be gone.

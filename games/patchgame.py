@@ -182,13 +182,14 @@ def schedules(config: Config, game: nn.Module, optimizer: Optimizer) -> list[Cal
     return found
 
 
-def find_run(start: Start, again: bool) -> tuple[Start, Path]:
+def find_run(start: Start, again: bool, kind: str = "") -> tuple[Start, Path]:
     """The run that a command plays: one to resume, or a new one, named by ``--name`` or counted up.
 
     Args:
         start: what the command line asks for.
         again: torchrun or SLURM has started the command once more. It then goes on with its own run: the named one, or
             else the newest of the same preset, images and options.
+        kind: what nameless runs are named after; empty: the preset.
 
     Returns:
         What to start, with ``resume`` set if there is a checkpoint to go on from, and the run's folder.
@@ -204,7 +205,7 @@ def find_run(start: Start, again: bool) -> tuple[Start, Path]:
         if folder.exists() and not again:
             raise ValueError(f"the run {folder} exists: --resume {folder} goes on with it, another --name starts anew")
     else:
-        stem = f"{start.preset}-{start.config.images.data}"
+        stem = f"{kind or start.preset}-{start.config.images.data}"
         number = 1
         while (out / f"{stem}-{number}").exists():
             number += 1
@@ -222,6 +223,58 @@ def _newest_with_options(start: Start, saved: Iterable[Path]) -> Path | None:
             if load_config(path) == (start.config, start.preset):
                 return path.parent
     return None
+
+
+def make_trainer(
+    start: Start,
+    game: nn.Module,
+    train: ViewLoader,
+    validation: ViewLoader,
+    folder: Path,
+    metrics: Callable[[Interaction], dict[str, float]],
+    callbacks: Sequence[Callback] = (),
+) -> Trainer:
+    """The trainer that the options describe, of whatever is called like a game.
+
+    Args:
+        start: the options, and the run to resume, if any.
+        game: what learns, on its device.
+        train: batches to learn from.
+        validation: batches to validate on.
+        folder: of the run.
+        metrics: see `Trainer`.
+        callbacks: called after those that log, before a checkpoint is written.
+
+    Raises:
+        ValueError: the checkpoint does not fit.
+    """
+    config, device = start.config, train.device
+    steps = math.ceil(len(train) / config.training.accumulate)
+    optimizer, scheduler = build_optimizer(config, game, steps)
+    everything: list[Callback] = [*schedules(config, game, optimizer), Console()]
+    if is_rank_zero():
+        everything.append(JsonLines(folder / "log.jsonl"))
+        if config.run.tensorboard:
+            everything.append(TensorBoard(folder / "tensorboard"))
+        if config.run.wandb:
+            everything.append(WeightsAndBiases(config.run.wandb, folder.name, asdict(config)))
+    everything += [*callbacks, Checkpoint(folder / "checkpoint.pt", config.run.checkpoint_every), StopOnSignal()]
+    trainer = Trainer(
+        game,
+        optimizer,
+        train,
+        scheduler,
+        validation,
+        device,
+        everything,
+        config.training.grad_norm,
+        precision=config.training.precision,
+        accumulate=config.training.accumulate,
+        metrics=metrics,
+    )
+    if start.resume is not None:
+        trainer.load_state_dict(checkpoint.load(folder / "checkpoint.pt", device))
+    return trainer
 
 
 def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, ImageSource, list[ImageLoader]]:
@@ -245,8 +298,6 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     sync_batch_norm(game, device)
     if config.training.compile:
         compile_networks(game)
-    steps = math.ceil(len(train) / config.training.accumulate)
-    optimizer, scheduler = build_optimizer(config, game, steps)
     candidates = val.order.batch_size
 
     def language(logs: Interaction) -> dict[str, float]:
@@ -265,31 +316,16 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
             "slots": logs.message.shape[1],
         }
 
-    callbacks: list[Callback] = [*schedules(config, game, optimizer), Console()]
-    if is_rank_zero():
-        callbacks.append(JsonLines(folder / "log.jsonl"))
-        if config.run.tensorboard:
-            callbacks.append(TensorBoard(folder / "tensorboard"))
-        if config.run.wandb:
-            callbacks.append(WeightsAndBiases(config.run.wandb, folder.name, asdict(config)))
-        if config.run.analyse_every and config.channel.channel != "continuous":
-            callbacks.append(LanguageAnalysis(config.run.analyse_every))
-    callbacks += [Checkpoint(folder / "checkpoint.pt", config.run.checkpoint_every), StopOnSignal()]
-    trainer = Trainer(
+    analyses = config.run.analyse_every and config.channel.channel != "continuous" and is_rank_zero()
+    trainer = make_trainer(
+        start,
         game,
-        optimizer,
         ViewLoader(train, views, device),
-        scheduler,
         ViewLoader(val, EvaluationView(config.images.image_size), device),
-        device,
-        callbacks,
-        config.training.grad_norm,
-        precision=config.training.precision,
-        accumulate=config.training.accumulate,
-        metrics=language,
+        folder,
+        language,
+        [LanguageAnalysis(config.run.analyse_every)] if analyses else [],
     )
-    if start.resume is not None:
-        trainer.load_state_dict(checkpoint.load(folder / "checkpoint.pt", device))
     return trainer, val.source, [train, val]
 
 
@@ -311,6 +347,11 @@ def finish(
             print(f"wrote {path}")
     if config.run.corpus and config.channel.channel != "continuous" and trainer.validation_data is not None:
         print(f"wrote {write_corpus(game, trainer.validation_data, config, preset, source, folder)}")
+    write_skipped(skipped, folder)
+
+
+def write_skipped(skipped: Sequence[str], folder: Path) -> None:
+    """Prints and writes which images could not be read, if any."""
     if skipped:
         more = f" and {len(skipped) - 20} more" if len(skipped) > 20 else ""
         print(f"skipped {len(skipped)} unreadable images: {', '.join(skipped[:20])}{more}")
@@ -332,6 +373,52 @@ def write_cross_play(accuracy: torch.Tensor, candidates: int, folder: Path, pict
         print(f"wrote {draw_cross_play(accuracy.numpy(), 1 / candidates, folder / 'cross_play.png')}")
 
 
+def train_run(
+    trainer: Trainer,
+    start: Start,
+    folder: Path,
+    loaders: Sequence[ImageLoader],
+    again: bool,
+    command: str,
+    epochs: int | None = None,
+) -> int:
+    """Writes the options into the run's folder and trains.
+
+    Args:
+        trainer: from `make_trainer`.
+        start: what was asked for, after `find_run`.
+        folder: of the run.
+        loaders: of the training and the held-out images.
+        again: see `find_run`.
+        command: what resumes the run, for the reader of its output.
+        epochs: how many; None: as the options say.
+
+    Returns:
+        0, or the exit status of whom a signal stopped.
+    """
+    config = start.config
+    if is_rank_zero():
+        folder.mkdir(parents=True, exist_ok=True)
+        save_config(config, start.preset, folder / "config.json")
+        count = sum(p.numel() for p in trainer.game.parameters())
+        print(
+            f"{folder}: {len(loaders[0].source)} images to train on, {len(loaders[1].source)} held out, "
+            f"{count / 1e6:.1f} M parameters, on {world_size()} x {trainer.device}"
+        )
+        if again or start.resume:
+            print(f"goes on from step {trainer.step}" if start.resume else "begins anew: there is no checkpoint yet")
+    stop = next(c for c in trainer.callbacks if isinstance(c, StopOnSignal))
+    try:
+        trainer.train(config.training.epochs if epochs is None else epochs)
+    except NonFiniteLoss as error:
+        fail(error)
+    if stop.caught is None:
+        return 0
+    if is_rank_zero():
+        print(f"stopped at step {trainer.step}; go on with: {command} --resume {folder}")
+    return 128 + stop.caught
+
+
 def play(start: Start, device: torch.device) -> int:
     """Trains, draws, and returns the exit status."""
     began = time.perf_counter()
@@ -342,25 +429,9 @@ def play(start: Start, device: torch.device) -> int:
         trainer, source, loaders = build(start, device, folder)
     except ValueError as error:
         fail(error)
-    if is_rank_zero():
-        folder.mkdir(parents=True, exist_ok=True)
-        save_config(config, start.preset, folder / "config.json")
-        count = sum(p.numel() for p in trainer.game.parameters())
-        print(
-            f"{folder}: {len(loaders[0].source)} images to train on, {len(source)} held out, "
-            f"{count / 1e6:.1f} M parameters, on {world_size()} x {device}"
-        )
-        if again or start.resume:
-            print(f"goes on from step {trainer.step}" if start.resume else "begins anew: there is no checkpoint yet")
-    stop = next(c for c in trainer.callbacks if isinstance(c, StopOnSignal))
-    try:
-        trainer.train(config.training.epochs)
-    except NonFiniteLoss as error:
-        fail(error)
-    if stop.caught is not None:
-        if is_rank_zero():
-            print(f"stopped at step {trainer.step}; go on with: python -m games.patchgame --resume {folder}")
-        return 128 + stop.caught
+    status = train_run(trainer, start, folder, loaders, again, "python -m games.patchgame")
+    if status:
+        return status
     if isinstance(trainer.game, Population):
         accuracy = cross_play(trainer)
         if is_rank_zero():

@@ -256,11 +256,13 @@ class Console(Callback):
             return
         if last["kind"] != "validation" or not is_rank_zero():
             return
-        accuracy = ", ".join(
-            f"{name} {100 * last[key]:.1f} %"
-            for name, key in (("top-1", "acc"), ("top-5", "acc_top5"), ("image to message", "acc_image_to_message"))
-            if key in last
+        shares = (
+            ("top-1", "acc"),
+            ("top-5", "acc_top5"),
+            ("image to message", "acc_image_to_message"),
+            ("error, of that of one colour", "relative_error"),
         )
+        accuracy = ", ".join(f"{name} {100 * last[key]:.1f} %" for name, key in shares if key in last)
         extra = ""
         if "active_symbols" in last:
             extra = (

@@ -10,7 +10,7 @@ Every function here is the identity (or a constant) without a process group, so 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -257,15 +257,26 @@ def sync_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:
         return module
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    replace_batch_norm(
+        module,
+        lambda old: AllRanksBatchNorm(old.num_features, old.eps, old.momentum, old.affine, old.track_running_stats),
+    )
+    return module
+
+
+def replace_batch_norm(module: nn.Module, make: Callable[[_BatchNorm], _BatchNorm]) -> None:
+    """Replaces, in place, every batch normalisation inside ``module``; weights, statistics and mode stay.
+
+    Args:
+        module: what holds them.
+        make: from an old one to a new one of the same size.
+    """
     for name, child in module.named_children():
         if isinstance(child, _BatchNorm):
-            new = AllRanksBatchNorm(
-                child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
-            )
+            new = make(child)
             new.load_state_dict(child.state_dict())
             for ours, theirs in zip(new.parameters(), child.parameters(), strict=True):
                 ours.requires_grad_(theirs.requires_grad)
             setattr(module, name, new.train(child.training))
         else:
-            sync_batch_norm(child, device)
-    return module
+            replace_batch_norm(child, make)

@@ -51,18 +51,31 @@ class Quantised(Estimator, RandomModule):
             threshold_ema_dead_code=1, rotation_trick=False,
         )  # fmt: skip
 
+    def nearest(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Finds the nearest codes; in training, the codebook learns from it.
+
+        Args:
+            codes: the speaker's, float32 ``[N, D]``.
+
+        Returns:
+            Their symbols, int64 ``[N]``, and the commitment loss, a scalar, 0 in evaluation.
+        """
+        # Distances in half precision would be those of other codes.
+        with torch.autocast(codes.device.type, enabled=False):
+            if self.training:
+                with self.local_randomness(codes.device):
+                    _, (symbols,), penalty = self.quantiser(codes[None])
+                return symbols, penalty.sum()
+            # The quantiser would make its codebook from the first codes that it meets, in evaluation too.
+            return torch.cdist(codes, self.quantiser.codebook).argmin(dim=1), codes.new_zeros(())
+
     def choose(self, logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
         codes = logits.float().flatten(0, -2)
-        if self.training:
-            with self.local_randomness(codes.device):
-                _, (symbols,), penalty = self.quantiser(codes[None])
-        else:
-            # The quantiser would make its codebook from the first codes that it meets, in evaluation too.
-            symbols, penalty = torch.cdist(codes, self.quantiser.codebook).argmin(dim=1), codes.new_zeros(1)
+        symbols, penalty = self.nearest(codes)
         book = self.quantiser.codebook.detach()  # [V, D]
         hard = F.one_hot(symbols, len(book)).to(codes.dtype)
         moved = (codes - codes.detach()) @ torch.linalg.pinv(book)
-        return (hard + moved).unflatten(0, logits.shape[:-1]), penalty.sum()
+        return (hard + moved).unflatten(0, logits.shape[:-1]), penalty
 
 
 class RunningMean(nn.Module):

@@ -256,12 +256,16 @@ class Trainer:
                 "the last checkpoint is kept. A smaller --lr, --grad-norm 1 or --precision fp32 may help"
             )
 
-    def _log_validation(self, logs: Interaction) -> None:
+    def validation_record(self, logs: Interaction) -> dict[str, Any]:
+        """What the log says of a validation: where training is, and the means and metrics of its `Interaction`."""
         record: dict[str, Any] = {"kind": "validation", "step": self.step, "epoch": self.epoch}
         record |= {k: float(v.float().mean()) for k, v in logs.aux.items() if v.dim() == 1}
         if self.metrics is not None:
             record |= {k: v for k, v in self.metrics(logs).items() if math.isfinite(v)}
-        self._call("on_log", [record])
+        return record
+
+    def _log_validation(self, logs: Interaction) -> None:
+        self._call("on_log", [self.validation_record(logs)])
         self._clock = time.perf_counter()
 
     def _autocast(self) -> AbstractContextManager[object]:
