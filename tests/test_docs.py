@@ -19,6 +19,7 @@ import sys
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,12 +30,14 @@ from torch.distributed.run import get_args_parser as launcher_options
 from torchvision.datasets import FakeData
 
 from analysis.__main__ import main as analysis_command
+from games.baselines import main as train_baseline
 from games.command_line import parse
 from games.compare import main as compare_games
 from games.lewis import main as lewis_game
 from games.patchgame import main
 from games.presets import PAPER, PRESETS, RELEASED
 from games.record import main as record_run
+from games.reproduce.__main__ import parse_setting
 from games.shards import main as write_shards
 from patchgame_egg import sources
 from patchgame_egg.callbacks import Callback
@@ -167,6 +170,19 @@ def compare(*words: str) -> None:
     assert words[0] in ("channels", "lengths") and words[1] == "--seeds"
 
 
+def reproduce(*words: str) -> None:
+    """Only read, with the options of all its trainings, as it trains dozens: tests/test_reproduce.py runs each."""
+    setting = parse_setting([w.replace("$SLURM_ARRAY_TASK_ID", "0") for w in words])
+    experiment = importlib.import_module(f"games.reproduce.{setting.experiment}")
+    for training in experiment.trainings(replace(setting, dry_run=True)):
+        setting.config(training)
+
+
+def baseline(*words: str) -> None:
+    """One epoch of tiny networks."""
+    assert train_baseline([*words, *FAST, "--epochs", "1", "--device", "cpu"]) == 0
+
+
 def lewis(*words: str) -> None:
     """One epoch."""
     lewis_game([*words, "--epochs", "1"])
@@ -239,6 +255,8 @@ STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "-m", "games.patchgame"): play,
     ("python", "-m", "games.compare"): compare,
     ("python", "-m", "games.lewis"): lewis,
+    ("python", "-m", "games.baselines"): baseline,
+    ("python", "-m", "games.reproduce"): reproduce,
     ("python", "-m", "games.record"): record,
     ("python", "-m", "analysis"): analyse,
     ("python", "-m", "games.shards"): shards,
@@ -350,18 +368,12 @@ def test_links_and_images_lead_somewhere(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "docs/reference.md"])
 def test_options_and_files_in_the_text_exist(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    with pytest.raises(SystemExit):
-        compare_games(["--help"])
-    with pytest.raises(SystemExit):
-        lewis_game(["--help"])
-    with pytest.raises(SystemExit):
-        record_run(["--help"])
-    with pytest.raises(SystemExit):
-        analysis_command(["--help"])
-    with pytest.raises(SystemExit):
-        write_shards(["--help"])
+    commands = (
+        main, compare_games, lewis_game, record_run, analysis_command, write_shards, train_baseline, parse_setting,
+    )  # fmt: skip
+    for command in commands:
+        with pytest.raises(SystemExit):
+            command(["--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)) | {"--check"}
     known |= {option for action in launcher_options()._actions for option in action.option_strings}
     for script in (ROOT / "tests" / "benchmarks").glob("*.py"):

@@ -1,0 +1,118 @@
+"""The experiments of the paper, one command each, from training to table or figure.
+
+    python -m games.reproduce table1 --scale photos --root photos --seeds 3
+    python -m games.reproduce fig6 --scale toy
+
+Trainings that are finished are not repeated, whichever experiment they were made for; interrupted ones go on. Words
+that are not listed below are options of games.patchgame, for every training (--epochs 50, --precision bf16, ...).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from games.command_line import fail
+from games.reproduce.experiment import Setting, rehearse, train_all, write_about
+from games.reproduce.scales import SCALES
+from patchgame_egg.memory import keep_freed_memory
+
+EXPERIMENTS = {
+    "table1": "k-NN and linear probe on the listener's features, beside MoCo-v2, VQ-VAE-2, PatchVAE, random weights",
+    "table2": "detection on Pascal VOC from the same trunks",
+    "fig3": "heat maps of the patches that speak",
+    "fig4": "a Vision Transformer that sees only the patches that PatchRank ranks highest",
+    "fig5": "patches that say the same symbol",
+    "fig6": "what learning rate, vocabulary, message length and our other choices do",
+    "bag": "classes from a bag of symbols, against the continuous features (section 2)",
+}
+
+
+def parse_setting(argv: Sequence[str]) -> Setting:
+    """Reads the command line.
+
+    Raises:
+        ValueError: an option is wrong.
+        SystemExit: after ``--help``.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m games.reproduce", allow_abbrev=False, exit_on_error=False,
+        description=__doc__ + "\nexperiments:\n" + "".join(f"  {k:8s}{v}\n" for k, v in EXPERIMENTS.items())
+        + "\nscales:\n" + "".join(f"  {k:10s}{v.about}\n" for k, v in SCALES.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("experiment", choices=EXPERIMENTS)
+    parser.add_argument("--scale", choices=SCALES, default="toy")
+    parser.add_argument("--root", default="", help="folder of the images, with train/ and val/ (not for toy)")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each kind, with seeds 0, 1, ...")
+    parser.add_argument("--out", type=Path, default=Path("runs/reproduce"), help="folder of everything that is made")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, in processes of their own")
+    parser.add_argument(
+        "--launcher", default="", help="starts a training on several GPUs: 'torchrun --nproc-per-node 4'"
+    )
+    parser.add_argument(
+        "--task", default="", help="I/N: only train, every N-th training from number I on (SLURM arrays)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="check options and data, one step of each training")
+    parser.add_argument("--run", type=Path, default=None, help="fig3, fig5: a finished run, instead of a new one")
+    parser.add_argument("--voc", default="", help="table2: folder in Pascal VOC's format")
+    parser.add_argument("--vit", default="", help="fig4: a ViT of timm, by name; if not given, a small one is trained")
+    parser.add_argument("--vit-checkpoint", default="", help="fig4: its weights; if not given, timm's pretrained ones")
+    parser.add_argument("--fast", action="store_true", help="fig4: also distil PatchRank into a smaller network")
+    try:
+        known, options = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from error
+    given: dict[str, Any] = vars(known)
+    seeds, task = given.pop("seeds"), given.pop("task")
+    if seeds < 1:
+        raise ValueError(f"--seeds {seeds}: must be at least 1")
+    if known.jobs < 1:
+        raise ValueError(f"--jobs {known.jobs}: must be at least 1")
+    if SCALES[known.scale].needs_root and not known.root and known.run is None and not known.dry_run:
+        raise ValueError(f"--scale {known.scale} needs --root DIR, the folder of the images")
+    return Setting(seeds=tuple(range(seeds)), task=_share(task), options=tuple(options), **given)
+
+
+def _share(task: str) -> tuple[int, int] | None:
+    if not task:
+        return None
+    first, _, step = task.partition("/")
+    if not (first.isdigit() and step.isdigit() and int(first) < int(step)):
+        raise ValueError(f"--task {task!r}: give I/N with I from 0 to N - 1, such as 0/8")
+    return int(first), int(step)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs an experiment; returns the exit status."""
+    began, words = time.perf_counter(), sys.argv[1:] if argv is None else list(argv)
+    keep_freed_memory()
+    try:
+        setting = parse_setting(words)
+        # Each experiment imports what it needs, which takes seconds.
+        experiment = importlib.import_module(f"games.reproduce.{setting.experiment}")
+        trainings = experiment.trainings(setting)
+        if setting.dry_run:
+            rehearse(setting, trainings)
+            # What an experiment does beside trainings.
+            if hasattr(experiment, "rehearse"):
+                experiment.rehearse(setting)
+            return 0
+        train_all(setting, trainings)
+        if setting.task is None:
+            experiment.run(setting)
+            write_about(setting, trainings, words, time.perf_counter() - began)
+            print(f"everything is in {setting.folder}")
+    except (ValueError, RuntimeError) as error:
+        fail(error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

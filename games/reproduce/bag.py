@@ -1,0 +1,98 @@
+"""Section 2's remark: k-NN on continuous features against classifiers that see a bag of symbols, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from analysis.features import extract_features
+from analysis.linear_classifier import linear_probe
+from analysis.neighbours import nearest_neighbour_accuracy
+from numpy.typing import NDArray
+
+from analysis.classification import held_out_classification
+from analysis.recording import evaluating, one_pair, speak
+from games.command_line import pick_device
+from games.reproduce.experiment import (
+    Setting,
+    Training,
+    markdown,
+    mean_and_spread,
+    measured,
+    ours,
+    train,
+    write_table,
+)
+from games.trained import labelled_loaders, load_game
+from patchgame_egg.game import Game
+from patchgame_egg.interaction import Batch
+
+
+def trainings(setting: Setting) -> list[Training]:
+    """One run of PatchGame for each seed."""
+    return [ours(setting, seed) for seed in setting.seeds]
+
+
+def run(setting: Setting) -> None:
+    """Classifies by symbols and by features, and writes the table."""
+    rows = []
+    for training in trainings(setting):
+        folder = train(setting, training)
+        path = setting.folder / "parts" / f"{folder.name}.json"
+        found = measured(path, lambda folder=folder: evaluate(setting, folder))  # type: ignore[misc]
+        rows += [{"from": a, "by": b, "seed": training.seed, "top1": 100 * top1} for a, b, top1 in found["rows"]]
+    frame = pd.DataFrame(rows)
+    cells = [[str(a), str(b), mean_and_spread(part.top1)] for (a, b), part in frame.groupby(["from", "by"], sort=False)]
+    write_table(setting, frame, markdown(["what is known of an image", "classifier", "top-1, %"], cells))
+
+
+def evaluate(setting: Setting, folder: Path) -> dict[str, Any]:
+    """Shares of held-out images that are put into the right class, for a run."""
+    device = pick_device(setting.device)
+    game, config = load_game(folder, device)
+    loaders = labelled_loaders(config, device)
+    (ids, said, labels), (held_ids, held_said, held_labels) = (messages(one_pair(game), loader) for loader in loaders)
+    bags = held_out_classification(
+        np.concatenate([ids, held_ids]),
+        np.concatenate([said, held_said]),
+        np.concatenate([labels, held_labels]),
+        np.arange(len(ids) + len(held_ids)) >= len(ids),
+    )
+    seen, unseen = (extract_features(one_pair(game).receiver.vision, loader, device) for loader in loaders)
+    knn, probe = nearest_neighbour_accuracy(seen, unseen), linear_probe(seen, unseen)
+    symbols, features = "bag of symbols, TF-IDF", "listener's features"
+    return {
+        "rows": [
+            (symbols, "complement naive Bayes", bags.naive_bayes.value),
+            (symbols, "k-NN", bags.nearest_neighbours.value),
+            (symbols, "logistic regression", bags.logistic_regression.value),
+            (features, "k-NN", knn.top1),
+            (features, "logistic regression", probe.top1),
+            ("nothing", "chance: the largest class", bags.chance),
+        ],
+        "knn": asdict(knn),
+        "probe": asdict(probe),
+    }
+
+
+def messages(game: Game, batches: Iterable[Batch]) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+    """What a trained speaker says: symbols ``[N, T]``, which are said ``[N, T]``, and the classes ``[N]``.
+
+    Raises:
+        ValueError: the images have no classes.
+    """
+    ids, said, labels = [], [], []
+    with evaluating(game) as device:
+        for batch in batches:
+            if batch.labels is None:
+                raise ValueError("the images have no classes to tell: give a folder with one folder for each class")
+            _, message = speak(game, batch.to(device))
+            ids.append(message.symbols.cpu())
+            said.append(message.mask.cpu())
+            labels.append(batch.labels.cpu())
+    return torch.cat(ids).numpy(), torch.cat(said).numpy(), torch.cat(labels).numpy()

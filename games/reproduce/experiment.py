@@ -1,0 +1,352 @@
+"""What all experiments share: trainings that are finished once, measurements that are kept, and how they are written.
+
+A training lies in ``OUT/SCALE/runs/NAME-SEED`` and serves every experiment that asks for it; an experiment leaves its
+table or figure in ``OUT/SCALE/EXPERIMENT``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from games import baselines, patchgame
+from games.agents import build_game
+from games.command_line import load_config, parse
+from games.config import Config
+from games.reproduce.scales import SCALES
+from patchgame_egg.callbacks import read_log
+from patchgame_egg.sources import image_sets
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of `games.patchgame`, or of a method of `games.baselines`.
+
+    Attributes:
+        name: of its folder, without the seed.
+        seed: of everything random in it.
+        words: options that make it what it is; they count over all others.
+        method: ``patchgame``, or a method of `games.baselines`.
+    """
+
+    name: str
+    seed: int
+    words: tuple[str, ...] = ()
+    method: str = "patchgame"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the command line asks for.
+
+    Attributes:
+        experiment: its name.
+        scale: a key of `SCALES`.
+        out: folder of everything that is reproduced.
+        root: folder of the images, where the scale needs one.
+        seeds: of the trainings.
+        device: auto, cpu, cuda, ...
+        jobs: trainings at a time.
+        launcher: command that starts a training on several processes, such as ``torchrun --nproc-per-node 4``.
+        task: (i, n): train only every n-th training, from number i on, and measure nothing; None: everything.
+        dry_run: check options and data, and take one step of each training on generated images.
+        options: further options of `games.patchgame`, for every training.
+        run: finished run to draw (figures 3 and 5); None: one is trained.
+        voc: folder in Pascal VOC's format (table 2).
+        vit: timm's name of a Vision Transformer (figure 4); empty: a small one is trained.
+        vit_checkpoint: its weights; empty: timm's pretrained ones.
+        fast: distil PatchRank into a smaller network (figure 4).
+    """
+
+    experiment: str
+    scale: str
+    out: Path
+    root: str = ""
+    seeds: tuple[int, ...] = (0,)
+    device: str = "auto"
+    jobs: int = 1
+    launcher: str = ""
+    task: tuple[int, int] | None = None
+    dry_run: bool = False
+    options: tuple[str, ...] = ()
+    run: Path | None = None
+    voc: str = ""
+    vit: str = ""
+    vit_checkpoint: str = ""
+    fast: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where the experiment's results go."""
+        return self.out / self.scale / self.experiment
+
+    @property
+    def runs(self) -> Path:
+        """Where the trainings lie."""
+        return self.out / self.scale / "runs"
+
+    def patch_size(self, paper: int) -> int:
+        """The patch size, in pixels, that stands for one of the paper's (32 or 16, at 224 pixels)."""
+        return SCALES[self.scale].patches[paper]
+
+    def folder_of(self, training: Training) -> Path:
+        """Where a training lies."""
+        return self.runs / f"{training.name}-{training.seed}"
+
+    def words(self, training: Training) -> list[str]:
+        """The options of a training, as on a command line; of several values the last one counts."""
+        root = ["--root", self.root] if self.root else []
+        place = ["--out", str(self.runs), "--name", self.folder_of(training).name, "--seed", str(training.seed)]
+        return [*SCALES[self.scale].words, *root, "--device", self.device, *self.options, *training.words, *place]
+
+    def config(self, training: Training) -> Config:
+        """The options of a training.
+
+        Raises:
+            ValueError: a bad option.
+        """
+        return parse(self.words(training)).config
+
+
+def ours(setting: Setting, seed: int, paper: int = 32) -> Training:
+    """PatchGame with the paper's patches of 32 or 16 pixels, or as many at this scale."""
+    words = ("--patch-size", str(setting.patch_size(paper)))
+    # Figures are drawn from the language of the coarser one.
+    return Training(f"ours-s{paper}", seed, (*words, "--corpus") if paper == 32 else words)
+
+
+def train_patchgame(setting: Setting, name: str, seed: int, words: Sequence[str] = ()) -> Path:
+    """The folder of a finished run of PatchGame; see `train`."""
+    return train(setting, Training(name, seed, tuple(words)))
+
+
+def train_baseline(setting: Setting, method: str, name: str, seed: int, words: Sequence[str] = ()) -> Path:
+    """The folder of a finished run of a baseline; see `train`."""
+    return train(setting, Training(name, seed, tuple(words), method))
+
+
+def train(setting: Setting, training: Training) -> Path:
+    """Finishes a training: a finished one is left alone, an interrupted one goes on.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        ValueError: there is a run of that name with other options.
+        RuntimeError: the training failed or was stopped.
+    """
+    folder = setting.folder_of(training)
+    if is_finished(setting, training):
+        return folder
+    words = _words_to_finish(setting, training)
+    print(f"== {folder.name}", flush=True)
+    if setting.launcher or setting.jobs > 1:
+        status = _train_apart(setting, training, words)
+    elif training.method == "patchgame":
+        status = patchgame.main(words)
+    else:
+        status = baselines.main([training.method, *words])
+    if status:
+        raise RuntimeError(f"the training {folder} ended with status {status}; the same command goes on with it")
+    return folder
+
+
+def train_all(setting: Setting, trainings: Sequence[Training]) -> None:
+    """Finishes trainings, ``setting.jobs`` at a time; of a task, its share of them."""
+    first, step = setting.task or (0, 1)
+    mine = list(dict.fromkeys(trainings))[first::step]
+    if setting.jobs == 1:
+        # In this thread: a training in this process hears signals.
+        for training in mine:
+            train(setting, training)
+        return
+    with ThreadPoolExecutor(setting.jobs) as pool:
+        list(pool.map(lambda training: train(setting, training), mine))
+
+
+def is_finished(setting: Setting, training: Training) -> bool:
+    """Whether a training is there, whole.
+
+    Raises:
+        ValueError: there is one of that name with other options.
+    """
+    folder = setting.folder_of(training)
+    if not (folder / "config.json").exists():
+        return False
+    asked, saved = setting.config(training), load_config(folder / "config.json")[0]
+    method = _method_of(folder)
+    if method != training.method or lasting(asked) != lasting(saved):
+        raise ValueError(
+            f"{folder} was trained otherwise: {_difference(lasting(asked), lasting(saved)) or method}. "
+            "Another --out keeps both; if the run is not needed, delete it"
+        )
+    return (folder / "metrics.json").exists()
+
+
+def _method_of(folder: Path) -> str:
+    path = folder / "method.json"
+    return str(json.loads(path.read_text())["method"]) if path.exists() else "patchgame"
+
+
+def lasting(config: Config) -> Config:
+    """Options without those that change no number."""
+    return replace(
+        config,
+        run=Config().run,
+        training=replace(config.training, device="auto", compile=False),
+        images=replace(config.images, root=str(Path(config.images.root).resolve()), workers=None, cache=""),
+    )
+
+
+def _difference(asked: Config, saved: Config) -> str:
+    found = []
+    for section in vars(asked):
+        ours, theirs = vars(getattr(asked, section)), vars(getattr(saved, section))
+        found += [f"{name} is {theirs[name]}, asked for is {ours[name]}" for name in ours if ours[name] != theirs[name]]
+    return ", ".join(found)
+
+
+def _words_to_finish(setting: Setting, training: Training) -> list[str]:
+    folder = setting.folder_of(training)
+    if (folder / "checkpoint.pt").exists():
+        return ["--resume", str(folder), "--device", setting.device]
+    # It was interrupted before there was anything to go on from.
+    if (folder / "config.json").exists():
+        shutil.rmtree(folder)
+    return setting.words(training)
+
+
+def command_of(setting: Setting, training: Training, words: Sequence[str] | None = None) -> list[str]:
+    """The command of a training, as one would type it."""
+    module = ["games.patchgame"] if training.method == "patchgame" else ["games.baselines", training.method]
+    start = shlex.split(setting.launcher) if setting.launcher else ["python"]
+    return [*start, "-m", *module, *(setting.words(training) if words is None else words)]
+
+
+def _train_apart(setting: Setting, training: Training, words: list[str]) -> int:
+    """Trains in processes of its own, whose output goes to a file beside the run."""
+    command = command_of(setting, training, words)
+    if not setting.launcher:
+        command[0] = sys.executable
+    setting.runs.mkdir(parents=True, exist_ok=True)
+    with (setting.runs / f"{setting.folder_of(training).name}.txt").open("a") as log:
+        return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
+
+
+def rehearse(setting: Setting, trainings: Sequence[Training]) -> None:
+    """Checks the options of trainings and the images, and takes one step of each on two generated images.
+
+    Raises:
+        ValueError: an option is wrong, or a loss is not finite.
+    """
+    device = patchgame.pick_device(setting.device)
+    for training in dict.fromkeys(trainings):
+        config = setting.config(training)
+        ours = training.method == "patchgame"
+        game = build_game(config) if ours else baselines.build_baseline(training.method, config)
+        game.to(device)
+        views = patchgame.build_views(config)
+        side = config.load_size
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randint(256, (4, 3, side, side), generator=generator, dtype=torch.uint8).to(device)
+        first, second = views(images)
+        loss, _ = game(first, None, second)
+        if not loss.isfinite():
+            raise ValueError(f"{training.name}: the loss of the first step is {loss.item()}")
+        if loss.requires_grad:
+            loss.backward()
+        print(f"{training.name}, seed {training.seed}: loss {loss.item():.3f} on generated images", flush=True)
+    for d in {setting.config(training).images for training in trainings}:
+        try:
+            train_set, val_set = image_sets(d.data, d.root, 8, val_root=d.val_root, scenes=d.scenes)
+            print(f"{d.data}: {len(train_set)} images to train on, {len(val_set)} held out")
+        except ValueError as error:
+            print(f"the images are not there yet: {error}")
+
+
+def measured(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was measured before and kept in a file, or else what is measured now."""
+    if not path.exists():
+        found = measure()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".tmp")
+        draft.write_text(json.dumps(found, indent=2) + "\n")
+        draft.replace(path)
+    found = json.loads(path.read_text())
+    return found
+
+
+def images_seen(run: Path) -> int:
+    """Images that a run was trained on, counted as often as they were shown."""
+    log = run / "log.jsonl"
+    return round(sum(r["images"] for r in read_log(log) if r["kind"] == "train")) if log.exists() else 0
+
+
+def mean_and_spread(values: pd.Series, digits: int = 1) -> str:
+    """For a table: the mean, and the standard deviation where there are several values."""
+    values = values.dropna()
+    if values.empty:
+        return ""
+    spread = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{spread}"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def write_table(setting: Setting, frame: pd.DataFrame, text: str) -> None:
+    """Writes numbers as CSV and JSON, a row each, and the table for readers; prints that."""
+    setting.folder.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(setting.folder / "table.csv", index=False)
+    frame.to_json(setting.folder / "table.json", orient="records", indent=2)
+    (setting.folder / "table.md").write_text(text)
+    print(text)
+
+
+def write_about(setting: Setting, trainings: Sequence[Training], argv: Sequence[str], seconds: float) -> None:
+    """Writes how the results came about: commands, seeds, machine."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    about = {
+        "experiment": setting.experiment,
+        "scale": setting.scale,
+        "command": shlex.join(["python", "-m", "games.reproduce", *argv]),
+        "trainings": [shlex.join(command_of(setting, training)) for training in trainings],
+        "seeds": list(setting.seeds),
+        "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "seconds": round(seconds, 1),
+        "machine": {
+            "processor": _processor(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "gpu": gpu,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+    }
+    setting.folder.mkdir(parents=True, exist_ok=True)
+    (setting.folder / "experiment.json").write_text(json.dumps(about, indent=2) + "\n")
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,115 @@
+"""Figure 6: what learning rate, vocabulary, message length and our other choices do to the success of communication."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pandas as pd
+
+from analysis.comparison import draw_panels
+from games.reproduce.experiment import (
+    Setting,
+    Training,
+    images_seen,
+    lasting,
+    markdown,
+    mean_and_spread,
+    ours,
+    train,
+    write_table,
+)
+from patchgame_egg.callbacks import read_log
+
+
+def panels(setting: Setting) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Panel -> name of each variant -> the options that make it."""
+    coarse, fine = str(setting.patch_size(32)), str(setting.patch_size(16))
+    base = setting.config(Training("", 0))
+    lr, vocab = base.training.lr, base.speaker.vocab
+    rates = [f"{factor * lr:.3g}" for factor in (0.1, 1, 10)]
+    sizes = [str(size) for size in (vocab // 8, vocab // 2, vocab, 2 * vocab)]
+    return {
+        "learning rate": {rate: ("--lr", rate) for rate in rates},
+        "vocabulary V": {size: ("--vocab", size) for size in sizes},
+        "symbols per patch l": {count: ("--symbols-per-patch", count) for count in ("1", "2", "4")},
+        "patch size S": {
+            f"{coarse} px": ("--patch-size", coarse),
+            f"{fine} px": ("--patch-size", fine),
+            f"{fine} and {coarse} px": ("--patch-size", fine, "--patch-scales", "2"),
+        },
+        "ranking": {
+            "scores standardised": (),
+            **{f"strength {value}": ("--rank-strength", value, "--rank-spread", "0") for value in ("0.1", "1", "10")},
+        },
+        "who speaks": {
+            "rank / K, equation 8": ("--gate", "rank"),
+            "each for itself": ("--gate", "free"),
+            "the best half": ("--keep-fraction", "0.5"),
+            "all, softly: the release": ("--gate", "released"),
+        },
+        "silent patches": {
+            "skipped": ("--silence", "skip"),
+            "skipped, gate learns": ("--silence", "gate"),
+            "attended to": ("--silence", "attend"),
+        },
+    }
+
+
+def grid(setting: Setting) -> list[tuple[str, str, Training]]:
+    """Panel, variant and its training, seed by seed; what several panels have in common is trained once."""
+    found = []
+    for seed in setting.seeds:
+        base = ours(setting, seed)
+        known = {lasting(setting.config(base)): base}
+        for panel, variants in panels(setting).items():
+            for variant, words in variants.items():
+                name = re.sub(r"[^\w.]+", "-", f"{panel}-{variant}").strip("-")
+                training = Training(name, seed, (*base.words, "--no-corpus", *words))
+                found.append((panel, variant, known.setdefault(lasting(setting.config(training)), training)))
+    return found
+
+
+def trainings(setting: Setting) -> list[Training]:
+    """Everything that has to be trained."""
+    return list(dict.fromkeys(training for _, _, training in grid(setting)))
+
+
+def run(setting: Setting) -> None:
+    """Draws the figure and writes the table."""
+    rows, logs = [], {panel: {variant: [] for variant in variants} for panel, variants in panels(setting).items()}
+    for panel, variant, training in grid(setting):
+        folder = train(setting, training)
+        logs[panel][variant].append(read_log(folder / "log.jsonl"))
+        last = json.loads((folder / "metrics.json").read_text())
+        rows.append(
+            {
+                "panel": panel,
+                "variant": variant,
+                "seed": training.seed,
+                "top1": 100 * last["acc"],
+                "symbols": last["active_symbols"],
+                "length": last["mean_length"],
+                "chance": 100 / last["candidates"],
+                "images_seen": images_seen(folder),
+            }
+        )
+    frame = pd.DataFrame(rows)
+    write_table(setting, frame, tabulate(frame))
+    print(f"wrote {draw_panels(logs, setting.folder / 'fig6.png')}")
+
+
+def tabulate(frame: pd.DataFrame) -> str:
+    """Markdown: held-out accuracy at the end, symbols in use and length of a message, means over seeds."""
+    rows = [
+        [
+            str(panel),
+            str(variant),
+            mean_and_spread(part.top1),
+            mean_and_spread(part.symbols, 0),
+            f"{part.length.mean():.1f}",
+        ]
+        for (panel, variant), part in frame.groupby(["panel", "variant"], sort=False)
+    ]
+    head = ["", "", "top-1, %", "symbols in use", "mean length"]
+    return markdown(head, rows) + f"\nChance: {frame.chance.iloc[0]:.1f} %.\n"

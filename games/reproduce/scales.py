@@ -1,0 +1,50 @@
+"""Three sizes of every experiment: seconds in a test, one small machine and a folder of photos, the paper's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large an experiment is.
+
+    Attributes:
+        words: options of `games.patchgame` that every training starts from.
+        patches: the paper's patch sizes at 224 pixels -> those that give as many patches here, or about.
+        needs_root: whether ``--root`` has to say where the images lie.
+        about: what this size is for, one line.
+    """
+
+    words: tuple[str, ...]
+    patches: dict[int, int]
+    needs_root: bool
+    about: str
+
+
+_QUIET = ("--no-tensorboard", "--no-pictures", "--no-corpus", "--analyse-every", "0")
+
+SCALES = {
+    "toy": Scale(
+        (
+            *("--scenes", "192", "--image-size", "32", "--epochs", "1", "--batch-size", "32", "--candidates", "32"),
+            *("--vocab", "16", "--symbol-hidden", "16", "--rank-width", "4", "--text-dim", "12", "--text-depth", "1"),
+            *("--vision-width", "4", "--head-hidden", "16", "--head-bottleneck", "16", *_QUIET),
+        ),
+        {32: 8, 16: 4},
+        False,
+        "built-in scenes and networks of a few units, to see that an experiment runs: a minute",
+    ),
+    "photos": Scale(
+        ("--data", "folder", "--image-size", "56", "--epochs", "15", *_QUIET),
+        {32: 8, 16: 4},
+        True,
+        "a folder of photos at a quarter of the paper's image and patch size: hours on two cores",
+    ),
+    "imagenet": Scale(
+        ("--preset", "paper", "--data", "imagenet", *_QUIET),
+        {32: 32, 16: 16},
+        True,
+        "the paper's recipe, for those who have the images and the GPUs",
+    ),
+}

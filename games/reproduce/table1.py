@@ -1,0 +1,121 @@
+"""Table 1: how well k-NN names the class of an image from the listener's features, beside other ways to learn them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+from analysis.features import extract_features
+from analysis.linear_classifier import linear_probe
+from analysis.neighbours import nearest_neighbour_accuracy
+
+from games.command_line import pick_device
+from games.reproduce.experiment import (
+    Setting,
+    Training,
+    images_seen,
+    markdown,
+    mean_and_spread,
+    measured,
+    ours,
+    train,
+    write_table,
+)
+from games.trained import labelled_loaders, load_trunk
+
+# Name -> top-1 and top-5 in the paper, percent.
+PAPER = {
+    "MoCo-v2": (36.8, 60.3),
+    "VQ-VAE-2": (17.2, 30.5),
+    "PatchVAE, S=16": (16.4, 28.5),
+    "PatchVAE, S=32": (21.3, 36.2),
+    "ours, S=16": (27.6, 46.2),
+    "ours, S=32": (30.3, 49.9),
+}
+
+
+def methods(setting: Setting, seed: int) -> dict[str, Training]:
+    """The trainings of one seed, by their names in the table."""
+    coarse, fine = (("--patch-size", str(setting.patch_size(s))) for s in (32, 16))
+    return {
+        "MoCo-v2": Training("moco", seed, coarse, "moco"),
+        "VQ-VAE-2": Training("vqvae", seed, coarse, "vqvae"),
+        "PatchVAE, S=16": Training("patchvae-s16", seed, fine, "patchvae"),
+        "PatchVAE, S=32": Training("patchvae-s32", seed, coarse, "patchvae"),
+        "ours, S=16": ours(setting, seed, 16),
+        "ours, S=32": ours(setting, seed, 32),
+        "random weights": Training("random", seed, coarse, "random"),
+    }
+
+
+def trainings(setting: Setting) -> list[Training]:
+    """Everything that has to be trained, seed by seed, so that every method has a first result early."""
+    return [training for seed in setting.seeds for training in methods(setting, seed).values()]
+
+
+def evaluate(setting: Setting, training: Training) -> dict[str, Any]:
+    """k-NN and linear probe on the frozen trunk of a training, as shares."""
+    run, device = train(setting, training), pick_device(setting.device)
+    trained = load_trunk(run, device)
+    train_loader, val_loader = labelled_loaders(trained.config, device)
+    seen = extract_features(trained.trunk, train_loader, device)
+    unseen = extract_features(trained.trunk, val_loader, device)
+    return {
+        "knn": asdict(nearest_neighbour_accuracy(seen, unseen)),
+        "probe": asdict(linear_probe(seen, unseen)),
+        "features": trained.dim,
+        "images_seen": images_seen(run),
+    }
+
+
+def run(setting: Setting) -> None:
+    """Evaluates all trainings and writes the table."""
+    rows = []
+    for seed in setting.seeds:
+        for name, training in methods(setting, seed).items():
+            path = setting.folder / "parts" / f"{setting.folder_of(training).name}.json"
+            found = measured(path, lambda training=training: evaluate(setting, training))  # type: ignore[misc]
+            rows.append(
+                {
+                    "method": name,
+                    "seed": seed,
+                    "knn_top1": 100 * found["knn"]["top1"],
+                    "knn_top5": 100 * found["knn"]["top5"],
+                    "probe_top1": 100 * found["probe"]["top1"],
+                    "images": found["knn"]["n"],
+                    "chance_top1": 100 * found["knn"]["chance_top1"],
+                    "chance_top5": 100 * found["knn"]["chance_top5"],
+                    "images_seen": found["images_seen"],
+                    "features": found["features"],
+                }
+            )
+    frame = pd.DataFrame(rows)
+    write_table(setting, frame, tabulate(frame))
+
+
+def tabulate(frame: pd.DataFrame) -> str:
+    """Markdown: means over seeds, their standard deviations, chance, and what the paper found on ImageNet."""
+    cells = []
+    for name, runs in frame.groupby("method", sort=False):
+        top1, top5 = PAPER.get(str(name), ("", ""))
+        measures = [mean_and_spread(runs[column]) for column in ("knn_top1", "knn_top5", "probe_top1")]
+        cells.append([str(name), *measures, f"{runs.images_seen.mean():,.0f}", str(top1), str(top5)])
+    first = frame.iloc[0]
+    cells.append(
+        ["chance", f"{first.chance_top1:.1f}", f"{first.chance_top5:.1f}", f"{first.chance_top1:.1f}", *[""] * 3]
+    )
+    head = [
+        "",
+        "k-NN top-1, %",
+        "k-NN top-5, %",
+        "linear probe top-1, %",
+        "images seen",
+        "paper: top-1",
+        "paper: top-5",
+    ]
+    seeds = frame.seed.nunique()
+    note = (
+        f"{int(first.images)} held-out images; mean{' and standard deviation' if seeds > 1 else ''} of {seeds} seed(s)."
+    )
+    return markdown(head, cells) + f"\n{note}\n"

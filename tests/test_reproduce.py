@@ -1,0 +1,194 @@
+"""Every experiment at the toy scale, end to end, and what keeps trainings apart and finished parts finished."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.corpus import Corpus
+from games.reproduce import __main__ as reproduce
+from games.reproduce import fig3, fig5, fig6, table1
+from games.reproduce.experiment import Setting, Training, is_finished, measured, ours, rehearse, train, train_all
+
+Run = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def play(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs an experiment at the toy scale in a folder that all tests share, so that trainings are made once."""
+    out = tmp_path_factory.mktemp("reproduce")
+
+    def run(experiment: str, *words: str) -> Path:
+        assert reproduce.main([experiment, "--out", str(out), "--device", "cpu", *words]) == 0
+        return out / "toy" / experiment
+
+    return run
+
+
+def test_table_1(play: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = play("table1")
+    frame = pd.read_csv(folder / "table.csv")
+    assert list(frame.method) == [*table1.PAPER, "random weights"]
+    assert frame.knn_top1.between(0, 100).all()
+    assert (frame.knn_top5.isna() | (frame.knn_top5 >= frame.knn_top1)).all()
+    trained = frame[frame.method != "random weights"].images_seen
+    assert trained.nunique() == 1
+    assert trained.iloc[0] > 0
+    assert (folder / "table.md").read_text().count("\n| ") == len(frame) + 2
+    about = json.loads((folder / "experiment.json").read_text())
+    assert len(about["trainings"]) == len(frame)
+    assert about["command"].startswith("python -m games.reproduce table1 --out")
+    assert about["machine"]["torch"]
+    capsys.readouterr()
+    play("table1")
+    assert "epoch" not in capsys.readouterr().out, "a finished training was repeated"
+
+
+def test_heat_maps_and_their_scores(play: Run) -> None:
+    folder = play("fig3")
+    assert (folder / "fig3.png").stat().st_size > 10_000
+    assert set(pd.read_csv(folder / "table.csv").method) == {"speaker", "random", "centre", "edge density", "reversed"}
+
+
+def test_gallery(play: Run) -> None:
+    assert (play("fig5") / "fig5.png").stat().st_size > 5_000
+
+
+def test_figures_of_a_given_run(play: Run) -> None:
+    run = play("fig3").parent / "runs" / "ours-s32-0"
+    (run.parents[1] / "fig5" / "fig5.png").unlink(missing_ok=True)
+    assert (play("fig5", "--run", str(run)) / "fig5.png").exists()
+
+
+def test_bag_of_symbols(play: Run) -> None:
+    frame = pd.read_csv(play("bag") / "table.csv")
+    assert len(frame) == 6
+    assert frame.top1.between(0, 100).all()
+
+
+def test_ablations(play: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = fig6.panels
+
+    def two_panels(setting: Setting) -> dict[str, dict[str, tuple[str, ...]]]:
+        return {name: whole(setting)[name] for name in ("learning rate", "patch size S")}
+
+    monkeypatch.setattr(fig6, "panels", two_panels)
+    folder = play("fig6")
+    frame = pd.read_csv(folder / "table.csv")
+    assert len(frame) == 6
+    same = frame[frame.variant.isin(["0.002", "8 px"])]
+    assert same.top1.nunique() == 1, "what two panels have in common was trained twice"
+    assert (folder / "fig6.png").stat().st_size > 10_000
+
+
+def test_every_variant_of_the_ablations_is_an_option_of_the_game(tmp_path: Path) -> None:
+    setting = Setting("fig6", "toy", tmp_path, device="cpu")
+    wanted = fig6.trainings(setting)
+    assert len(wanted) == len({t.name for t in wanted}) == 18
+    rehearse(setting, wanted)
+
+
+@pytest.mark.parametrize("experiment", ["table1", "fig6"])
+def test_the_paper_s_recipe_takes_a_step(
+    experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # All of them take minutes on two cores; the options of each are read all the same.
+    module = {"table1": table1, "fig6": fig6}[experiment]
+    whole = module.trainings
+    kept = {"table1": slice(0, 6, 5), "fig6": slice(0, 1)}[experiment]
+    monkeypatch.setattr(module, "trainings", lambda setting: whole(setting)[kept])
+    words = ["--scale", "imagenet", "--dry-run", "--out", str(tmp_path), "--root", str(tmp_path), "--device", "cpu"]
+    assert reproduce.main([experiment, *words]) == 0
+    said = capsys.readouterr().out
+    assert "on generated images" in said
+    assert "the images are not there yet: imagenet is not in" in said
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_training_with_other_options_is_not_taken_for_ours(play: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    out = play("fig5").parents[1]
+    with pytest.raises(SystemExit):
+        reproduce.main(["fig5", "--out", str(out), "--device", "cpu", "--vocab", "32"])
+    assert "vocab is 16, asked for is 32" in capsys.readouterr().err
+
+
+def test_a_training_that_was_interrupted_goes_on(tmp_path: Path) -> None:
+    setting = Setting("fig5", "toy", tmp_path, device="cpu", options=("--epochs", "2"))
+    training = ours(setting, 0)
+    folder = setting.folder_of(training)
+    folder.mkdir(parents=True)
+    (folder / "log.jsonl").write_text("half a line")
+    assert not is_finished(setting, training)
+    train(setting, training)
+    (folder / "metrics.json").unlink()
+    assert not is_finished(setting, training)
+    before = (folder / "log.jsonl").read_text()
+    train(setting, training)
+    assert (folder / "log.jsonl").read_text().startswith(before)
+    assert is_finished(setting, training)
+
+
+def test_tasks_share_the_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("games.reproduce.experiment.train", lambda setting, training: done.append(training.name))
+    wanted = [Training(str(i), 0) for i in range(7)]
+    for i in range(3):
+        train_all(Setting("fig6", "toy", tmp_path, task=(i, 3)), wanted)
+    assert sorted(done) == sorted(t.name for t in wanted)
+
+
+def test_what_was_measured_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "part.json"
+    assert measured(path, lambda: {"x": 1}) == {"x": 1}
+    assert measured(path, lambda: {"x": 2}) == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["table1", "--seeds", "0"], "--seeds 0"),
+        (["table1", "--scale", "photos"], "needs --root"),
+        (["table1", "--task", "3/3"], "--task '3/3'"),
+        (["table9"], "table9"),
+        (["fig5", "--no-such-option"], "no-such-option"),
+    ],
+)
+def test_mistakes_end_in_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        reproduce.main(words)
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_heat_maps_show_failures_last() -> None:
+    rng = np.random.default_rng(0)
+    area = np.zeros((40, 4), dtype=np.float32)
+    area[:, 0] = 1
+    importance = rng.random((40, 4)).astype(np.float32)
+    corpus = Corpus(
+        symbols=np.zeros((40, 4), dtype=np.int64), mask=np.ones((40, 4), dtype=bool), vocab_size=2, grid=(2, 2),
+        keep_prob=importance, images=np.zeros((40, 3, 8, 8), dtype=np.uint8), object_area=area,
+        labels=np.arange(40) % 3, label_names=("a", "b", "c"),
+    )  # fmt: skip
+    chosen, titles = fig3.choose(corpus)
+    won = importance[chosen][:, [0]] > importance[chosen][:, 1:]
+    share = won.mean(axis=1)
+    assert (share[:12] > 0.5).all()
+    assert (share[12:] <= 0.5).all()
+    assert len(set(chosen)) == len(chosen) == 16
+    assert [t[0] for t in titles[:3]] != ["a", "a", "a"]
+
+
+def test_symbols_are_named_only_where_it_is_sure() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 400)
+    symbols = np.stack([labels, rng.integers(4, 8, 400)], axis=1)
+    corpus = Corpus(
+        symbols=symbols, mask=np.ones_like(symbols, dtype=bool), vocab_size=8, labels=labels,
+        label_names=("ant", "bee", "cat", "dog"),
+    )  # fmt: skip
+    assert fig5.meanings(corpus) == {0: "ant", 1: "bee", 2: "cat", 3: "dog"}
