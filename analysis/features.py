@@ -30,13 +30,19 @@ class Features:
         """The images whose class is known.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there is none, or one of their features is not a finite number.
         """
         known = self.labels >= 0
         if not known.any():
             raise ValueError(
                 f"none of {len(known)} images has a class: give a folder with one folder for each class, "
                 "or a set whose images have labels"
+            )
+        broken = int((~self.values[known].isfinite().all(dim=1)).sum())
+        if broken:
+            raise ValueError(
+                f"{broken} of {int(known.sum())} images have features that are not finite numbers: the network's "
+                "training has diverged, take one of an earlier checkpoint or a lower learning rate"
             )
         return Features(self.values[known], self.labels[known])
 

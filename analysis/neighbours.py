@@ -11,6 +11,10 @@ from torch import Tensor
 
 from analysis.features import Features
 
+# Cosines are told apart in steps of one part in so many: smaller differences are rounding, which changes with the
+# number of images that are compared at a time.
+STEPS = 2**36
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -36,18 +40,20 @@ def nearest_neighbour_accuracy(
 ) -> Accuracy:
     """Accuracy of a weighted vote of the k nearest training images (Wu et al., 2018).
 
-    Similarity is the cosine s; a neighbour's vote counts exp(s / temperature). Equal votes go to the class with the
-    smaller number.
+    Similarity is the cosine s; a neighbour's vote counts exp(s / temperature). Of equally similar images the one that
+    comes first in ``train`` is the nearer, and of classes with equal votes, or none, the smaller number is named first.
+    A class without training images is never named.
 
     Args:
         train: images that vote; those without a class are left out.
         test: images asked about; likewise.
         k: neighbours; all images if there are fewer.
         temperature: tau, above 0.
-        chunk: test images at a time, which bounds memory and changes no number.
+        chunk: test images at a time, which bounds memory (16 bytes for each of them and each training image) and
+            changes no number.
 
     Raises:
-        ValueError: no image has a class, widths differ, or an option is out of its range.
+        ValueError: no image has a class, features are not finite, widths differ, or an option is out of its range.
     """
     if k < 1 or not temperature > 0 or chunk < 1:
         raise ValueError(f"k {k} and chunk {chunk} must be at least 1, temperature {temperature} above 0")
@@ -55,17 +61,23 @@ def nearest_neighbour_accuracy(
     if train.values.shape[1] != test.values.shape[1]:
         raise ValueError(f"features of {train.values.shape[1]} and {test.values.shape[1]} numbers: take one network's")
     classes = int(max(train.labels.max(), test.labels.max())) + 1
-    votes = [_votes(train, part, min(k, len(train.labels)), temperature, classes) for part in test.values.split(chunk)]
-    return accuracy(torch.cat(votes), train.labels, test.labels)
+    seen, k = F.normalize(train.values.double(), dim=1), min(k, len(train.labels))
+    votes = torch.zeros(len(test.labels), classes, dtype=torch.float64)
+    for asked, row in zip(test.values.split(chunk), votes.split(chunk), strict=True):
+        steps, nearest = _nearest(seen, F.normalize(asked.double(), dim=1), k)
+        # Less the nearest's, or a low temperature would overflow.
+        weights = ((steps - steps[:, :1]).double() / (STEPS * temperature)).exp()
+        row.scatter_add_(1, train.labels[nearest], weights)
+    return accuracy(votes, train.labels, test.labels)
 
 
-def _votes(train: Features, asked: Tensor, k: int, temperature: float, classes: int) -> Tensor:
-    """The votes for each class, ``[M, D] -> [M, C]``, scaled in each row."""
-    # In float64, chunks of any size find the same neighbours.
-    seen, asked = (F.normalize(x.double(), dim=1) for x in (train.values, asked))
-    cosines, nearest = (asked @ seen.T).topk(k, dim=1)
-    weights = ((cosines - cosines[:, :1]) / temperature).exp()
-    return torch.zeros(len(asked), classes, dtype=torch.float64).scatter_add_(1, train.labels[nearest], weights)
+def _nearest(seen: Tensor, asked: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k rows of ``seen`` of largest cosine, earlier ones first among equals: cosines in steps, and places."""
+    count = len(seen)
+    # One whole number for a cosine and a place, so that no two are equal and top-k has nothing to choose.
+    keys = (asked @ seen.T).mul_(STEPS).round_().long().mul_(count).add_(torch.arange(count).flip(0))
+    keys = keys.topk(k, dim=1).values
+    return keys.div(count, rounding_mode="floor"), count - 1 - keys.remainder(count)
 
 
 def accuracy(scores: Tensor, seen: Tensor, labels: Tensor) -> Accuracy:
@@ -73,13 +85,14 @@ def accuracy(scores: Tensor, seen: Tensor, labels: Tensor) -> Accuracy:
 
     Args:
         scores: of each class, ``[M, C]``; among equals the smaller number comes first.
-        seen: classes of the training images ``[N]``, for chance and for how many there are.
+        seen: classes of the training images ``[N]``, for chance, and as others are never named.
         labels: the right answers ``[M]``.
     """
     known = len(seen.unique())
-    order = scores.sort(dim=1, descending=True, stable=True).indices
+    taught = seen.bincount(minlength=scores.shape[1])
+    order = scores.masked_fill(taught == 0, -math.inf).sort(dim=1, descending=True, stable=True).indices
     right = order == labels[:, None]
-    frequent = seen.bincount(minlength=scores.shape[1]).sort(descending=True, stable=True).indices
+    frequent = taught.sort(descending=True, stable=True).indices
     guessed = frequent == labels[:, None]
 
     def among(answers: Tensor, first: int) -> float:

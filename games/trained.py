@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Iterator, Mapping
+import pickle
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,80 +95,91 @@ def _load(module: nn.Module, run: Path, device: torch.device) -> None:
 def load_external_trunk(name: str, path: Path | None, image_size: int) -> tuple[nn.Module, int]:
     """A vision trunk of torchvision or timm with weights that others have trained.
 
-    Weights are found by their names, whatever stands before them (``module.encoder_q.``, ``backbone.``, ``teacher``),
-    and, in a list of layers without names as lightly writes them, by order and shape. Heads are left out.
+    Weights are found by their names and shapes, whatever stands before the names (``module.encoder_q.``,
+    ``backbone.``), in whichever dict of the file (``state_dict``, ``teacher``), and, in a list of layers without names
+    as lightly makes them, by order and shape. Heads are left out. Of several copies, a teacher or an average over
+    training (``ema``) is taken before the network that learnt, as their authors evaluate those, and that before a
+    student or a slow copy which served its training (``encoder_k``, ``momentum``, ``target``).
 
     Args:
         name: of the model, for `vision_trunk`.
-        path: a file of ``torch.save``: a dict of weights, or one inside another (``state_dict``, ``model``, ...); None:
-            random weights.
+        path: a file of ``torch.save``: a dict of weights, or one inside others; None: random weights.
         image_size: side of the images, pixels.
 
     Returns:
         Images to features ``[B, D]``, and D.
 
     Raises:
-        ValueError: no such model, or the file has not all of its weights.
+        ValueError: no such model, the file cannot be read or holds objects beside weights, or has not all weights.
     """
     trunk, dim = vision_trunk(name, image_size)
     if path is None:
         return trunk, dim
     try:
-        saved = _weights(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
-    except Exception as error:
-        # The unpickler's own error, of a file that holds more than tensors.
-        raise ValueError(f"{path} holds more than weights, save its state_dict alone: {str(error)[:200]}") from error
-    wanted = {key: value for key, value in trunk.state_dict().items() if not key.endswith("num_batches_tracked")}
-    # A trunk is wrapped once more to flatten what it gives.
-    names = {key: key.removeprefix("0.") if name != "resnet9" else key for key in wanted}
-    found = _by_name(names, wanted, saved) or _by_order(wanted, saved)
-    if found is None:
-        missing = [
-            short for key, short in names.items() if not any(_fits(k, short, v, wanted[key]) for k, v in saved.items())
-        ]
+        # DINO and others save their options beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            saved: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(
-            f"{path} has not all weights of {name}: {len(missing)} of {len(wanted)} are missing, such as "
-            f"{', '.join(missing[:3]) or 'those of one prefix'}; it has {', '.join(list(saved)[:3])}"
+            f"{path} cannot be read as weights ({type(error).__name__}): give a file of torch.save; of one that holds "
+            "objects beside tensors and plain values, save the state_dict alone"
+        ) from error
+    if not isinstance(saved, Mapping):
+        raise ValueError(
+            f"{path} holds a {type(saved).__name__}: a dict of weights is needed, as state_dict() gives it"
         )
-    trunk.load_state_dict(found, strict=False)
+    # A trunk that is not ours is wrapped once more, to flatten what it gives.
+    outer = "" if name == "resnet9" else "0."
+    wanted = {key.removeprefix(outer): value for key, value in trunk.state_dict().items() if _counts(key)}
+    copies = [(where, _matching(weights, wanted)) for where, weights in _copies(saved)]
+    _, found = max(copies, key=lambda copy: (len(copy[1]), _standing(copy[0])), default=("", {}))
+    missing = [key for key in wanted if key not in found]
+    if missing:
+        has = [where + key for where, weights in _copies(saved) for key in weights]
+        raise ValueError(
+            f"{path} has not all weights of {name}: {len(missing)} of {len(wanted)} are missing or of another shape, "
+            f"such as {', '.join(missing[:3])}; it has {', '.join(has[:3]) or 'no tensor'}"
+        )
+    trunk.load_state_dict({outer + key: value for key, value in found.items()}, strict=False)
     return trunk, dim
 
 
-def _weights(saved: Any) -> dict[str, Tensor]:
-    """The dict of tensors inside what was saved; the largest, where there are several."""
-    if not isinstance(saved, Mapping):
-        raise ValueError(f"it holds a {type(saved).__name__}")
-    own = {str(k): v for k, v in saved.items() if isinstance(v, Tensor)}
-    inner = [_weights(v) for v in saved.values() if isinstance(v, Mapping)]
-    return max([own, *inner], key=lambda d: sum(v.numel() for v in d.values()))
+def _counts(key: str) -> bool:
+    """Whether a network computes with a weight of this name; some files lack the others."""
+    return not key.endswith("num_batches_tracked")
 
 
-def _fits(key: str, short: str, value: Tensor, wanted: Tensor) -> bool:
-    return (key == short or key.endswith("." + short)) and value.shape == wanted.shape
+def _copies(saved: Mapping[Any, Any], where: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """All that could be a network: of every dict of tensors, what follows every prefix, and where that is."""
+    own = {str(key): value for key, value in saved.items() if isinstance(value, Tensor) and _counts(str(key))}
+    prefixes = (key[: dot + 1] for key in own for dot in (-1, *(i for i, letter in enumerate(key) if letter == ".")))
+    for prefix in dict.fromkeys(prefixes):
+        yield where + prefix, {key[len(prefix) :]: value for key, value in own.items() if key.startswith(prefix)}
+    for key, value in saved.items():
+        if isinstance(value, Mapping):
+            yield from _copies(value, f"{where}{key}.")
 
 
-def _by_name(names: dict[str, str], wanted: dict[str, Tensor], saved: dict[str, Tensor]) -> dict[str, Tensor] | None:
-    first = next(iter(names.values()))
-    prefixes = [key.removesuffix(first) for key in saved if key == first or key.endswith("." + first)]
-    # MoCo keeps a slow copy of its encoder beside the one that learns.
-    for prefix in sorted(prefixes, key=lambda prefix: "encoder_q" not in prefix):
-        found = {key: saved.get(prefix + short) for key, short in names.items()}
-        if all(v is not None and v.shape == wanted[k].shape for k, v in found.items()):
-            return found  # type: ignore[return-value]
-    return None
+def _standing(where: str) -> int:
+    words = set(re.split(r"[._]", where))
+    if words & {"teacher", "ema"}:
+        return 1
+    return -1 if words & {"student", "k", "momentum", "target"} else 0
 
 
-def _by_order(wanted: dict[str, Tensor], saved: dict[str, Tensor]) -> dict[str, Tensor] | None:
-    """Weights of a bare list of layers: the same shapes in the same order under one prefix, before any head."""
-    plain = {k: v for k, v in saved.items() if not k.endswith("num_batches_tracked")}
-    for prefix in dict.fromkeys(key.split(".")[0] + "." if "." in key else "" for key in plain):
-        values = [v for k, v in plain.items() if k.startswith(prefix)][: len(wanted)]
-        numbered = all(k.removeprefix(prefix).split(".")[0].isdigit() for k in plain if k.startswith(prefix))
-        if numbered and [v.shape for v in values] == [v.shape for v in wanted.values()]:
-            return dict(zip(wanted, values, strict=True))
-    return None
+def _matching(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights that a network wants, by name, or else by their order in a list of layers."""
+    named = {key: weights[key] for key, value in wanted.items() if key in weights and weights[key].shape == value.shape}
+    if len(named) < len(wanted) and all(key.split(".")[0].isdigit() for key in weights):
+        # A list may end in a head.
+        ordered = list(weights.items())[: len(wanted)]
+        if _kinds(ordered) == _kinds(wanted.items()):
+            return {key: value for key, (_, value) in zip(wanted, ordered, strict=True)}
+    return named
+
+
+def _kinds(weights: Iterable[tuple[str, Tensor]]) -> list[tuple[str, torch.Size]]:
+    return [(key.split(".")[-1], value.shape) for key, value in weights]
 
 
 class EveryImage:

@@ -192,3 +192,10 @@ def test_symbols_are_named_only_where_it_is_sure() -> None:
         label_names=("ant", "bee", "cat", "dog"),
     )  # fmt: skip
     assert fig5.meanings(corpus) == {0: "ant", 1: "bee", 2: "cat", 3: "dog"}
+
+
+def test_table_2(play: Run) -> None:
+    frame = pd.read_csv(play("table2") / "table.csv")
+    assert len(frame) == 6
+    assert frame.voc2007.between(0, 100).all()
+    assert frame.objects.min() > 16

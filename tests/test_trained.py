@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from conftest import TINY
 from PIL import Image
 from torch import nn
 
+from games.baselines import main as baselines
 from games.patchgame import main
 from games.trained import EveryImage, labelled_loaders, load_external_trunk, load_game, load_trunk
 from patchgame_egg.data import ImageFiles
@@ -41,6 +44,18 @@ def test_the_trunk_of_a_run_is_the_listener_s(run: Path) -> None:
     game, config = load_game(run, torch.device("cpu"))
     assert config == trained.config
     assert torch.equal(game.state_dict()["receiver.text.cls"], saved["receiver.text.cls"])
+
+
+@pytest.mark.parametrize("method", ["moco", "random"])
+def test_the_trunk_of_a_baseline(method: str, run: Path) -> None:
+    assert baselines([method, *TINY, "--epochs", "1", "--out", str(run.parent), "--name", method]) == 0
+    trained = load_trunk(run.parent / method, torch.device("cpu"))
+    saved = torch.load(run.parent / method / "checkpoint.pt", weights_only=True)["game"]
+    for name, value in trained.trunk.state_dict().items():
+        assert torch.equal(value, saved[f"trunk.{name}"])
+    size = trained.config.images.image_size
+    assert trained.method == method
+    assert trained.trunk.eval()(torch.zeros(2, 3, size, size)).shape == (2, trained.dim)
 
 
 def test_runs_that_are_none(tmp_path: Path, run: Path) -> None:
@@ -94,30 +109,48 @@ def headless(model: nn.Module) -> Weights:
     return {k: v for k, v in model.state_dict().items() if not k.startswith("fc.")}
 
 
+def zeros(weights: Weights) -> Weights:
+    return {k: v * 0 for k, v in weights.items()}
+
+
+def layers(model: nn.Module) -> nn.Module:
+    return nn.Sequential(*list(model.children())[:-1])
+
+
 def lightly(model: nn.Module) -> Weights:
     """A list of layers without names, and a projection head after them."""
-    backbone = nn.Sequential(*list(model.children())[:-1])
-    return prefixed("backbone.", backbone.state_dict()) | {"projection_head.0.weight": torch.zeros(3, 512)}
+    return prefixed("backbone.", layers(model).state_dict()) | {"projection_head.0.weight": torch.zeros(3, 512)}
 
 
 SAVED: dict[str, Callable[[nn.Module], Any]] = {
     "torchvision": lambda m: m.state_dict(),
     "MoCo": lambda m: {
         "epoch": 3,
-        "state_dict": prefixed("module.encoder_k.", {k: v * 0 for k, v in m.state_dict().items()})
+        "state_dict": prefixed("module.encoder_k.", zeros(m.state_dict()))
         | prefixed("module.encoder_q.", m.state_dict())
         | {"module.queue": torch.zeros(4, 4)},
     },
     "solo-learn": lambda m: {
         "state_dict": prefixed("backbone.", headless(m)) | {"classifier.weight": torch.zeros(2, 2)}
     },
-    "DINO": lambda m: {"student": {}, "teacher": prefixed("module.backbone.", headless(m))},
+    "DINO": lambda m: {
+        "student": prefixed("module.backbone.", zeros(headless(m))),
+        "teacher": prefixed("backbone.", headless(m)) | {"head.mlp.0.weight": torch.zeros(3, 512)},
+        "args": Namespace(arch="resnet18"),
+    },
+    "timm": lambda m: {"arch": "resnet18", "state_dict": zeros(m.state_dict()), "state_dict_ema": m.state_dict()},
     "lightly": lambda m: {"state_dict": lightly(m), "optimizer_states": [{}]},
+    "lightly's backbone": lambda m: layers(m).state_dict(),
+    "lightly, wrapped": lambda m: prefixed("model.backbone.", layers(m).state_dict()),
+    "lightly's MoCo": lambda m: prefixed("backbone_momentum.", zeros(layers(m).state_dict())) | lightly(m),
+    "solo-learn's BYOL": lambda m: {
+        "state_dict": prefixed("momentum_backbone.", zeros(headless(m))) | prefixed("backbone.", headless(m))
+    },
     "ordered": lambda m: OrderedDict(headless(m)),
 }
 
 
-@pytest.mark.parametrize("convention", [c for c in SAVED if c != "MoCo"])
+@pytest.mark.parametrize("convention", SAVED)
 def test_checkpoints_of_others(convention: str, tmp_path: Path) -> None:
     model = resnet()
     torch.save(SAVED[convention](model), tmp_path / "weights.pt")
@@ -126,13 +159,6 @@ def test_checkpoints_of_others(convention: str, tmp_path: Path) -> None:
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     assert dim == 512
     torch.testing.assert_close(trunk.eval()(images), model.eval()(images))
-
-
-def test_of_moco_s_two_encoders_the_trained_one_is_taken(tmp_path: Path) -> None:
-    model = resnet()
-    torch.save(SAVED["MoCo"](model), tmp_path / "weights.pt")
-    trunk, _ = load_external_trunk("resnet18", tmp_path / "weights.pt", 64)
-    assert torch.equal(trunk.state_dict()["0.conv1.weight"], model.conv1.weight)
 
 
 def test_models_of_timm(tmp_path: Path) -> None:
@@ -149,16 +175,32 @@ def test_without_a_file_weights_are_random() -> None:
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    weights = headless(resnet())
-    del weights["layer3.0.conv1.weight"]
+    # Other layers end in the latter name too, with the same shape.
+    for name in ("layer3.0.conv1.weight", "bn1.weight"):
+        weights = headless(resnet())
+        del weights[name]
+        torch.save(prefixed("backbone.", weights), tmp_path / "weights.pt")
+        with pytest.raises(ValueError, match=rf"1 of 100 are missing or of another shape, such as {re.escape(name)};"):
+            load_external_trunk("resnet18", tmp_path / "weights.pt", 64)
+    weights = layers(resnet()).state_dict()
+    del weights["4.0.conv1.weight"]
     torch.save(weights, tmp_path / "weights.pt")
-    with pytest.raises(ValueError, match=r"1 of \d+ are missing, such as layer3\.0\.conv1\.weight"):
+    with pytest.raises(ValueError, match=r"such as conv1\.weight.*it has 0\.weight"):
         load_external_trunk("resnet18", tmp_path / "weights.pt", 64)
     torch.save(resnet().state_dict(), tmp_path / "weights.pt")
     with pytest.raises(ValueError, match="has not all weights of resnet34"):
         load_external_trunk("resnet34", tmp_path / "weights.pt", 64)
-    (tmp_path / "weights.pt").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"weights\.pt"):
+    for content in (b"nothing", b""):
+        (tmp_path / "weights.pt").write_bytes(content)
+        with pytest.raises(ValueError, match=r"weights\.pt cannot be read as weights.*save the state_dict alone"):
+            load_external_trunk("resnet18", tmp_path / "weights.pt", 64)
+    torch.save(resnet(), tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match=r"weights\.pt cannot be read as weights.*save the state_dict alone"):
+        load_external_trunk("resnet18", tmp_path / "weights.pt", 64)
+    with pytest.raises(ValueError, match="FileNotFoundError"):
+        load_external_trunk("resnet18", tmp_path / "none.pt", 64)
+    torch.save({"epoch": 3}, tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match=r"100 of 100 are missing.*no tensor"):
         load_external_trunk("resnet18", tmp_path / "weights.pt", 64)
     torch.save([1, 2], tmp_path / "weights.pt")
     with pytest.raises(ValueError, match="holds a list"):

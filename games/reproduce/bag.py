@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from analysis.classification import held_out_classification
 from analysis.features import extract_features
 from analysis.linear_classifier import linear_probe
 from analysis.neighbours import nearest_neighbour_accuracy
-from numpy.typing import NDArray
-
-from analysis.classification import held_out_classification
 from analysis.recording import evaluating, one_pair, speak
 from games.command_line import pick_device
 from games.reproduce.experiment import (
@@ -54,16 +55,18 @@ def run(setting: Setting) -> None:
 def evaluate(setting: Setting, folder: Path) -> dict[str, Any]:
     """Shares of held-out images that are put into the right class, for a run."""
     device = pick_device(setting.device)
-    game, config = load_game(folder, device)
-    loaders = labelled_loaders(config, device)
-    (ids, said, labels), (held_ids, held_said, held_labels) = (messages(one_pair(game), loader) for loader in loaders)
+    agents, config = load_game(folder, device)
+    game, loaders = one_pair(agents), labelled_loaders(config, device)
+    (ids, said, labels), (held_ids, held_said, held_labels) = (messages(game, loader) for loader in loaders)
     bags = held_out_classification(
         np.concatenate([ids, held_ids]),
         np.concatenate([said, held_said]),
         np.concatenate([labels, held_labels]),
         np.arange(len(ids) + len(held_ids)) >= len(ids),
     )
-    seen, unseen = (extract_features(one_pair(game).receiver.vision, loader, device) for loader in loaders)
+    vision = game.receiver.vision
+    assert isinstance(vision, nn.Module)
+    seen, unseen = (extract_features(vision, loader, device) for loader in loaders)
     knn, probe = nearest_neighbour_accuracy(seen, unseen), linear_probe(seen, unseen)
     symbols, features = "bag of symbols, TF-IDF", "listener's features"
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pandas as pd
 
@@ -77,7 +78,10 @@ def trainings(setting: Setting) -> list[Training]:
 
 def run(setting: Setting) -> None:
     """Draws the figure and writes the table."""
-    rows, logs = [], {panel: {variant: [] for variant in variants} for panel, variants in panels(setting).items()}
+    rows = []
+    logs: dict[str, dict[str, list[list[dict[str, Any]]]]] = {
+        panel: {variant: [] for variant in variants} for panel, variants in panels(setting).items()
+    }
     for panel, variant, training in grid(setting):
         folder = train(setting, training)
         logs[panel][variant].append(read_log(folder / "log.jsonl"))

@@ -6,10 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
+
 from analysis.features import extract_features
 from analysis.linear_classifier import linear_probe
 from analysis.neighbours import nearest_neighbour_accuracy
-
 from games.command_line import pick_device
 from games.reproduce.experiment import (
     Setting,

@@ -1,0 +1,292 @@
+"""Figure 4: how well a Vision Transformer names images from the k patches that PatchRank puts first, and how fast.
+
+PatchRank is shown before its training (the same weights, as its seed draws them) and after, beside orders that know
+nothing of it. Without ``--vit`` the two ViTs of the paper are asked at the scale imagenet, and a small one that is
+trained here elsewhere. Only the held-out images of the first seed are classified.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from analysis.patch_curves import VitPanel, draw_patch_curves
+from analysis.patch_rankings import (
+    attention_ranking,
+    centre_ranking,
+    grad_cam_ranking,
+    network_ranking,
+    random_ranking,
+    reversed_ranking,
+    saliency_ranking,
+)
+from analysis.patch_speed import images_per_second
+from analysis.patch_subset import (
+    Ranking,
+    SubsetCurve,
+    best_patches,
+    classify_patches,
+    vit_grid,
+    vit_input,
+)
+from games.agents import build_game
+from games.reproduce.experiment import Setting, Training, markdown, mean_and_spread, measured, ours, train, write_table
+from games.reproduce.eyes import Eye, Vit, open_eye, untrained_vit, vits
+from games.reproduce.fast_rank import distil, rank_correlation
+from games.trained import load_game
+from patchgame_egg.population import Population
+
+START, END, FAST = "PatchRank, untrained", "PatchRank, trained", "PatchRank, distilled"
+RANDOM_SEEDS = (0, 1, 2)
+
+
+def trainings(setting: Setting) -> list[Training]:
+    """One PatchGame for each seed and patch size."""
+    return [ours(setting, seed, vit.paper) for seed in setting.seeds for vit in vits(setting)]
+
+
+def run(setting: Setting) -> None:
+    """Measures what is missing, draws the figure and writes the table."""
+    rows, panels, notes = [], [], []
+    for which in vits(setting):
+        eye = open_eye(setting, which)
+        curves: dict[str, list[SubsetCurve]] = {name: [] for name in (START, END, FAST)}
+        correlations = []
+        for seed in setting.seeds:
+            found = kept_part(setting, eye, f"{which.name}-s{which.paper}-{seed}", measure_ours, setting, which, seed)
+            for name, curve in read_curves(found).items():
+                curves.setdefault(name, []).append(curve)
+            correlations.append(found["rank_correlation"])
+        rivals = kept_part(setting, eye, f"{which.name}-rivals", measure_rivals)
+        for name, curve in read_curves(rivals).items():
+            curves.setdefault(re.sub(r" \d+$", "", name), []).append(curve)
+        curves = {name: found for name, found in curves.items() if found}
+        speed = kept_part(setting, eye, f"{which.name}-s{which.paper}-speed", measure_speed, setting, which)
+        rows += tabulate_curves(which, curves)
+        panels.append(
+            VitPanel(
+                title=f"{which.name} ViT, {eye.vit.patch_embed.patch_size[0]} px patches of {eye.size} px images",
+                kept=np.array([0, *eye.kept]),
+                curves={name: np.stack([c.accuracy for c in found]) for name, found in curves.items()},
+                speeds={name: np.array(values) for name, values in speed["images_per_second"].items()},
+                full_speed=speed["whole"],
+            )
+        )
+        notes += [f"\n{which.name}: {note}\n" for note in remarks(panels[-1], speed, correlations)]
+    frame = pd.DataFrame(rows)
+    write_table(setting, frame, tabulate(frame) + "".join(notes))
+    write_curves(setting, panels)
+    print(f"wrote {draw_patch_curves(panels, setting.folder / 'fig4.png')}")
+
+
+def kept_part(
+    setting: Setting, eye: Eye, name: str, measure: Callable[..., dict[str, Any]], *words: Any
+) -> dict[str, Any]:
+    """A part of the results, from its file or measured now.
+
+    Raises:
+        ValueError: it was measured otherwise.
+    """
+    path = setting.folder / "parts" / f"{name}{'-fast' if setting.fast and words else ''}.json"
+    found = measured(path, lambda: {**measure(eye, *words), "made_with": eye.made_with})
+    if found["made_with"] != json.loads(json.dumps(eye.made_with)):
+        raise ValueError(f"{path} was measured with {found['made_with']}: delete it, or give another --out")
+    return found
+
+
+def read_curves(part: Mapping[str, Any]) -> dict[str, SubsetCurve]:
+    """The curves of a part, by ranking."""
+    return {
+        name: SubsetCurve(np.array(part["kept"]), np.array(one["accuracy"]), np.array(one["area_of_image"]))
+        for name, one in part["curves"].items()
+    }
+
+
+def _written(eye: Eye, curves: Mapping[str, SubsetCurve]) -> dict[str, Any]:
+    return {
+        "kept": [0, *eye.kept],
+        "curves": {
+            name: {"accuracy": c.accuracy.tolist(), "area_of_image": c.area_of_image.round(4).tolist()}
+            for name, c in curves.items()
+        },
+    }
+
+
+def patch_ranks(setting: Setting, which: Vit, seed: int, device: torch.device) -> tuple[nn.Module, nn.Module]:
+    """PatchRank of a seed before and after its training, in evaluation mode; of a population, the first speaker's."""
+    game, config = load_game(train(setting, ours(setting, seed, which.paper)), device)
+    both = []
+    for whole in (build_game(config).to(device), game):
+        sender: Any = whole.senders[0] if isinstance(whole, Population) else whole.sender
+        both.append(sender.rank.eval())
+    return both[0], both[1]
+
+
+def measure_ours(eye: Eye, setting: Setting, which: Vit, seed: int) -> dict[str, Any]:
+    """Curves of PatchRank before and after training, upside down and, if wanted, distilled."""
+    grid = vit_grid(eye.vit)
+    start, end = (network_ranking(rank, grid) for rank in patch_ranks(setting, which, seed, eye.device))
+    rankings = {START: start, END: end, "PatchRank, reversed": reversed_ranking(end)}
+    correlation = None
+    if setting.fast:
+        rankings[FAST] = distilled(eye, setting, which, seed, end)
+        pairs = [(end(images), rankings[FAST](images)) for images, _ in eye.batches()]
+        correlation = rank_correlation(*(torch.cat(scores) for scores in zip(*pairs, strict=True)))
+    return {**_written(eye, eye.curves(rankings)), "rank_correlation": correlation}
+
+
+def distilled(eye: Eye, setting: Setting, which: Vit, seed: int, teacher: Ranking) -> Ranking:
+    """The small network that has learnt a PatchRank's order, as a ranking."""
+    path = setting.folder / f"fast-{which.name}-s{which.paper}-{seed}.pt"
+    grid, epochs = vit_grid(eye.vit), 1 if setting.scale == "toy" else 20
+    student = distil(teacher, eye.train, eye.size, grid, path, eye.device, epochs=epochs, seed=seed)
+    return network_ranking(student, grid)
+
+
+def measure_rivals(eye: Eye) -> dict[str, Any]:
+    """Curves of the orders that know nothing of PatchRank."""
+    grid = vit_grid(eye.vit)
+    rankings = {f"random {seed}": random_ranking(grid, seed) for seed in RANDOM_SEEDS}
+    rankings |= {"centre": centre_ranking(grid), "gradient saliency": saliency_ranking(eye.vit)}
+    if eye.vit.cls_token is not None:
+        rankings["CLS attention"] = attention_ranking(eye.vit)
+    rankings["Grad-CAM"] = grad_cam_ranking(eye.vit)
+    return _written(eye, eye.curves(rankings))
+
+
+def measure_speed(eye: Eye, setting: Setting, which: Vit) -> dict[str, Any]:
+    """Images a second of the ViT with all patches, and with k after ranking them."""
+    seed, vit = setting.seeds[0], eye.vit
+    images, _ = next(eye.batches())
+    end = network_ranking(patch_ranks(setting, which, seed, eye.device)[1], vit_grid(vit))
+    rankings = {END: end}
+    if setting.fast:
+        rankings[FAST] = distilled(eye, setting, which, seed, end)
+
+    def shortened(ranking: Ranking, k: int) -> Tensor:
+        return classify_patches(vit, vit_input(vit, images), best_patches(ranking(images), k))
+
+    ways = {f"{name}: {k}": partial(shortened, r, k) for name, r in rankings.items() for k in eye.kept}
+    alone = {f"{name}: alone": partial(r, images) for name, r in rankings.items()}
+    whole = {"whole": lambda: vit(vit_input(vit, images))}
+    rounds, seconds = (1, 0.0) if setting.scale == "toy" else (7, 0.1)
+    found = images_per_second({**ways, **alone, **whole}, len(images), eye.device, rounds, seconds)
+    return {
+        "batch": len(images),
+        "whole": found["whole"],
+        "ranking_alone": {name: found[f"{name}: alone"] for name in rankings},
+        "images_per_second": {name: [found[f"{name}: {k}"] for k in eye.kept] for name in rankings},
+    }
+
+
+def tabulate_curves(which: Vit, curves: Mapping[str, Sequence[SubsetCurve]]) -> list[dict[str, Any]]:
+    """A row for each ranking and seed; areas minus that of the random orders, image by image, have standard errors."""
+    chance = np.mean([curve.area_of_image for curve in curves["random"]], axis=0)
+    rows = []
+    for name, seeds in curves.items():
+        for number, curve in enumerate(seeds):
+            gain = curve.area_of_image - chance
+            rows.append(
+                {
+                    "vit": which.name,
+                    "ranking": name,
+                    "seed": number,
+                    "area": curve.area,
+                    "normalised_area": curve.normalised_area,
+                    "k90": curve.k90,
+                    "half": 100 * float(np.interp(curve.kept[-1] / 2, curve.kept, curve.accuracy)),
+                    "gain": gain.mean(),
+                    "gain_se": gain.std(ddof=1) / len(gain) ** 0.5 if len(gain) > 1 else float("nan"),
+                    "full": 100 * curve.accuracy[-1],
+                    "chance": 100 * curve.accuracy[0],
+                    "patches": int(curve.kept[-1]),
+                    "images": len(gain),
+                }
+            )
+    return rows
+
+
+def remarks(panel: VitPanel, speed: Mapping[str, Any], correlations: Sequence[float | None]) -> list[str]:
+    """What time is saved at a loss of at most one point of accuracy, and how good the distilled PatchRank is."""
+    found = []
+    for name, speeds in panel.speeds.items():
+        accuracy = panel.curves[name].mean(axis=0)
+        fine = [i for i in range(1, len(panel.kept)) if accuracy[i] >= accuracy[-1] - 0.01]
+        best = max(fine, key=lambda i: speeds[i - 1])
+        found.append(
+            f"{name}: {speeds[best - 1] / panel.full_speed:.2f} x the images a second of the whole ViT "
+            f"({speeds[best - 1]:.4g} against {panel.full_speed:.4g}, batches of {speed['batch']}) with "
+            f"{panel.kept[best]} patches, at {100 * accuracy[best]:.1f} % instead of {100 * accuracy[-1]:.1f} %; "
+            f"the ranking alone makes {speed['ranking_alone'][name]:.4g} images a second."
+        )
+    known = [c for c in correlations if c is not None]
+    if known:
+        found.append(f"{FAST}: rank correlation with its teacher {np.mean(known):.3f} on held-out images.")
+    return found
+
+
+def tabulate(frame: pd.DataFrame) -> str:
+    """Markdown: areas under the curves, k for 90 % and accuracy at half the patches, means over seeds."""
+    cells = []
+    for (vit, name), part in frame.groupby(["vit", "ranking"], sort=False):
+        gain = f"{100 * part.gain.mean():+.1f} ± {100 * part.gain_se.mean():.1f}"
+        columns = [
+            mean_and_spread(part.normalised_area, 3),
+            gain,
+            mean_and_spread(part.k90),
+            mean_and_spread(part.half),
+        ]
+        cells.append([str(vit), str(name), *columns])
+    head = [
+        "ViT",
+        "patches kept first by",
+        "area / full accuracy",
+        "area over random, points",
+        "k for 90 %",
+        "at K/2, %",
+    ]
+    lines = [markdown(head, cells)]
+    for vit, part in frame.groupby("vit", sort=False):
+        first = part.iloc[0]
+        lines.append(
+            f"\n{vit}: {first.full:.1f} % with all {first.patches} patches, chance {first.chance:.2g} %, "
+            f"{first.images} held-out images. Spreads are over seeds, but of the area over random the standard error "
+            "over images.\n"
+        )
+    return "".join(lines)
+
+
+def write_curves(setting: Setting, panels: Sequence[VitPanel]) -> None:
+    """Writes every point of the curves as CSV."""
+    rows = [
+        {"vit": panel.title, "ranking": name, "seed": seed, "k": int(k), "top1": 100 * float(value)}
+        for panel in panels
+        for name, values in panel.curves.items()
+        for seed, curve in enumerate(values)
+        for k, value in zip(panel.kept, curve, strict=True)
+    ]
+    pd.DataFrame(rows).to_csv(setting.folder / "curves.csv", index=False)
+
+
+def rehearse(setting: Setting) -> None:
+    """Classifies a generated image from five of its patches, by an untrained ViT of each kind.
+
+    Raises:
+        ValueError: an option is wrong.
+    """
+    for which in vits(setting):
+        vit = untrained_vit(setting, which)
+        game: Any = build_game(setting.config(ours(setting, setting.seeds[0], which.paper)))
+        images = torch.rand(1, 3, *vit.patch_embed.img_size, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            scores = network_ranking(game.sender.rank.eval(), vit_grid(vit))(images)
+            logits = classify_patches(vit, vit_input(vit, images), best_patches(scores, 5))
+        print(f"{which.name}: {logits.shape[1]} classes from 5 of {vit.patch_embed.num_patches} patches", flush=True)
