@@ -42,4 +42,6 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
-        raise ValueError(f"{path} is not a readable checkpoint: {(str(error) or 'it is empty').splitlines()[0]}") from error
+        raise ValueError(
+            f"{path} is not a readable checkpoint: {(str(error) or 'it is empty').splitlines()[0]}"
+        ) from error
