@@ -225,7 +225,7 @@ def _words_to_finish(setting: Setting, training: Training) -> list[str]:
     if (folder / "checkpoint.pt").exists():
         return ["--resume", str(folder), "--device", setting.device]
     # It was interrupted before there was anything to go on from.
-    if (folder / "config.json").exists():
+    if folder.exists():
         shutil.rmtree(folder)
     return setting.words(training)
 
