@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from test_distributed import end_rank
 from torch import Tensor, nn
 
-from patchgame_egg.distributed import gather_rows, leave_process_group, sync_batch_norm
+from patchgame_egg.distributed import gather_rows, sync_batch_norm
 from patchgame_egg.momentum_contrast import MomentumContrast, group_batch_norm
 from patchgame_egg.patch_vae import PartChannel, PartLoss, PartReceiver, PartSender, cell_trunk
 from patchgame_egg.reconstruction import ReconstructionGame
@@ -57,7 +58,7 @@ def worker(rank: int, port: int, path: str) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=2)
     torch.set_num_threads(1)
     torch.save(play(slice(rank * 4, rank * 4 + 4)), f"{path}/{rank}.pt")
-    leave_process_group()
+    end_rank()
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:

@@ -11,14 +11,13 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from test_distributed import free_port
+from test_distributed import end_rank, free_port
 from torch import nn
 
 from analysis.features import Features, extract_features
 from analysis.linear_classifier import STRENGTHS, _tenth, linear_probe
 from analysis.neighbours import nearest_neighbour_accuracy
 from games.trained import EveryImage
-from patchgame_egg.distributed import leave_process_group
 from patchgame_egg.interaction import Batch
 from patchgame_egg.scenes import Scenes
 from patchgame_egg.views import EvaluationView, ViewLoader
@@ -211,7 +210,7 @@ def worker(rank: int, port: int, path: str) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=2)
     # One image leaves the second process without any.
     torch.save([(found.values, found.labels) for found in (features(21), features(1))], f"{path}/{rank}.pt")
-    leave_process_group()
+    end_rank()
 
 
 def test_every_image_once_on_any_number_of_processes(tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from test_distributed import free_port
+from test_distributed import end_rank, free_port
 from torch import Tensor, nn
 
 from patchgame_egg.agents import PatchFeatures
 from patchgame_egg.callbacks import Callback
 from patchgame_egg.channels import Estimator, PatchChannel
-from patchgame_egg.distributed import leave_process_group, own_rows, sync_batch_norm
+from patchgame_egg.distributed import own_rows, sync_batch_norm
 from patchgame_egg.estimators import Continuous, LearntBaseline, Quantised, Reinforce
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Batch, Interaction, Message
@@ -374,7 +374,7 @@ def worker(rank: int, port: int, path: str) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=2)
     torch.set_num_threads(1)
     torch.save(play_everything(Path(path)), f"{path}/{rank}.pt")
-    leave_process_group()
+    end_rank()
 
 
 def close(a: dict[str, Any], b: dict[str, Any]) -> None:
