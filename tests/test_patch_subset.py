@@ -354,3 +354,7 @@ def test_speeds_are_medians_of_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     found = images_per_second({"slow": slow, "fast": fast}, images=8, rounds=7, seconds=1.0)
     assert found == {"slow": 4.0, "fast": 16.0}
     assert calls[2:8] == ["slow", "fast", "fast"] * 2
+
+    calls[:] = ["slow"] * 3
+    # Now the first turn is the disturbed one.
+    assert images_per_second({"slow": slow}, images=8, rounds=1, seconds=1.0) == {"slow": 4.0}
