@@ -270,9 +270,9 @@ def rehearse(setting: Setting, trainings: Sequence[Training]) -> None:
         if loss.requires_grad:
             loss.backward()
         print(f"{training.name}, seed {training.seed}: loss {loss.item():.3f} on generated images", flush=True)
-    for d in {setting.config(training).images for training in trainings}:
+    for d, size in {(config.images, config.load_size) for config in map(setting.config, trainings)}:
         try:
-            train_set, val_set = image_sets(d.data, d.root, 8, val_root=d.val_root, scenes=d.scenes)
+            train_set, val_set = image_sets(d.data, d.root, size, val_root=d.val_root, scenes=d.scenes)
             print(f"{d.data}: {len(train_set)} images to train on, {len(val_set)} held out")
         except ValueError as error:
             print(f"the images are not there yet: {error}")
