@@ -14,6 +14,8 @@ from analysis.features import Features
 # Cosines are told apart in steps of one part in so many: smaller differences are rounding, which changes with the
 # number of images that are compared at a time.
 STEPS = 2**36
+# Training images times test images that are compared at a time: 16 bytes each.
+PAIRS = 2**25
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Accuracy:
 
 
 def nearest_neighbour_accuracy(
-    train: Features, test: Features, *, k: int = 20, temperature: float = 0.07, chunk: int = 1024
+    train: Features, test: Features, *, k: int = 20, temperature: float = 0.07, chunk: int | None = None
 ) -> Accuracy:
     """Accuracy of a weighted vote of the k nearest training images (Wu et al., 2018).
 
@@ -50,14 +52,15 @@ def nearest_neighbour_accuracy(
         k: neighbours; all images if there are fewer.
         temperature: tau, above 0.
         chunk: test images at a time, which bounds memory (16 bytes for each of them and each training image) and
-            changes no number.
+            changes no number; None: as many as take half a gibibyte.
 
     Raises:
         ValueError: no image has a class, features are not finite, widths differ, or an option is out of its range.
     """
-    if k < 1 or not temperature > 0 or chunk < 1:
+    if k < 1 or not temperature > 0 or (chunk is not None and chunk < 1):
         raise ValueError(f"k {k} and chunk {chunk} must be at least 1, temperature {temperature} above 0")
     train, test = train.labelled(), test.labelled()
+    chunk = chunk or max(1, PAIRS // len(train.labels))
     if train.values.shape[1] != test.values.shape[1]:
         raise ValueError(f"features of {train.values.shape[1]} and {test.values.shape[1]} numbers: take one network's")
     classes = int(max(train.labels.max(), test.labels.max())) + 1

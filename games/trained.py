@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
@@ -103,7 +105,8 @@ def load_external_trunk(name: str, path: Path | None, image_size: int) -> tuple[
 
     Args:
         name: of the model, for `vision_trunk`.
-        path: a file of ``torch.save``: a dict of weights, or one inside others; None: random weights.
+        path: a file of ``torch.save``: a dict of weights, or one inside others; or of safetensors, as timm's hub
+            keeps them; None: random weights.
         image_size: side of the images, pixels.
 
     Returns:
@@ -115,15 +118,7 @@ def load_external_trunk(name: str, path: Path | None, image_size: int) -> tuple[
     trunk, dim = vision_trunk(name, image_size)
     if path is None:
         return trunk, dim
-    try:
-        # DINO and others save their options beside the weights.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            saved: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"{path} cannot be read as weights ({type(error).__name__}): give a file of torch.save; of one that holds "
-            "objects beside tensors and plain values, save the state_dict alone"
-        ) from error
+    saved = _read_weights(path)
     if not isinstance(saved, Mapping):
         raise ValueError(
             f"{path} holds a {type(saved).__name__}: a dict of weights is needed, as state_dict() gives it"
@@ -142,6 +137,25 @@ def load_external_trunk(name: str, path: Path | None, image_size: int) -> tuple[
         )
     trunk.load_state_dict({outer + key: value for key, value in found.items()}, strict=False)
     return trunk, dim
+
+
+def _read_weights(path: Path) -> Any:
+    """What a file holds.
+
+    Raises:
+        ValueError: it cannot be read, or holds objects beside weights.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        # DINO and others save their options beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        raise ValueError(
+            f"{path} cannot be read as weights ({type(error).__name__}): give a file of torch.save or of safetensors; "
+            "of one that holds objects beside tensors and plain values, save the state_dict alone"
+        ) from error
 
 
 def _counts(key: str) -> bool:

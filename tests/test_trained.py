@@ -14,6 +14,7 @@ import torch
 import torchvision
 from conftest import TINY
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 from games.baselines import main as baselines
@@ -163,11 +164,14 @@ def test_checkpoints_of_others(convention: str, tmp_path: Path) -> None:
 
 def test_models_of_timm(tmp_path: Path) -> None:
     source, _ = vision_trunk("resnet10t", 64)
-    torch.save(prefixed("model.", {k.removeprefix("0."): v for k, v in source.state_dict().items()}), tmp_path / "w.pt")
-    trunk, _ = load_external_trunk("resnet10t", tmp_path / "w.pt", 64)
-    assert all(
-        torch.equal(a, b) for a, b in zip(trunk.state_dict().values(), source.state_dict().values(), strict=True)
-    )
+    weights = {k.removeprefix("0."): v for k, v in source.state_dict().items()}
+    torch.save(prefixed("model.", weights), tmp_path / "w.pt")
+    save_file(weights, tmp_path / "w.safetensors")
+    for name in ("w.pt", "w.safetensors"):
+        trunk, _ = load_external_trunk("resnet10t", tmp_path / name, 64)
+        assert all(
+            torch.equal(a, b) for a, b in zip(trunk.state_dict().values(), source.state_dict().values(), strict=True)
+        )
 
 
 def test_without_a_file_weights_are_random() -> None:
@@ -194,6 +198,9 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         (tmp_path / "weights.pt").write_bytes(content)
         with pytest.raises(ValueError, match=r"weights\.pt cannot be read as weights.*save the state_dict alone"):
             load_external_trunk("resnet18", tmp_path / "weights.pt", 64)
+    (tmp_path / "weights.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"weights\.safetensors cannot be read as weights \(SafetensorError"):
+        load_external_trunk("resnet18", tmp_path / "weights.safetensors", 64)
     torch.save(resnet(), tmp_path / "weights.pt")
     with pytest.raises(ValueError, match=r"weights\.pt cannot be read as weights.*save the state_dict alone"):
         load_external_trunk("resnet18", tmp_path / "weights.pt", 64)
