@@ -14,6 +14,7 @@ from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from analysis.recording import evaluating, listen, one_pair, speak
@@ -39,6 +40,9 @@ def play_probes(
       in another order.
     - ``1/4 dropped``, ``1/2 dropped``, ``3/4 dropped``: so many of the patches that speak fall silent. Of a sequence,
       so many symbols go, and the rest closes up.
+    - ``random patches speak``: as many as did, drawn at random, say their symbols in the place of those that did.
+    - ``silent patches speak``: likewise the patches that were least likely to speak. What is understood by patches that
+      are chosen and not by these is what the choice is worth to this listener.
     - ``noise images``: both agents see the same Gaussian noise, of mean 0 and standard deviation 1 after
       normalisation. Far above chance, the messages are hashes of pixels.
     - ``pixels shuffled``: both see the image with its pixels in a random order. What is understood then is its colours.
@@ -50,8 +54,8 @@ def play_probes(
         seed: of all that is random here.
 
     Returns:
-        Name to bool ``[N]``: whether the right image came first in its group, see `analysis.recording.listen`. The last
-        two are of games about images alone.
+        Name to bool ``[N]``: whether the right image came first in its group, see `analysis.recording.listen`. Other
+        patches speak in games of patches alone, and other images are shown in games about images alone.
 
     Raises:
         ValueError: see `analysis.recording.record`; or the game does not say who was understood.
@@ -64,7 +68,8 @@ def play_probes(
             batch = group.to(device)
             _, message = speak(game, batch)
             heard = {"as played": _understood(game, message, batch)}
-            for i, (name, change) in enumerate(changes.items()):
+            choices = {} if message.keep_prob is None else CHOICES
+            for i, (name, change) in enumerate((changes | choices).items()):
                 changed = change(message, np.random.default_rng((seed, 1, number, i)))
                 heard[name] = _understood(game, changed, batch)
             for name, view in _other_images(batch, np.random.default_rng((seed, 2, number))).items():
@@ -133,6 +138,32 @@ def drop(share: float, message: Message, rng: np.random.Generator) -> Message:
     gate = None if message.gate is None else message.gate * keep
     fewer = Message(message.symbols, message.vectors * keep[:, :, None], message.mask & keep, gate)
     return fewer if message.keep_prob is not None else _in_order(fewer, (~kept).astype(float))
+
+
+def let_speak(message: Message, keys: NDArray[np.float64]) -> Message:
+    """Lets as many patches speak as did, those with the smallest keys ``[B, P]``; as it was where none is silent."""
+    if message.mask.all():
+        return message
+    said = _said(message)
+    chosen = keys.argsort(axis=1, kind="stable").argsort(axis=1) < said.sum(axis=1, keepdims=True)
+    per_unit = message.symbols.shape[1] // said.shape[1]
+    mask = torch.as_tensor(chosen, device=message.mask.device).repeat_interleave(per_unit, dim=1)
+    spoken = F.one_hot(message.symbols, message.vectors.shape[2]).to(message.vectors) * mask[:, :, None]
+    gate = None if message.gate is None else mask.to(message.gate)
+    return Message(message.symbols, spoken, mask, gate, message.keep_prob)
+
+
+def _random_patches(message: Message, rng: np.random.Generator) -> Message:
+    return let_speak(message, rng.random(_said(message).shape))
+
+
+def _silent_patches(message: Message, _: np.random.Generator) -> Message:
+    assert message.keep_prob is not None
+    return let_speak(message, message.keep_prob.double().cpu().numpy())
+
+
+CHOICES: dict[str, Change] = {"random patches speak": _random_patches, "silent patches speak": _silent_patches}
+"""Probes that have other patches speak."""
 
 
 def _said(message: Message) -> NDArray[np.bool_]:

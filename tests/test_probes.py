@@ -10,7 +10,15 @@ import torch
 from test_recording import GROUP, batches, built
 from torch import Tensor, nn
 
-from analysis.probes import DROPPED, drop, permute_positions, permute_symbols, play_probes, shuffle_messages
+from analysis.probes import (
+    CHOICES,
+    DROPPED,
+    drop,
+    permute_positions,
+    permute_symbols,
+    play_probes,
+    shuffle_messages,
+)
 from analysis.recording import record
 from patchgame_egg.egg_records import EggMessage
 from patchgame_egg.game import Game
@@ -91,6 +99,31 @@ def test_so_many_patches_fall_silent(share: float) -> None:
     assert all(len(set(row)) == 1 for row in new.mask.view(-1, PER_PATCH).tolist())
 
 
+@pytest.mark.parametrize("name", CHOICES)
+def test_as_many_other_patches_speak(name: str) -> None:
+    old = said(4000)
+    new = CHOICES[name](old, RNG())
+    assert torch.equal(new.mask.sum(1), old.mask.sum(1)) and torch.equal(new.symbols, old.symbols)
+    assert all(len(set(row)) == 1 for row in new.mask.view(-1, PER_PATCH).tolist())
+    # What speaks says its own symbol in full, whoever was silent before.
+    assert all(loud == gate == float(heard) for row in as_rows(new) for _, heard, gate, loud in row)
+    patches = new.mask[:, ::PER_PATCH]
+    assert old.keep_prob is not None
+    if name == "silent patches speak":
+        highest = old.keep_prob.where(patches, torch.tensor(-1.0)).max(1).values
+        assert (highest < old.keep_prob.where(~patches, torch.tensor(2.0)).min(1).values).all()
+    else:
+        rate = patches.double().mean(0)
+        assert (rate - old.mask.double().mean()).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_where_no_patch_is_silent_there_is_none_to_choose(name: str) -> None:
+    old = said(3)
+    everything = Message(old.symbols, old.vectors + 0.5, torch.ones_like(old.mask), old.gate, old.keep_prob)
+    assert CHOICES[name](everything, RNG()) is everything
+
+
 @pytest.mark.parametrize("share", DROPPED.values())
 def test_what_is_left_of_a_sequence_closes_up(share: float) -> None:
     old, new = said(40, sequence=True), drop(share, said(40, sequence=True), RNG())
@@ -147,6 +180,7 @@ def test_those_who_listen_are_lost_where_what_carries_meaning_is_changed() -> No
     share = {name: right.mean() for name, right in found.items()}
     assert all(right.shape == (12 * GROUP,) and right.dtype == bool for right in found.values())
     assert share["as played"] == 1
+    assert share["random patches speak"] == share["silent patches speak"] == 1  # none is silent
     assert share["messages shuffled"] < 0.25 and share["symbols permuted"] < 0.35  # chance is 1/8
     assert share["positions permuted"] < 0.6  # a plain background looks the same in every place
     assert share["as played"] >= share["1/4 dropped"] >= share["1/2 dropped"] >= share["3/4 dropped"] > 0.2
@@ -194,7 +228,9 @@ def test_noise_and_shuffled_pixels_are_seen_by_both() -> None:
 def test_every_kind_of_game_is_probed_and_the_same_again(options: list[str], tiny: list[str]) -> None:
     game, vocab = built(tiny, *options)
     first, again, other = (play_probes(game, batches(), vocab_size=vocab, seed=seed) for seed in (3, 3, 4))
-    assert first.keys() == again.keys() and len(first) == 9
+    patches = "lstm" not in options
+    assert first.keys() == again.keys() and len(first) == (11 if patches else 9)
+    assert (CHOICES.keys() <= first.keys()) == patches
     assert all((first[name] == again[name]).all() for name in first)
     assert any((first[name] != other[name]).any() for name in first)
     played = record(game, batches(), vocab_size=vocab).probes["as played"]

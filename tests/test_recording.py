@@ -207,7 +207,7 @@ def test_a_run_ends_with_its_corpus(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     assert len(corpus) == metrics["images"] == 16 and corpus.candidates == 8 and corpus.grid == (4, 4)
     assert corpus.probes["as played"].mean() == pytest.approx(metrics["acc"])
-    assert len(corpus.probes) == 9 and {"noise images", "1/2 dropped"} <= corpus.probes.keys()
+    assert len(corpus.probes) == 11 and {"noise images", "silent patches speak"} <= corpus.probes.keys()
     assert corpus.info["run"] == "run" and corpus.info["preset"] == "small"
     assert corpus.info["config"]["speaker"]["vocab"] == corpus.vocab_size == 16
     assert corpus.attribute_names == ("kind", "number of objects")
