@@ -221,6 +221,12 @@ def views_benchmark(*words: str) -> None:
     )
 
 
+def patch_subset_benchmark(*words: str) -> None:
+    """The smallest measurement."""
+    tiny = ["--vit", "vit_tiny_patch16_224", "--batch-size", "1", "--rounds", "1"]
+    load(ROOT / "tests" / "benchmarks" / "patch_subset.py").main([*words, *tiny])
+
+
 def language_benchmark(*words: str) -> None:
     """The smallest measurement."""
     tiny = ["--items", "20", "--corpus", "30", "--length", "5", "--vocab", "8", "--repeats", "1", "--permutations", "3"]
@@ -267,6 +273,7 @@ STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "tests/benchmarks/views.py"): views_benchmark,
     ("python", "tests/benchmarks/language.py"): language_benchmark,
     ("python", "tests/benchmarks/scaling.py"): scaling_benchmark,
+    ("python", "tests/benchmarks/patch_subset.py"): patch_subset_benchmark,
     ("torchrun",): launch,
     ("srun",): allocated,
     ("trap",): nothing,

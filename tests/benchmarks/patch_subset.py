@@ -25,13 +25,13 @@ from games.reproduce.fast_rank import FastRank
 SHARES = (0.25, 0.5, 0.75, 0.9)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vit", default="vit_base_patch32_384")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="auto")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     device = pick_device(args.device)
     vit = timm.create_model(args.vit).eval().to(device)
     grid = vit_grid(vit)
