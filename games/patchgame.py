@@ -11,13 +11,14 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -373,6 +374,48 @@ def write_cross_play(accuracy: torch.Tensor, candidates: int, folder: Path, pict
         print(f"wrote {draw_cross_play(accuracy.numpy(), 1 / candidates, folder / 'cross_play.png')}")
 
 
+LOCK = "training.lock"
+"""File in a run's folder that is locked while a process trains the run."""
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps other processes from training the same run, until the end or until this process dies.
+
+    Raises:
+        SystemExit: one is at it already.
+    """
+    lock, taken = FileLock(folder / LOCK), []
+    # Some file systems have no locks.
+    with suppress(NotImplementedError):
+        if is_rank_zero():
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                taken.append(str(folder))
+    if gather_names(taken):
+        fail(f"{folder} is being trained by another process: wait until that has ended, or give another --name")
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            # Windows cannot unlink what is open.
+            with suppress(OSError):
+                Path(lock.lock_file).unlink()
+            lock.release()
+
+
+def is_being_trained(folder: Path) -> bool:
+    """Whether a process, here or on another machine that sees the folder, trains this run right now."""
+    if (folder / LOCK).exists():
+        with suppress(NotImplementedError):
+            try:
+                FileLock(folder / LOCK).acquire(timeout=0).lock.release()
+            except Timeout:
+                return True
+    return False
+
+
 def train_run(
     trainer: Trainer,
     start: Start,
@@ -397,19 +440,22 @@ def train_run(
         0, or the exit status of whom a signal stopped.
     """
     config = start.config
+    stop = next(c for c in trainer.callbacks if isinstance(c, StopOnSignal))
     if is_rank_zero():
         folder.mkdir(parents=True, exist_ok=True)
-        save_config(config, start.preset, folder / "config.json")
-        count = sum(p.numel() for p in trainer.game.parameters())
-        print(
-            f"{folder}: {len(loaders[0].source)} images to train on, {len(loaders[1].source)} held out, "
-            f"{count / 1e6:.1f} M parameters, on {world_size()} x {trainer.device}"
-        )
-        if again or start.resume:
-            print(f"goes on from step {trainer.step}" if start.resume else "begins anew: there is no checkpoint yet")
-    stop = next(c for c in trainer.callbacks if isinstance(c, StopOnSignal))
     try:
-        trainer.train(config.training.epochs if epochs is None else epochs)
+        with _alone(folder):
+            if is_rank_zero():
+                save_config(config, start.preset, folder / "config.json")
+                count = sum(p.numel() for p in trainer.game.parameters())
+                print(
+                    f"{folder}: {len(loaders[0].source)} images to train on, {len(loaders[1].source)} held out, "
+                    f"{count / 1e6:.1f} M parameters, on {world_size()} x {trainer.device}"
+                )
+                if again or start.resume:
+                    goes_on = f"goes on from step {trainer.step}"
+                    print(goes_on if start.resume else "begins anew: there is no checkpoint yet")
+            trainer.train(config.training.epochs if epochs is None else epochs)
     except NonFiniteLoss as error:
         fail(error)
     if stop.caught is None:

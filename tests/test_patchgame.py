@@ -23,7 +23,7 @@ from test_distributed import free_port
 
 from games.agents import build_game
 from games.command_line import load_config, parse, save_config
-from games.patchgame import build, main, write_cross_play
+from games.patchgame import LOCK, build, is_being_trained, main, write_cross_play
 from games.pictures import confidence_of
 from games.presets import PRESETS
 from patchgame_egg import checkpoint
@@ -32,6 +32,7 @@ from patchgame_egg.callbacks import Callback, read_log
 from patchgame_egg.channels import PatchChannel
 from patchgame_egg.estimators import Quantised
 from patchgame_egg.population import cross_play
+from patchgame_egg.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 
@@ -357,6 +358,32 @@ def run_command(options: list[str], **kwargs: Any) -> subprocess.Popen[str]:
         [sys.executable, "-m", "games.patchgame", *options],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs,
     )  # fmt: skip
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(
+    quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, tried = tmp_path / "run", []
+
+    def meanwhile(self: Trainer, epochs: int) -> None:
+        tried.append(is_being_trained(run))
+        if len(tried) == 1:
+            assert main([*quick, "--name", "other", "--no-pictures"]) == 0  # another run goes on beside it
+            before = {p: p.read_bytes() for p in run.iterdir()}
+            with pytest.raises(SystemExit):
+                main(["--resume", str(run)])
+            assert {p: p.read_bytes() for p in run.iterdir()} == before
+        train(self, epochs)
+
+    train = Trainer.train
+    stop_at(2, [*quick, "--name", "run"])
+    monkeypatch.setattr(Trainer, "train", meanwhile)
+    assert main(["--resume", str(run)]) == 0
+    assert "run is being trained by another process: wait" in capsys.readouterr().err
+    assert tried == [True, True] and not is_being_trained(run) and not (run / LOCK).exists()
+    # A process that was killed leaves the file behind, but no lock.
+    (run / LOCK).touch()
+    assert not is_being_trained(run)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)

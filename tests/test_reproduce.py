@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from analysis.corpus import Corpus
+from games.command_line import save_config
+from games.patchgame import LOCK
 from games.reproduce import __main__ as reproduce
 from games.reproduce import fig3, fig5, fig6, table1
 from games.reproduce.experiment import Setting, Training, is_finished, measured, ours, rehearse, train, train_all
@@ -131,6 +134,24 @@ def test_a_training_that_was_interrupted_goes_on(tmp_path: Path) -> None:
     train(setting, training)
     assert (folder / "log.jsonl").read_text().startswith(before)
     assert is_finished(setting, training)
+
+
+def test_a_training_of_another_process_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = Setting("bag", "toy", tmp_path)
+    training = ours(setting, 0)
+    folder = setting.folder_of(training)
+    folder.mkdir(parents=True)
+    (folder / "begun").touch()
+    lock = FileLock(folder / LOCK)
+    lock.acquire(timeout=0)
+
+    def finish(_: float) -> None:
+        save_config(setting.config(training), "small", folder / "config.json")
+        (folder / "metrics.json").write_text("{}")
+        lock.release()
+
+    monkeypatch.setattr("games.reproduce.experiment.time.sleep", finish)
+    assert train(setting, training) == folder and (folder / "begun").exists()
 
 
 def test_tasks_share_the_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

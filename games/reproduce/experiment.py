@@ -31,6 +31,8 @@ from games.reproduce.scales import SCALES
 from patchgame_egg.callbacks import read_log
 from patchgame_egg.sources import image_sets
 
+SECONDS_BETWEEN_LOOKS = 5.0
+
 
 @dataclass(frozen=True)
 class Training:
@@ -140,7 +142,7 @@ def train_baseline(setting: Setting, method: str, name: str, seed: int, words: S
 
 
 def train(setting: Setting, training: Training) -> Path:
-    """Finishes a training: a finished one is left alone, an interrupted one goes on.
+    """Finishes a training: a finished one is left alone, an interrupted one goes on, another process's is waited for.
 
     Returns:
         Its folder.
@@ -150,6 +152,10 @@ def train(setting: Setting, training: Training) -> Path:
         RuntimeError: the training failed or was stopped.
     """
     folder = setting.folder_of(training)
+    if patchgame.is_being_trained(folder):
+        print(f"{folder.name} is being trained by another process: waits for it", flush=True)
+        while patchgame.is_being_trained(folder):
+            time.sleep(SECONDS_BETWEEN_LOOKS)
     if is_finished(setting, training):
         return folder
     words = _words_to_finish(setting, training)
