@@ -15,7 +15,7 @@ from analysis.corpus import Corpus
 from games.command_line import save_config
 from games.patchgame import LOCK
 from games.reproduce import __main__ as reproduce
-from games.reproduce import fig3, fig5, fig6, table1
+from games.reproduce import fig3, fig4, fig5, fig6, table1, table2
 from games.reproduce.experiment import Setting, Training, is_finished, measured, ours, rehearse, train, train_all
 
 Run = Callable[..., Path]
@@ -96,19 +96,32 @@ def test_every_variant_of_the_ablations_is_an_option_of_the_game(tmp_path: Path)
     rehearse(setting, wanted)
 
 
-@pytest.mark.parametrize("experiment", ["table1", "fig6"])
+@pytest.mark.parametrize(
+    ("experiment", "kept", "says"),
+    [
+        ("table1", slice(0, 6, 5), "moco, seed 0: loss"),
+        ("table2", slice(-1, None), "detector on resnet18: loss"),
+        ("fig4", slice(0, 1), "vit_base_patch32_384: 1000 classes from 5 of 144 patches"),
+        ("fig6", slice(0, 1), "learning-rate-1e-05, seed 0: loss"),
+    ],
+)
 def test_the_paper_s_recipe_takes_a_step(
-    experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    experiment: str,
+    kept: slice,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     # All of them take minutes on two cores; the options of each are read all the same.
-    module = {"table1": table1, "fig6": fig6}[experiment]
+    module = {"table1": table1, "table2": table2, "fig4": fig4, "fig6": fig6}[experiment]
     whole = module.trainings
-    kept = {"table1": slice(0, 6, 5), "fig6": slice(0, 1)}[experiment]
     monkeypatch.setattr(module, "trainings", lambda setting: whole(setting)[kept])
     words = ["--scale", "imagenet", "--dry-run", "--out", str(tmp_path), "--root", str(tmp_path), "--device", "cpu"]
     assert reproduce.main([experiment, *words]) == 0
     said = capsys.readouterr().out
     assert "on generated images" in said
+    assert says in said
     assert "the images are not there yet: imagenet is not in" in said
     assert not any(tmp_path.iterdir())
 
