@@ -113,7 +113,9 @@ class Setting:
         """The options of a training, as on a command line; of several values the last one counts."""
         root = ["--root", self.root] if self.root else []
         place = ["--out", str(self.runs), "--name", self.folder_of(training).name, "--seed", str(training.seed)]
-        return [*SCALES[self.scale].words, *root, "--device", self.device, *self.options, *training.words, *place]
+        scale = SCALES[self.scale]
+        start = [*scale.words, *scale.methods.get(training.method, ()), *root, "--device", self.device]
+        return [*start, *self.options, *training.words, *place]
 
     def config(self, training: Training) -> Config:
         """The options of a training.
