@@ -167,6 +167,16 @@ def test_a_training_of_another_process_is_waited_for(tmp_path: Path, monkeypatch
     assert train(setting, training) == folder and (folder / "begun").exists()
 
 
+def test_methods_have_learning_rates_of_their_own_unless_one_is_given(tmp_path: Path) -> None:
+    def rates(scale: str, *options: str) -> list[float]:
+        setting = Setting("table1", scale, tmp_path, options=options)
+        return [setting.config(training).training.lr for training in table1.methods(setting, 0).values()]
+
+    assert rates("photos") == [5e-4, 2e-3, 2e-3, 2e-3, 5e-4, 5e-4, 2e-3]
+    assert rates("imagenet") == [0.06, 3e-4, 2e-4, 2e-4, 1e-4, 1e-4, 1e-4]
+    assert set(rates("photos", "--lr", "0.01")) == {0.01}
+
+
 def test_tasks_share_the_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     monkeypatch.setattr("games.reproduce.experiment.train", lambda setting, training: done.append(training.name))
