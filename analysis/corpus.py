@@ -99,8 +99,11 @@ class Corpus:
                 arrays |= {f"probe/{name}": correct for name, correct in value.items()}
             else:
                 plain[f.name] = value
-        with Path(path).open("wb") as file:
+        path = Path(path)
+        draft = path.with_name(f"{path.name}.tmp")
+        with draft.open("wb") as file:
             np.savez_compressed(file, **arrays, json=np.array(json.dumps(plain)))
+        draft.replace(path)
 
     @staticmethod
     def load(path: Path | str) -> Corpus:

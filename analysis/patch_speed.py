@@ -39,6 +39,9 @@ def images_per_second(
             torch.cuda.synchronize(device)
         return time.perf_counter() - began
 
+    for way in ways.values():
+        # A first call may compile or look for memory, and would be taken for slow.
+        turn(way, 1)
     times = {name: max(1, round(seconds / max(turn(way, 1), 1e-9))) for name, way in ways.items()}
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):

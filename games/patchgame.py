@@ -337,9 +337,6 @@ def finish(
     records = read_log(folder / "log.jsonl")
     game = trainer.game.game(0, 0) if isinstance(trainer.game, Population) else trainer.game
     assert isinstance(game, Game)
-    last = next((r for r in reversed(records) if r["kind"] == "validation"), None)
-    if last is not None:
-        (folder / "metrics.json").write_text(json.dumps(last, indent=2) + "\n")
     if config.run.pictures:
         # Plotting packages take seconds to import; a run that stops early does without.
         from games.pictures import draw_pictures
@@ -349,6 +346,10 @@ def finish(
     if config.run.corpus and config.channel.channel != "continuous" and trainer.validation_data is not None:
         print(f"wrote {write_corpus(game, trainer.validation_data, config, preset, source, folder)}")
     write_skipped(skipped, folder)
+    last = next((r for r in reversed(records) if r["kind"] == "validation"), None)
+    if last is not None:
+        # The last file: where it is, the run is whole.
+        (folder / "metrics.json").write_text(json.dumps(last, indent=2) + "\n")
 
 
 def write_skipped(skipped: Sequence[str], folder: Path) -> None:

@@ -79,7 +79,7 @@ def test_parts_of_another_vit_are_not_taken(folder: Path, monkeypatch: pytest.Mo
     setting = Setting("fig4", "toy", folder.parents[1], device="cpu", fast=True)
     eye = eyes.open_eye(setting, eyes.Vit("small", 32))
     eye.made_with["vit"] = "another"
-    with pytest.raises(ValueError, match=r"rivals\.json was measured with .*'small'"):
+    with pytest.raises(ValueError, match=r"rivals\.json was measured otherwise: vit was small, asked for is another"):
         fig4.kept_part(setting, eye, "small-rivals", fig4.measure_rivals)
 
 
@@ -104,7 +104,7 @@ def test_which_vits(tmp_path: Path) -> None:
     assert eyes.vits(Setting("fig4", "photos", tmp_path, vit="vit_small_patch14_dinov2")) == [
         eyes.Vit("vit_small_patch14_dinov2", 16)
     ]
-    wanted = fig4.trainings(Setting("fig4", "imagenet", tmp_path, seeds=(0, 1)))
+    wanted = fig4.trainings(Setting("fig4", "imagenet", tmp_path, seeds=(0, 1), dry_run=True))
     assert [(t.name, t.seed) for t in wanted] == [("ours-s32", 0), ("ours-s16", 0), ("ours-s32", 1), ("ours-s16", 1)]
 
 
@@ -225,9 +225,36 @@ def test_an_order_is_distilled(tmp_path: Path) -> None:
     with torch.no_grad():
         found = student(images)
     assert rank_correlation(found, brightness(images)) > 0.9
-    again = distil(brightness, source, 16, (4, 4), tmp_path / "fast.pt", CPU, epochs=0, width=8)
+    nobody: Any = None
+    again = distil(nobody, source, 16, (4, 4), tmp_path / "fast.pt", CPU, epochs=80, width=8)
     with torch.no_grad():
         assert torch.equal(again(images), found)
+    other = {"teacher": "another"}
+    with pytest.raises(ValueError, match=r"fast\.pt was distilled from another PatchRank"):
+        distil(nobody, source, 16, (4, 4), tmp_path / "fast.pt", CPU, epochs=80, width=8, made_with=other)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--speaker", "lstm"], "--speaker lstm has no PatchRank"),
+        (["--vit", "vit_bse_patch16_224"], "--vit vit_bse_patch16_224: timm has no such model"),
+        (["--vit", "vit_tiny_patch16_224"], "knows 1000 classes and the images have"),
+        (["--vit", "vit_tiny_patch16_224", "--vit-checkpoint", "/none"], "--vit-checkpoint /none: no such file"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_trained(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        reproduce.main(["fig4", "--out", str(tmp_path), "--device", "cpu", *words])
+    assert message in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_population_is_rehearsed_too(tmp_path: Path) -> None:
+    words = ["--speakers", "2", "--dry-run", "--out", str(tmp_path), "--device", "cpu"]
+    assert reproduce.main(["fig4", *words]) == 0
 
 
 class Bright(Colours):

@@ -353,8 +353,15 @@ def test_speeds_are_medians_of_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
     found = images_per_second({"slow": slow, "fast": fast}, images=8, rounds=7, seconds=1.0)
     assert found == {"slow": 4.0, "fast": 16.0}
-    assert calls[2:8] == ["slow", "fast", "fast"] * 2
+    assert calls[4:10] == ["slow", "fast", "fast"] * 2
 
-    calls[:] = ["slow"] * 3
+    calls[:] = ["slow"] * 2
     # Now the first turn is the disturbed one.
     assert images_per_second({"slow": slow}, images=8, rounds=1, seconds=1.0) == {"slow": 4.0}
+
+    def cold() -> None:
+        now[0] += 0.1 if "cold" in calls else 10.0
+        calls.append("cold")
+
+    images_per_second({"cold": cold}, images=8, rounds=1, seconds=1.0)
+    assert calls.count("cold") == 2 + 2 * 10, "a slow first call must not shorten the turns"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,18 @@ from games.command_line import save_config
 from games.patchgame import LOCK
 from games.reproduce import __main__ as reproduce
 from games.reproduce import fig3, fig4, fig5, fig6, table1, table2
-from games.reproduce.experiment import Setting, Training, is_finished, measured, ours, rehearse, train, train_all
+from games.reproduce.experiment import (
+    Setting,
+    Training,
+    is_finished,
+    lasting,
+    made_of,
+    measured,
+    ours,
+    rehearse,
+    train,
+    train_all,
+)
 
 Run = Callable[..., Path]
 
@@ -187,9 +201,67 @@ def test_tasks_share_the_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_was_measured_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "part.json"
-    assert measured(path, lambda: {"x": 1}) == {"x": 1}
-    assert measured(path, lambda: {"x": 2}) == {"x": 1}
+    path, setting = tmp_path / "a" / "part.json", Setting("bag", "toy", tmp_path)
+    of = made_of(setting, ours(setting, 0))
+    assert measured(path, lambda: {"x": 1}, of)["x"] == 1
+    assert measured(path, lambda: {"x": 2}, of)["x"] == 1
+    longer = replace(setting, options=("--epochs", "2"))
+    with pytest.raises(ValueError, match=r"measured otherwise: training\.epochs was 1, asked for is 2\. Delete"):
+        measured(path, lambda: {"x": 2}, made_of(longer, ours(longer, 0)))
+
+
+def test_what_makes_a_run_another_one(tmp_path: Path) -> None:
+    setting = Setting("bag", "toy", tmp_path)
+    plain = setting.config(ours(setting, 0))
+    idle = replace(setting, options=("--workers", "2", "--cache", "auto", "--download"))
+    frozen = replace(plain, run=replace(plain.run, frozen_speaker="runs/first"))
+    assert lasting(idle.config(ours(idle, 0))) == lasting(plain) != lasting(frozen)
+
+
+def test_every_row_of_the_ablations_is_its_own_at_every_scale(tmp_path: Path) -> None:
+    for scale in ("toy", "photos", "imagenet"):
+        found = fig6.grid(Setting("fig6", scale, tmp_path))
+        for panel in {panel for panel, _, _ in found}:
+            rows = [training for where, _, training in found if where == panel]
+            assert len(rows) == len(set(rows)), (scale, panel)
+
+
+def test_a_wrong_option_is_told_before_processes_are_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--out", str(tmp_path), "--device", "cpu", "--jobs", "2", "--vocab", "1"]
+    with pytest.raises(SystemExit):
+        reproduce.main(["bag", *words])
+    assert "--vocab 1: must be at least 2" in capsys.readouterr().err
+
+
+def test_a_failure_of_another_process_names_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = Setting("bag", "toy", tmp_path, device="cpu", jobs=2)
+    monkeypatch.setattr("games.reproduce.experiment.command_of", lambda *words: ["python", "-c", "raise SystemExit(3)"])
+    with pytest.raises(RuntimeError, match=r"ended with status 3; its output is in .*ours-s32-0\.txt$"):
+        train_all(setting, [ours(setting, 0)])
+
+
+def test_experiments_take_turns_at_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting, at_it, most = Setting("bag", "toy", tmp_path), [0], []
+    training = ours(setting, 0)
+
+    def pretend(words: list[str]) -> int:
+        at_it[0] += 1
+        most.append(at_it[0])
+        folder = setting.folder_of(training)
+        folder.mkdir()
+        time.sleep(0.2)
+        save_config(setting.config(training), "small", folder / "config.json")
+        (folder / "metrics.json").write_text("{}")
+        at_it[0] -= 1
+        return 0
+
+    monkeypatch.setattr("games.reproduce.experiment.patchgame.main", pretend)
+    with ThreadPoolExecutor(3) as pool:
+        folders = list(pool.map(lambda _: train(setting, training), range(3)))
+    assert set(folders) == {setting.folder_of(training)}
+    assert most == [1]
 
 
 @pytest.mark.parametrize(
@@ -225,6 +297,8 @@ def test_heat_maps_show_failures_last() -> None:
     assert (share[12:] <= 0.5).all()
     assert len(set(chosen)) == len(chosen) == 16
     assert [t[0] for t in titles[:3]] != ["a", "a", "a"]
+    nothing = replace(corpus, object_area=np.full((40, 4), np.nan, dtype=np.float32))
+    assert len(fig3.choose(nothing)[0]) == 12, "without any object, what was understood is shown"
 
 
 def test_symbols_are_named_only_where_it_is_sure() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from games.command_line import pick_device
 from games.reproduce.experiment import (
     Setting,
     Training,
+    made_of,
     markdown,
     mean_and_spread,
     measured,
@@ -45,7 +47,7 @@ def run(setting: Setting) -> None:
     for training in trainings(setting):
         folder = train(setting, training)
         path = setting.folder / "parts" / f"{folder.name}.json"
-        found = measured(path, lambda folder=folder: evaluate(setting, folder))  # type: ignore[misc]
+        found = measured(path, partial(evaluate, setting, folder), made_of(setting, training))
         rows += [{"from": a, "by": b, "seed": training.seed, "top1": 100 * top1} for a, b, top1 in found["rows"]]
     frame = pd.DataFrame(rows)
     cells = [[str(a), str(b), mean_and_spread(part.top1)] for (a, b), part in frame.groupby(["from", "by"], sort=False)]

@@ -14,14 +14,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 
 from games import baselines, patchgame
 from games.agents import build_game
@@ -154,29 +156,59 @@ def train(setting: Setting, training: Training) -> Path:
         RuntimeError: the training failed or was stopped.
     """
     folder = setting.folder_of(training)
-    if patchgame.is_being_trained(folder):
-        print(f"{folder.name} is being trained by another process: waits for it", flush=True)
-        while patchgame.is_being_trained(folder):
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-    if is_finished(setting, training):
-        return folder
-    words = _words_to_finish(setting, training)
-    print(f"== {folder.name}", flush=True)
-    if setting.launcher or setting.jobs > 1:
-        status = _train_apart(setting, training, words)
-    elif training.method == "patchgame":
-        status = patchgame.main(words)
-    else:
-        status = baselines.main([training.method, *words])
+    with _claimed(folder):
+        if is_finished(setting, training):
+            return folder
+        words = _words_to_finish(setting, training)
+        print(f"== {folder.name}", flush=True)
+        output = ""
+        if setting.launcher or setting.jobs > 1:
+            status, path = _train_apart(setting, training, words)
+            output = f"; its output is in {path}"
+        elif training.method == "patchgame":
+            status = patchgame.main(words)
+        else:
+            status = baselines.main([training.method, *words])
     if status:
-        raise RuntimeError(f"the training {folder} ended with status {status}; the same command goes on with it")
+        # Below 0 and from 128 on a signal ended it.
+        goes_on = "" if 0 < status < 128 else "; the same command goes on with it"
+        raise RuntimeError(f"the training {folder} ended with status {status}{output}{goes_on}")
     return folder
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Keeps a training from other experiments, from the look whether it is there to the last file; waits for its turn.
+
+    A run that `games.patchgame` trains by itself is waited for too.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.parent / f".{folder.name}.lock")
+    waits = f"{folder.name} is being trained by another process: waits for it"
+    # Some file systems have no locks.
+    with suppress(NotImplementedError):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(waits, flush=True)
+            lock.acquire()
+    try:
+        if patchgame.is_being_trained(folder):
+            print(waits, flush=True)
+            while patchgame.is_being_trained(folder):
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+        yield
+    finally:
+        lock.release()
 
 
 def train_all(setting: Setting, trainings: Sequence[Training]) -> None:
     """Finishes trainings, ``setting.jobs`` at a time; of a task, its share of them."""
     first, step = setting.task or (0, 1)
     mine = list(dict.fromkeys(trainings))[first::step]
+    for training in mine:
+        # A wrong option is told now, not by one of many processes.
+        setting.config(training)
     if setting.jobs == 1:
         # In this thread: a training in this process hears signals.
         for training in mine:
@@ -214,9 +246,11 @@ def lasting(config: Config) -> Config:
     """Options without those that change no number."""
     return replace(
         config,
-        run=Config().run,
+        run=replace(Config().run, frozen_speaker=config.run.frozen_speaker),
         training=replace(config.training, device="auto", compile=False),
-        images=replace(config.images, root=str(Path(config.images.root).resolve()), workers=None, cache=""),
+        images=replace(
+            config.images, root=str(Path(config.images.root).resolve()), workers=None, cache="", download=False
+        ),
     )
 
 
@@ -245,14 +279,15 @@ def command_of(setting: Setting, training: Training, words: Sequence[str] | None
     return [*start, "-m", *module, *(setting.words(training) if words is None else words)]
 
 
-def _train_apart(setting: Setting, training: Training, words: list[str]) -> int:
-    """Trains in processes of its own, whose output goes to a file beside the run."""
+def _train_apart(setting: Setting, training: Training, words: list[str]) -> tuple[int, Path]:
+    """Trains in processes of its own: exit status, and the file beside the run that has their output."""
     command = command_of(setting, training, words)
     if not setting.launcher:
         command[0] = sys.executable
     setting.runs.mkdir(parents=True, exist_ok=True)
-    with (setting.runs / f"{setting.folder_of(training).name}.txt").open("a") as log:
-        return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
+    path = setting.runs / f"{setting.folder_of(training).name}.txt"
+    with path.open("a") as log:
+        return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode, path
 
 
 def rehearse(setting: Setting, trainings: Sequence[Training]) -> None:
@@ -286,16 +321,37 @@ def rehearse(setting: Setting, trainings: Sequence[Training]) -> None:
             print(f"the images are not there yet: {error}")
 
 
-def measured(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What was measured before and kept in a file, or else what is measured now."""
+def measured(path: Path, measure: Callable[[], dict[str, Any]], made_with: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured before and kept in a file, or else what is measured now.
+
+    Args:
+        path: of the file.
+        measure: measures it.
+        made_with: all that the result depends on, see `made_of`; kept under that name.
+
+    Raises:
+        ValueError: what is kept was measured of something else.
+    """
     if not path.exists():
-        found = measure()
+        found = {**measure(), "made_with": made_with}
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".tmp")
         draft.write_text(json.dumps(found, indent=2) + "\n")
         draft.replace(path)
     found = json.loads(path.read_text())
+    asked, kept = json.loads(json.dumps(made_with)), found.get("made_with", {})
+    if asked != kept:
+        differ = [key for key in asked if asked[key] != kept.get(key)]
+        other = ", ".join(f"{key} was {kept.get(key)}, asked for is {asked[key]}" for key in differ)
+        raise ValueError(f"{path} was measured otherwise: {other}. Delete it, or give another --out")
     return found
+
+
+def made_of(setting: Setting, training: Training) -> dict[str, Any]:
+    """A training's options, of those that change a number, by name; for `measured`."""
+    sections = vars(lasting(setting.config(training))).items()
+    options = {f"{section}.{name}": value for section, part in sections for name, value in vars(part).items()}
+    return {"method": training.method, **options}
 
 
 def images_seen(run: Path) -> int:

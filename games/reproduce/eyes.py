@@ -13,8 +13,8 @@ from torch import Tensor
 
 from analysis.patch_subset import Ranking, SubsetCurve, recognised, subset_curve
 from games.command_line import pick_device
-from games.reproduce.experiment import Setting, ours
-from games.reproduce.vits import CROP, VitRecipe, build_vit, make_vit, open_vit, train_vit
+from games.reproduce.experiment import Setting, lasting, ours
+from games.reproduce.vits import CROP, VitRecipe, build_vit, check_weights, make_vit, open_vit, train_vit
 from games.trained import EveryImage
 from patchgame_egg.data import ImageSource
 from patchgame_egg.sources import image_sets
@@ -97,6 +97,18 @@ class Eye:
         return {name: subset_curve(found, self.kept, self.classes) for name, found in named.items()}
 
 
+def check_eye(setting: Setting, which: Vit) -> None:
+    """Looks whether a ViT can be opened for the images, as far as that is known without its weights.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if which.name != "small":
+        d = setting.config(ours(setting, setting.seeds[0], which.paper)).images
+        classes = len(image_sets(d.data, d.root, 32, val_root=d.val_root, scenes=d.scenes)[1].classes)
+        check_weights(which.name, setting.vit_checkpoint, classes)
+
+
 def open_eye(setting: Setting, which: Vit) -> Eye:
     """Makes a ViT ready: opens its weights, or trains it.
 
@@ -111,7 +123,13 @@ def open_eye(setting: Setting, which: Vit) -> Eye:
         load = round(size / crop)
         return image_sets(d.data, d.root, load, val_root=d.val_root, seed=config.training.seed, scenes=d.scenes)
 
-    made_with: dict[str, Any] = {"vit": which.name, "root": config.images.root, "options": list(setting.options)}
+    # Paths as they are compared elsewhere; options of views and networks do not matter to a ViT.
+    kept_images = lasting(config).images
+    made_with: dict[str, Any] = {
+        "vit": which.name,
+        **{name: getattr(kept_images, name) for name in ("data", "root", "val_root", "scenes", "image_size")},
+        "seed": config.training.seed,
+    }
     if which.name == "small":
         recipe = _recipe(setting, which)
         sets = images_of(d.image_size, CROP)

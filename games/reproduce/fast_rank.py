@@ -6,8 +6,11 @@ whatever its size, through four convolutions of a few channels.
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +58,7 @@ def distil(
     epochs: int = 20,
     width: int = 16,
     seed: int = 0,
+    made_with: Mapping[str, Any] | None = None,
 ) -> FastRank:
     """Trains a `FastRank` to put patches in a ranking's order, or takes it from the file of an earlier training.
 
@@ -70,15 +74,25 @@ def distil(
         epochs: of training.
         width: see `FastRank`.
         seed: of everything random.
+        made_with: who the teacher is and on which images; kept in the file.
 
     Returns:
         The network, in evaluation mode.
+
+    Raises:
+        ValueError: the file holds the pupil of another teacher.
     """
+    known = json.loads(json.dumps({**(made_with or {}), "epochs": epochs, "width": width, "seed": seed}))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         student = FastRank(grid, width).to(device)
     if path.exists():
-        student.load_state_dict(checkpoint.load(path, device)["student"])
+        saved = checkpoint.load(path, device)
+        if saved.get("made_with") != known:
+            raise ValueError(
+                f"{path} was distilled from another PatchRank or otherwise: delete it, or give another --out"
+            )
+        student.load_state_dict(saved["student"])
         return student.eval()
     loader = ImageLoader(train, min(128, len(train)), seed)
     total = epochs * len(loader)
@@ -99,7 +113,7 @@ def distil(
             loss.backward()
             optimizer.step()
             schedule.step()
-    checkpoint.save({"student": student.state_dict()}, path)
+    checkpoint.save({"made_with": known, "student": student.state_dict()}, path)
     return student.eval()
 
 

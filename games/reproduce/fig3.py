@@ -82,7 +82,7 @@ def draw(corpus: Corpus, path: Path) -> Path:
 def choose(corpus: Corpus) -> tuple[NDArray[np.int64], list[str]]:
     """Which images to show, and what to write over them.
 
-    Where objects are known, an image is a success if its map finds them (area under the ROC curve above 1/2): twelve
+    Where any object is known, an image is a success if its map finds them (area under the ROC curve above 1/2): twelve
     drawn from those and the four worst. Elsewhere it is one whose message was understood. No class is shown twice while
     there are others.
 
@@ -96,9 +96,11 @@ def choose(corpus: Corpus) -> tuple[NDArray[np.int64], list[str]]:
     if corpus.labels is not None and corpus.label_names:
         names = [corpus.label_names[label] if label >= 0 else "" for label in corpus.labels[:count]]
     order = _by_turns(names, np.random.default_rng(0).permutation(count))
+    clear: NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
     if corpus.object_area is not None:
         objects = corpus.object_area[:count] >= 0.5
         clear = ~np.isnan(corpus.object_area[:count]).any(axis=1) & objects.any(axis=1) & ~objects.all(axis=1)
+    if clear.any():
         area = np.full(count, np.nan)
         area[clear] = roc_auc(corpus.keep_prob[:count][clear].astype(float), objects[clear])
         good = [i for i in order if area[i] > 0.5][:SUCCESSES]

@@ -7,7 +7,6 @@ trained here elsewhere. Only the held-out images of the first seed are classifie
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -38,19 +37,43 @@ from analysis.patch_subset import (
     vit_input,
 )
 from games.agents import build_game
-from games.reproduce.experiment import Setting, Training, markdown, mean_and_spread, measured, ours, train, write_table
-from games.reproduce.eyes import Eye, Vit, open_eye, untrained_vit, vits
+from games.reproduce.experiment import (
+    Setting,
+    Training,
+    made_of,
+    markdown,
+    mean_and_spread,
+    measured,
+    ours,
+    train,
+    write_table,
+)
+from games.reproduce.eyes import Eye, Vit, check_eye, open_eye, untrained_vit, vits
 from games.reproduce.fast_rank import distil, rank_correlation
 from games.trained import load_game
+from patchgame_egg.game import Game
 from patchgame_egg.population import Population
 
 START, END, FAST = "PatchRank, untrained", "PatchRank, trained", "PatchRank, distilled"
 RANDOM_SEEDS = (0, 1, 2)
+# Of 20 epochs of a few thousand photos and of one of ImageNet, the latter has more steps.
+DISTILLED_EPOCHS = {"toy": 1, "photos": 20, "imagenet": 1}
 
 
 def trainings(setting: Setting) -> list[Training]:
-    """One PatchGame for each seed and patch size."""
-    return [ours(setting, seed, vit.paper) for seed in setting.seeds for vit in vits(setting)]
+    """One PatchGame for each seed and patch size.
+
+    Raises:
+        ValueError: its speaker ranks no patches, or a ViT cannot be had: better now than after the trainings.
+    """
+    found = [ours(setting, seed, vit.paper) for seed in setting.seeds for vit in vits(setting)]
+    speaker = setting.config(found[0]).speaker.speaker
+    if speaker != "patch":
+        raise ValueError(f"--speaker {speaker} has no PatchRank, and fig4 is about its order of patches")
+    if not setting.dry_run:
+        for which in vits(setting):
+            check_eye(setting, which)
+    return found
 
 
 def run(setting: Setting) -> None:
@@ -61,7 +84,8 @@ def run(setting: Setting) -> None:
         curves: dict[str, list[SubsetCurve]] = {name: [] for name in (START, END, FAST)}
         correlations = []
         for seed in setting.seeds:
-            found = kept_part(setting, eye, f"{which.name}-s{which.paper}-{seed}", measure_ours, setting, which, seed)
+            name = f"{which.name}-s{which.paper}-{seed}"
+            found = kept_part(setting, eye, name, measure_ours, which, seed)
             for name, curve in read_curves(found).items():
                 curves.setdefault(name, []).append(curve)
             correlations.append(found["rank_correlation"])
@@ -69,7 +93,8 @@ def run(setting: Setting) -> None:
         for name, curve in read_curves(rivals).items():
             curves.setdefault(re.sub(r" \d+$", "", name), []).append(curve)
         curves = {name: found for name, found in curves.items() if found}
-        speed = kept_part(setting, eye, f"{which.name}-s{which.paper}-speed", measure_speed, setting, which)
+        name = f"{which.name}-s{which.paper}-speed"
+        speed = kept_part(setting, eye, name, measure_speed, which, setting.seeds[0])
         rows += tabulate_curves(which, curves)
         panels.append(
             VitPanel(
@@ -88,18 +113,26 @@ def run(setting: Setting) -> None:
 
 
 def kept_part(
-    setting: Setting, eye: Eye, name: str, measure: Callable[..., dict[str, Any]], *words: Any
+    setting: Setting,
+    eye: Eye,
+    name: str,
+    measure: Callable[..., dict[str, Any]],
+    which: Vit | None = None,
+    seed: int | None = None,
 ) -> dict[str, Any]:
-    """A part of the results, from its file or measured now.
+    """A part of the results, from its file or measured now; with a ViT and a seed, one of that seed's PatchGame.
 
     Raises:
         ValueError: it was measured otherwise.
     """
-    path = setting.folder / "parts" / f"{name}{'-fast' if setting.fast and words else ''}.json"
-    found = measured(path, lambda: {**measure(eye, *words), "made_with": eye.made_with})
-    if found["made_with"] != json.loads(json.dumps(eye.made_with)):
-        raise ValueError(f"{path} was measured with {found['made_with']}: delete it, or give another --out")
-    return found
+    if which is None or seed is None:
+        return measured(setting.folder / "parts" / f"{name}.json", partial(measure, eye), eye.made_with)
+    path = setting.folder / "parts" / f"{name}{'-fast' if setting.fast else ''}.json"
+    return measured(path, partial(measure, eye, setting, which, seed), _depends_on(eye, setting, which, seed))
+
+
+def _depends_on(eye: Eye, setting: Setting, which: Vit, seed: int) -> dict[str, Any]:
+    return {**eye.made_with, **made_of(setting, ours(setting, seed, which.paper))}
 
 
 def read_curves(part: Mapping[str, Any]) -> dict[str, SubsetCurve]:
@@ -123,11 +156,13 @@ def _written(eye: Eye, curves: Mapping[str, SubsetCurve]) -> dict[str, Any]:
 def patch_ranks(setting: Setting, which: Vit, seed: int, device: torch.device) -> tuple[nn.Module, nn.Module]:
     """PatchRank of a seed before and after its training, in evaluation mode; of a population, the first speaker's."""
     game, config = load_game(train(setting, ours(setting, seed, which.paper)), device)
-    both = []
-    for whole in (build_game(config).to(device), game):
-        sender: Any = whole.senders[0] if isinstance(whole, Population) else whole.sender
-        both.append(sender.rank.eval())
-    return both[0], both[1]
+    return _rank_of(build_game(config).to(device)), _rank_of(game)
+
+
+def _rank_of(game: Game | Population) -> nn.Module:
+    sender: Any = game.senders[0] if isinstance(game, Population) else game.sender
+    rank: nn.Module = sender.rank
+    return rank.eval()
 
 
 def measure_ours(eye: Eye, setting: Setting, which: Vit, seed: int) -> dict[str, Any]:
@@ -146,8 +181,11 @@ def measure_ours(eye: Eye, setting: Setting, which: Vit, seed: int) -> dict[str,
 def distilled(eye: Eye, setting: Setting, which: Vit, seed: int, teacher: Ranking) -> Ranking:
     """The small network that has learnt a PatchRank's order, as a ranking."""
     path = setting.folder / f"fast-{which.name}-s{which.paper}-{seed}.pt"
-    grid, epochs = vit_grid(eye.vit), 1 if setting.scale == "toy" else 20
-    student = distil(teacher, eye.train, eye.size, grid, path, eye.device, epochs=epochs, seed=seed)
+    grid, epochs = vit_grid(eye.vit), DISTILLED_EPOCHS[setting.scale]
+    depends_on = _depends_on(eye, setting, which, seed)
+    student = distil(
+        teacher, eye.train, eye.size, grid, path, eye.device, epochs=epochs, seed=seed, made_with=depends_on
+    )
     return network_ranking(student, grid)
 
 
@@ -162,9 +200,9 @@ def measure_rivals(eye: Eye) -> dict[str, Any]:
     return _written(eye, eye.curves(rankings))
 
 
-def measure_speed(eye: Eye, setting: Setting, which: Vit) -> dict[str, Any]:
+def measure_speed(eye: Eye, setting: Setting, which: Vit, seed: int) -> dict[str, Any]:
     """Images a second of the ViT with all patches, and with k after ranking them; a random order costs nothing."""
-    seed, vit = setting.seeds[0], eye.vit
+    vit = eye.vit
     images, _ = next(eye.batches())
     grid = vit_grid(vit)
     end = network_ranking(patch_ranks(setting, which, seed, eye.device)[1], grid)
@@ -285,9 +323,9 @@ def rehearse(setting: Setting) -> None:
     """
     for which in vits(setting):
         vit = untrained_vit(setting, which)
-        game: Any = build_game(setting.config(ours(setting, setting.seeds[0], which.paper)))
+        rank = _rank_of(build_game(setting.config(ours(setting, setting.seeds[0], which.paper))))
         images = torch.rand(1, 3, *vit.patch_embed.img_size, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
-            scores = network_ranking(game.sender.rank.eval(), vit_grid(vit))(images)
+            scores = network_ranking(rank, vit_grid(vit))(images)
             logits = classify_patches(vit, vit_input(vit, images), best_patches(scores, 5))
         print(f"{which.name}: {logits.shape[1]} classes from 5 of {vit.patch_embed.num_patches} patches", flush=True)

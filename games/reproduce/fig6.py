@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.comparison import draw_panels
+from games.config import Config
 from games.reproduce.experiment import (
     Setting,
     Training,
@@ -26,7 +27,7 @@ from patchgame_egg.callbacks import read_log
 def panels(setting: Setting) -> dict[str, dict[str, tuple[str, ...]]]:
     """Panel -> name of each variant -> the options that make it."""
     coarse, fine = str(setting.patch_size(32)), str(setting.patch_size(16))
-    base = setting.config(Training("", 0))
+    base, channel = setting.config(Training("", 0)), Config().channel
     lr, vocab = base.training.lr, base.speaker.vocab
     rates = [f"{factor * lr:.3g}" for factor in (0.1, 1, 10)]
     sizes = [str(size) for size in (vocab // 8, vocab // 2, vocab, 2 * vocab)]
@@ -40,7 +41,9 @@ def panels(setting: Setting) -> dict[str, dict[str, tuple[str, ...]]]:
             f"{fine} and {coarse} px": ("--patch-size", fine, "--patch-scales", "2"),
         },
         "ranking": {
-            "scores standardised": (),
+            "scores standardised": (
+                *("--rank-strength", str(channel.rank_strength), "--rank-spread", str(channel.rank_spread)),
+            ),
             **{f"strength {value}": ("--rank-strength", value, "--rank-spread", "0") for value in ("0.1", "1", "10")},
         },
         "who speaks": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ from games.reproduce.experiment import (
     Setting,
     Training,
     images_seen,
+    made_of,
     markdown,
     mean_and_spread,
     measured,
@@ -75,7 +77,7 @@ def run(setting: Setting) -> None:
     for seed in setting.seeds:
         for name, training in methods(setting, seed).items():
             path = setting.folder / "parts" / f"{setting.folder_of(training).name}.json"
-            found = measured(path, lambda training=training: evaluate(setting, training))  # type: ignore[misc]
+            found = measured(path, partial(evaluate, setting, training), made_of(setting, training))
             rows.append(
                 {
                     "method": name,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from games.reproduce import table1
 from games.reproduce.experiment import (
     Setting,
     Training,
+    made_of,
     markdown,
     mean_and_spread,
     measured,
@@ -129,11 +130,8 @@ def drawn(part: str, count: int, size: int = 48) -> Iterator[tuple[np.ndarray, l
 
 
 def made_with(setting: Setting) -> dict[str, Any]:
-    """What a result depends on beside its training, as it is read back from a file."""
-    found: dict[str, Any] = json.loads(
-        json.dumps({"voc": str(voc_folder(setting).resolve()), **asdict(TRANSFERS[setting.scale])})
-    )
-    return found
+    """What a result depends on beside its training."""
+    return {"voc": str(voc_folder(setting).resolve()), **asdict(TRANSFERS[setting.scale])}
 
 
 def evaluate(setting: Setting, training: Training) -> dict[str, Any]:
@@ -157,7 +155,7 @@ def evaluate(setting: Setting, training: Training) -> dict[str, Any]:
     scores = asdict(average_precision(found, there))
     per_class = {train_set.classes[number - 1]: value for number, value in scores.pop("per_class").items()}
     last = losses[-every:]
-    return {**scores, "per_class": per_class, "loss": sum(last) / len(last), "made_with": made_with(setting)}
+    return {**scores, "per_class": per_class, "loss": sum(last) / len(last)}
 
 
 def run(setting: Setting) -> None:
@@ -170,9 +168,8 @@ def run(setting: Setting) -> None:
     for seed in setting.seeds:
         for name, training in methods(setting, seed).items():
             path = setting.folder / "parts" / f"{setting.folder_of(training).name}.json"
-            found = measured(path, lambda training=training: evaluate(setting, training))  # type: ignore[misc]
-            if found["made_with"] != made_with(setting):
-                raise ValueError(f"{path} was measured with {found['made_with']}: delete it, or give another --out")
+            depends_on = {**made_of(setting, training), **made_with(setting)}
+            found = measured(path, partial(evaluate, setting, training), depends_on)
             rows.append(
                 {
                     "method": name,

@@ -73,15 +73,7 @@ def open_vit(name: str, weights: str, classes: int) -> VisionTransformer:
     Raises:
         ValueError: no such model or no plain ViT, its weights cannot be had, or they are for other classes.
     """
-    _check_name(name)
-    if weights and not Path(weights).is_file():
-        raise ValueError(f"--vit-checkpoint {weights}: no such file")
-    own = getattr(timm.get_pretrained_cfg(name), "num_classes", 0)
-    if not weights and own != classes:
-        raise ValueError(
-            f"the pretrained {name} knows {own} classes and the images have {classes}: give --vit-checkpoint, weights "
-            "that were fine-tuned on these classes"
-        )
+    check_weights(name, weights, classes)
     try:
         options = {"num_classes": classes, "checkpoint_path": weights} if weights else {"pretrained": True}
         vit: Any = timm.create_model(name, **options)
@@ -91,6 +83,23 @@ def open_vit(name: str, weights: str, classes: int) -> VisionTransformer:
         raise ValueError(f"the weights of {name} cannot be had {where} ({str(error).strip()[:200]})") from error
     check_vit(vit)
     return vit.eval()
+
+
+def check_weights(name: str, weights: str, classes: int) -> None:
+    """Looks whether `open_vit` would have what it needs, but for the hub and the content of a file.
+
+    Raises:
+        ValueError: timm has no such model, there is no such file, or timm's own weights are for other classes.
+    """
+    _check_name(name)
+    if weights and not Path(weights).is_file():
+        raise ValueError(f"--vit-checkpoint {weights}: no such file")
+    own = getattr(timm.get_pretrained_cfg(name), "num_classes", 0)
+    if not weights and own != classes:
+        raise ValueError(
+            f"the pretrained {name} knows {own} classes and the images have {classes}: give --vit-checkpoint, weights "
+            "that were fine-tuned on these classes"
+        )
 
 
 def make_vit(name: str) -> VisionTransformer:
@@ -150,7 +159,7 @@ def train_vit(
     classes = len(train.classes)
     if classes < 2:
         raise ValueError(f"images of {classes} class(es): a ViT needs at least 2 to tell apart (--vit NAME brings one)")
-    made_with = {**asdict(recipe), "image_size": image_size, "classes": classes, "images": len(train)}
+    made_with = {**asdict(recipe), "image_size": image_size, "classes": list(train.classes), "images": len(train)}
     vit = build_vit(recipe, image_size, classes).to(device)
     if path.exists():
         saved = checkpoint.load(path, device)
