@@ -96,10 +96,10 @@ def choose(corpus: Corpus) -> tuple[NDArray[np.int64], list[str]]:
     if corpus.labels is not None and corpus.label_names:
         names = [corpus.label_names[label] if label >= 0 else "" for label in corpus.labels[:count]]
     order = _by_turns(names, np.random.default_rng(0).permutation(count))
-    clear: NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
+    clear = np.zeros(count, dtype=bool)
     if corpus.object_area is not None:
         objects = corpus.object_area[:count] >= 0.5
-        clear = ~np.isnan(corpus.object_area[:count]).any(axis=1) & objects.any(axis=1) & ~objects.all(axis=1)
+        clear[:] = ~np.isnan(corpus.object_area[:count]).any(axis=1) & objects.any(axis=1) & ~objects.all(axis=1)
     if clear.any():
         area = np.full(count, np.nan)
         area[clear] = roc_auc(corpus.keep_prob[:count][clear].astype(float), objects[clear])
