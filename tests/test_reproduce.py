@@ -163,6 +163,25 @@ def test_a_training_that_was_interrupted_goes_on(tmp_path: Path) -> None:
     assert is_finished(setting, training)
 
 
+def test_a_run_is_finished_when_its_language_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = Setting("fig5", "toy", tmp_path, device="cpu")
+    training = ours(setting, 0)
+    folder = setting.folder_of(training)
+
+    def full(corpus: Corpus, path: Path) -> None:
+        path.write_text("half a file")
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Corpus, "save", full)
+        with pytest.raises(OSError, match="no space"):
+            train(setting, training)
+    assert not is_finished(setting, training)
+    train(setting, training)
+    assert is_finished(setting, training)
+    assert Corpus.load(folder / "corpus.npz").images is not None
+
+
 def test_a_training_of_another_process_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = Setting("bag", "toy", tmp_path)
     training = ours(setting, 0)
