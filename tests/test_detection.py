@@ -356,7 +356,7 @@ def test_table_2_keeps_what_is_finished(toy: Setting, capsys: pytest.CaptureFixt
     table2.run(toy)
     assert capsys.readouterr().out.count("step 4 of 4") == 1
     assert parts[0].read_text() == before
-    with pytest.raises(ValueError, match=r"ours-s32-0.json was measured with"):
+    with pytest.raises(ValueError, match=r"ours-s32-0.json was measured otherwise: voc was "):
         table2.run(replace(toy, voc=str(table2.voc_folder(toy).parent)))
 
 
