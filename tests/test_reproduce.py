@@ -289,6 +289,8 @@ def test_experiments_take_turns_at_a_training(tmp_path: Path, monkeypatch: pytes
         (["table1", "--seeds", "0"], "--seeds 0"),
         (["table1", "--scale", "photos"], "needs --root"),
         (["table1", "--task", "3/3"], "--task '3/3'"),
+        (["table1", "--seed", "3"], "--seed is set by --seeds N here"),
+        (["table1", "--patch-size=4"], "--patch-size is set by the experiment itself here"),
         (["table9"], "table9"),
         (["fig5", "--no-such-option"], "no-such-option"),
     ],

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -69,6 +70,10 @@ def parse_setting(argv: Sequence[str]) -> Setting:
         known, options = parser.parse_known_args(argv)
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from error
+    taken = {"--seed": "--seeds N", "--patch-size": "the experiment itself", "--name": "--out"}
+    for option in options:
+        if option.split("=")[0] in taken:
+            raise ValueError(f"{option.split('=')[0]} is set by {taken[option.split('=')[0]]} here")
     given: dict[str, Any] = vars(known)
     seeds, task = given.pop("seeds"), given.pop("task")
     if seeds < 1:
@@ -94,6 +99,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     began, words = time.perf_counter(), sys.argv[1:] if argv is None else list(argv)
     keep_freed_memory()
     try:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ValueError(
+                "start games.reproduce once: --launcher 'torchrun --nproc-per-node N' starts its trainings on N GPUs"
+            )
         setting = parse_setting(words)
         # Each experiment imports what it needs, which takes seconds.
         experiment = importlib.import_module(f"games.reproduce.{setting.experiment}")
