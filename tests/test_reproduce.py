@@ -140,11 +140,17 @@ def test_the_paper_s_recipe_takes_a_step(
     assert not any(tmp_path.iterdir())
 
 
-def test_a_training_with_other_options_is_not_taken_for_ours(play: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_training_with_other_options_is_not_taken_for_ours(
+    play: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = play("fig5").parents[1]
     with pytest.raises(SystemExit):
         reproduce.main(["fig5", "--out", str(out), "--device", "cpu", "--vocab", "32"])
     assert "vocab is 16, asked for is 32" in capsys.readouterr().err
+    monkeypatch.setattr("games.reproduce.experiment.train", lambda *words: pytest.fail("trained before it was told"))
+    with pytest.raises(SystemExit):
+        reproduce.main(["fig6", "--out", str(out), "--device", "cpu", "--vocab", "32"])
+    assert "ours-s32-0 was trained otherwise" in capsys.readouterr().err
 
 
 def test_a_training_that_was_interrupted_goes_on(tmp_path: Path) -> None:

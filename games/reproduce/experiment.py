@@ -207,8 +207,9 @@ def train_all(setting: Setting, trainings: Sequence[Training]) -> None:
     first, step = setting.task or (0, 1)
     mine = list(dict.fromkeys(trainings))[first::step]
     for training in mine:
-        # A wrong option is told now, not by one of many processes.
+        # A wrong option, or a run of that name with others, is told now: not by one of many processes, nor hours later.
         setting.config(training)
+        is_finished(setting, training)
     if setting.jobs == 1:
         # In this thread: a training in this process hears signals.
         for training in mine:
