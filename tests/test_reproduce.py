@@ -150,7 +150,7 @@ def test_a_training_with_other_options_is_not_taken_for_ours(
     monkeypatch.setattr("games.reproduce.experiment.train", lambda *words: pytest.fail("trained before it was told"))
     with pytest.raises(SystemExit):
         reproduce.main(["fig6", "--out", str(out), "--device", "cpu", "--vocab", "32"])
-    assert "ours-s32-0 was trained otherwise" in capsys.readouterr().err
+    assert "was trained otherwise: vocab is 16, asked for is 32" in capsys.readouterr().err
 
 
 def test_a_training_that_was_interrupted_goes_on(tmp_path: Path) -> None:
