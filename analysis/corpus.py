@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchgame_egg.patches import patch_boxes
+from patchgame_egg.whole_file import replacing
 
 Names = tuple[str, ...]
 
@@ -99,11 +100,8 @@ class Corpus:
                 arrays |= {f"probe/{name}": correct for name, correct in value.items()}
             else:
                 plain[f.name] = value
-        path = Path(path)
-        draft = path.with_name(f"{path.name}.tmp")
-        with draft.open("wb") as file:
+        with replacing(Path(path)) as file:
             np.savez_compressed(file, **arrays, json=np.array(json.dumps(plain)))
-        draft.replace(path)
 
     @staticmethod
     def load(path: Path | str) -> Corpus:

@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from analysis.vocabulary import usage
 from games.command_line import Start, fail, parse, pick_device
 from games.config import Config
-from games.patchgame import build_loaders, build_views, find_run, make_trainer, train_run, write_skipped
+from games.patchgame import (
+    build_loaders,
+    build_views,
+    find_run,
+    make_trainer,
+    train_run,
+    write_metrics,
+    write_skipped,
+)
 from patchgame_egg.callbacks import read_log
 from patchgame_egg.data import ImageLoader
 from patchgame_egg.distributed import (
@@ -247,8 +255,8 @@ def play(method: str, start: Start, device: torch.device) -> int:
     if writes:
         if record is None:
             record = next(r for r in reversed(read_log(folder / "log.jsonl")) if r["kind"] == "validation")
-        (folder / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")
         write_skipped(skipped, folder)
+        write_metrics(record, folder)
         print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes")
     return 0
 

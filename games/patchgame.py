@@ -24,10 +24,11 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from analysis.callback import LanguageAnalysis
+from analysis.recording import one_pair
 from analysis.vocabulary import usage
 from games.agents import build_game, compile_networks, take_over_speaker
 from games.command_line import Start, fail, load_config, parse, pick_device, save_config
-from games.config import Config
+from games.config import Config, DataOptions
 from games.record import read_annotations, write_corpus
 from patchgame_egg import checkpoint
 from patchgame_egg.augment import ViewStrength
@@ -64,6 +65,7 @@ from patchgame_egg.population import FrozenSpeakerGame, Population, cross_play
 from patchgame_egg.sources import image_sets
 from patchgame_egg.trainer import NonFiniteLoss, Trainer
 from patchgame_egg.views import EvaluationView, RandomViews, ViewLoader
+from patchgame_egg.whole_file import replacing
 
 
 def build_views(config: Config) -> RandomViews:
@@ -76,8 +78,10 @@ def build_views(config: Config) -> RandomViews:
     return RandomViews(d.image_size, config.training.seed + 2, first, second)
 
 
-def default_workers(device: torch.device) -> int:
-    """Processes that decode, of each rank: none without a GPU, where the cores have other work."""
+def decoders(options: DataOptions, device: torch.device) -> int:
+    """Processes that decode, of each rank: unless asked for, none without a GPU, where the cores have other work."""
+    if options.workers is not None:
+        return options.workers
     if device.type == "cpu":
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -96,7 +100,7 @@ def build_loaders(config: Config, device: torch.device) -> tuple[ImageLoader, Im
     train, val = image_sets(
         d.data, d.root, config.load_size, val_root=d.val_root, download=d.download, seed=t.seed, scenes=d.scenes
     )
-    workers = default_workers(device) if d.workers is None else d.workers
+    workers = decoders(d, device)
     if len(train) < t.batch_size:
         raise ValueError(f"{len(train)} images to train on are less than --batch-size {t.batch_size}")
     candidates = min(t.candidates, len(val) // world_size() * world_size())
@@ -335,8 +339,8 @@ def finish(
 ) -> None:
     """Writes the final metrics, the pictures and the language, and says which images could not be read."""
     records = read_log(folder / "log.jsonl")
-    game = trainer.game.game(0, 0) if isinstance(trainer.game, Population) else trainer.game
-    assert isinstance(game, Game)
+    assert isinstance(trainer.game, (Game, Population))
+    game = one_pair(trainer.game)
     if config.run.pictures:
         # Plotting packages take seconds to import; a run that stops early does without.
         from games.pictures import draw_pictures
@@ -348,8 +352,13 @@ def finish(
     write_skipped(skipped, folder)
     last = next((r for r in reversed(records) if r["kind"] == "validation"), None)
     if last is not None:
-        # The last file: where it is, the run is whole.
-        (folder / "metrics.json").write_text(json.dumps(last, indent=2) + "\n")
+        write_metrics(last, folder)
+
+
+def write_metrics(record: dict[str, Any], folder: Path) -> None:
+    """Writes a run's last file: where it is, the run is whole."""
+    with replacing(folder / "metrics.json") as file:
+        file.write((json.dumps(record, indent=2) + "\n").encode())
 
 
 def write_skipped(skipped: Sequence[str], folder: Path) -> None:

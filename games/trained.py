@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Subset
 from games.agents import build_game
 from games.command_line import load_config
 from games.config import Config
-from games.patchgame import default_workers
+from games.patchgame import decoders
 from patchgame_egg import checkpoint
 from patchgame_egg.data import ImageSource, Readable
 from patchgame_egg.distributed import rank, world_size
@@ -242,7 +242,7 @@ def labelled_loaders(config: Config, device: torch.device, batch_size: int = 256
     sources = image_sets(
         d.data, d.root, round(size * 8 / 7), val_root=d.val_root, seed=config.training.seed, scenes=d.scenes
     )
-    workers = default_workers(device) if d.workers is None else d.workers
+    workers = decoders(d, device)
     first, second = (ViewLoader(EveryImage(s, batch_size, workers), Middle(size), device) for s in sources)
     return first, second
 

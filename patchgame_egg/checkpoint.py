@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from patchgame_egg.whole_file import replacing
+
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Writes under a temporary name, flushes to disk, then renames: the old file stays until the new one is whole.
+    """Writes a checkpoint; the old one stays until the new one is whole.
 
     Args:
         state: tensors, plain values, and lists and dicts of them.
         path: the file to replace.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
+    with replacing(path) as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -79,8 +79,9 @@ def test_parts_of_another_vit_are_not_taken(folder: Path, monkeypatch: pytest.Mo
     setting = Setting("fig4", "toy", folder.parents[1], device="cpu", fast=True)
     eye = eyes.open_eye(setting, eyes.Vit("small", 32))
     eye.made_with["vit"] = "another"
-    with pytest.raises(ValueError, match=r"rivals\.json was measured otherwise: vit was small, asked for is another"):
-        fig4.kept_part(setting, eye, "small-rivals", fig4.measure_rivals)
+    monkeypatch.setattr(fig4, "open_eye", lambda *words: eye)
+    with pytest.raises(ValueError, match=r"\.json was measured otherwise: vit was small, asked for is another"):
+        fig4.run(setting)
 
 
 def test_patch_rank_before_and_after_its_training(folder: Path) -> None:

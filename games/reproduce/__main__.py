@@ -71,9 +71,9 @@ def parse_setting(argv: Sequence[str]) -> Setting:
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from error
     taken = {"--seed": "--seeds N", "--patch-size": "the experiment itself", "--name": "--out"}
-    for option in options:
-        if option.split("=")[0] in taken:
-            raise ValueError(f"{option.split('=')[0]} is set by {taken[option.split('=')[0]]} here")
+    for name in (option.split("=")[0] for option in options):
+        if name in taken:
+            raise ValueError(f"{name} is set by {taken[name]} here")
     given: dict[str, Any] = vars(known)
     seeds, task = given.pop("seeds"), given.pop("task")
     if seeds < 1:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,10 +21,9 @@ from games.command_line import pick_device
 from games.reproduce.experiment import (
     Setting,
     Training,
-    made_of,
     markdown,
     mean_and_spread,
-    measured,
+    measured_run,
     ours,
     train,
     write_table,
@@ -45,19 +42,17 @@ def run(setting: Setting) -> None:
     """Classifies by symbols and by features, and writes the table."""
     rows = []
     for training in trainings(setting):
-        folder = train(setting, training)
-        path = setting.folder / "parts" / f"{folder.name}.json"
-        found = measured(path, partial(evaluate, setting, folder), made_of(setting, training))
+        found = measured_run(setting, training, evaluate)
         rows += [{"from": a, "by": b, "seed": training.seed, "top1": 100 * top1} for a, b, top1 in found["rows"]]
     frame = pd.DataFrame(rows)
     cells = [[str(a), str(b), mean_and_spread(part.top1)] for (a, b), part in frame.groupby(["from", "by"], sort=False)]
     write_table(setting, frame, markdown(["what is known of an image", "classifier", "top-1, %"], cells))
 
 
-def evaluate(setting: Setting, folder: Path) -> dict[str, Any]:
-    """Shares of held-out images that are put into the right class, for a run."""
-    device = pick_device(setting.device)
-    agents, config = load_game(folder, device)
+def evaluate(setting: Setting, training: Training) -> dict[str, Any]:
+    """Shares of held-out images that are put into the right class, by symbols and by features."""
+    run, device = train(setting, training), pick_device(setting.device)
+    agents, config = load_game(run, device)
     game, loaders = one_pair(agents), labelled_loaders(config, device)
     (ids, said, labels), (held_ids, held_said, held_labels) = (messages(game, loader) for loader in loaders)
     bags = held_out_classification(

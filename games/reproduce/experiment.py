@@ -32,6 +32,7 @@ from games.config import Config
 from games.reproduce.scales import SCALES
 from patchgame_egg.callbacks import read_log
 from patchgame_egg.sources import image_sets
+from patchgame_egg.whole_file import replacing
 
 SECONDS_BETWEEN_LOOKS = 5.0
 
@@ -184,22 +185,26 @@ def _claimed(folder: Path) -> Iterator[None]:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.parent / f".{folder.name}.lock")
-    waits = f"{folder.name} is being trained by another process: waits for it"
+    told = False
     # Some file systems have no locks.
     with suppress(NotImplementedError):
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            print(waits, flush=True)
+            told = _say_that_it_waits(folder)
             lock.acquire()
     try:
-        if patchgame.is_being_trained(folder):
-            print(waits, flush=True)
-            while patchgame.is_being_trained(folder):
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+        while patchgame.is_being_trained(folder):
+            told = told or _say_that_it_waits(folder)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
         yield
     finally:
         lock.release()
+
+
+def _say_that_it_waits(folder: Path) -> bool:
+    print(f"{folder.name} is being trained by another process: waits for it", flush=True)
+    return True
 
 
 def train_all(setting: Setting, trainings: Sequence[Training]) -> None:
@@ -223,12 +228,12 @@ def is_finished(setting: Setting, training: Training) -> bool:
     """Whether a training is there, whole.
 
     Raises:
-        ValueError: there is one of that name with other options.
+        ValueError: a bad option, or there is one of that name with other options.
     """
-    folder = setting.folder_of(training)
+    folder, asked = setting.folder_of(training), setting.config(training)
     if not (folder / "config.json").exists():
         return False
-    asked, saved = setting.config(training), load_config(folder / "config.json")[0]
+    saved, _ = load_config(folder / "config.json")
     method = _method_of(folder)
     if method != training.method or lasting(asked) != lasting(saved):
         raise ValueError(
@@ -335,10 +340,8 @@ def measured(path: Path, measure: Callable[[], dict[str, Any]], made_with: Mappi
     """
     if not path.exists():
         found = {**measure(), "made_with": made_with}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".tmp")
-        draft.write_text(json.dumps(found, indent=2) + "\n")
-        draft.replace(path)
+        with replacing(path) as file:
+            file.write((json.dumps(found, indent=2) + "\n").encode())
     found = json.loads(path.read_text())
     asked, kept = json.loads(json.dumps(made_with)), found.get("made_with", {})
     if asked != kept:
@@ -346,6 +349,27 @@ def measured(path: Path, measure: Callable[[], dict[str, Any]], made_with: Mappi
         other = ", ".join(f"{key} was {kept.get(key)}, asked for is {asked[key]}" for key in differ)
         raise ValueError(f"{path} was measured otherwise: {other}. Delete it, or give another --out")
     return found
+
+
+def measured_run(
+    setting: Setting,
+    training: Training,
+    measure: Callable[[Setting, Training], dict[str, Any]],
+    beside: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What was measured of a training and kept among the experiment's parts, or else what is measured now.
+
+    Args:
+        setting: of the experiment.
+        training: the training.
+        measure: measures it.
+        beside: what the result depends on beside the training.
+
+    Raises:
+        ValueError: what is kept was measured of something else.
+    """
+    path = setting.folder / "parts" / f"{setting.folder_of(training).name}.json"
+    return measured(path, lambda: measure(setting, training), {**made_of(setting, training), **(beside or {})})
 
 
 def made_of(setting: Setting, training: Training) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from analysis.patch_subset import Ranking, SubsetCurve, recognised, subset_curve
 from games.command_line import pick_device
+from games.config import Config
 from games.reproduce.experiment import Setting, lasting, ours
 from games.reproduce.vits import CROP, VitRecipe, build_vit, check_weights, make_vit, open_vit, train_vit
 from games.trained import EveryImage
@@ -104,9 +105,13 @@ def check_eye(setting: Setting, which: Vit) -> None:
         ValueError: it cannot.
     """
     if which.name != "small":
-        d = setting.config(ours(setting, setting.seeds[0], which.paper)).images
-        classes = len(image_sets(d.data, d.root, 32, val_root=d.val_root, scenes=d.scenes)[1].classes)
-        check_weights(which.name, setting.vit_checkpoint, classes)
+        config = setting.config(ours(setting, setting.seeds[0], which.paper))
+        check_weights(which.name, setting.vit_checkpoint, len(_images(config, 32)[1].classes))
+
+
+def _images(config: Config, load_size: int) -> tuple[ImageSource, ImageSource]:
+    d = config.images
+    return image_sets(d.data, d.root, load_size, val_root=d.val_root, seed=config.training.seed, scenes=d.scenes)
 
 
 def open_eye(setting: Setting, which: Vit) -> Eye:
@@ -117,12 +122,7 @@ def open_eye(setting: Setting, which: Vit) -> Eye:
     """
     device = pick_device(setting.device)
     config = setting.config(ours(setting, setting.seeds[0], which.paper))
-    d = config.images
-
-    def images_of(size: int, crop: float) -> tuple[ImageSource, ImageSource]:
-        load = round(size / crop)
-        return image_sets(d.data, d.root, load, val_root=d.val_root, seed=config.training.seed, scenes=d.scenes)
-
+    size = config.images.image_size
     # Paths as they are compared elsewhere; options of views and networks do not matter to a ViT.
     kept_images = lasting(config).images
     made_with: dict[str, Any] = {
@@ -132,16 +132,16 @@ def open_eye(setting: Setting, which: Vit) -> Eye:
     }
     if which.name == "small":
         recipe = _recipe(setting, which)
-        sets = images_of(d.image_size, CROP)
-        vit = train_vit(sets[0], recipe, d.image_size, setting.folder / f"vit-{which.paper}.pt", device)
+        sets = _images(config, round(size / CROP))
+        vit = train_vit(sets[0], recipe, size, setting.folder / f"vit-{which.paper}.pt", device)
         made_with["recipe"] = asdict(recipe)
     else:
-        classes = len(images_of(32, 1.0)[1].classes)
+        classes = len(_images(config, 32)[1].classes)
         vit = open_vit(which.name, setting.vit_checkpoint, classes).to(device)
         rows, columns = vit.patch_embed.img_size
         if rows != columns:
             raise ValueError(f"--vit {which.name} takes images of {rows} x {columns} px: a square one is needed")
-        sets = images_of(rows, getattr(vit, "pretrained_cfg", {}).get("crop_pct", CROP))
+        sets = _images(config, round(rows / getattr(vit, "pretrained_cfg", {}).get("crop_pct", CROP)))
         made_with["checkpoint"] = setting.vit_checkpoint
     patches = vit.patch_embed.num_patches
     kept = sorted({max(1, round(share * patches)) for share in SHARES})

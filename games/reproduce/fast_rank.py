@@ -6,7 +6,6 @@ whatever its size, through four convolutions of a few channels.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,7 +81,7 @@ def distil(
     Raises:
         ValueError: the file holds the pupil of another teacher.
     """
-    known = json.loads(json.dumps({**(made_with or {}), "epochs": epochs, "width": width, "seed": seed}))
+    known = {**(made_with or {}), "epochs": epochs, "width": width, "seed": seed}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         student = FastRank(grid, width).to(device)

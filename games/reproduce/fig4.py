@@ -8,7 +8,7 @@ trained here elsewhere. Only the held-out images of the first seed are classifie
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,7 @@ from analysis.patch_subset import (
     vit_grid,
     vit_input,
 )
+from analysis.recording import one_pair
 from games.agents import build_game
 from games.reproduce.experiment import (
     Setting,
@@ -79,22 +80,25 @@ def trainings(setting: Setting) -> list[Training]:
 def run(setting: Setting) -> None:
     """Measures what is missing, draws the figure and writes the table."""
     rows, panels, notes = [], [], []
+    parts, fast = setting.folder / "parts", "-fast" if setting.fast else ""
     for which in vits(setting):
         eye = open_eye(setting, which)
+        kind = f"{which.name}-s{which.paper}"
         curves: dict[str, list[SubsetCurve]] = {name: [] for name in (START, END, FAST)}
         correlations = []
         for seed in setting.seeds:
-            name = f"{which.name}-s{which.paper}-{seed}"
-            found = kept_part(setting, eye, name, measure_ours, which, seed)
+            measure = partial(measure_ours, eye, setting, which, seed)
+            found = measured(parts / f"{kind}-{seed}{fast}.json", measure, _depends_on(eye, setting, which, seed))
             for name, curve in read_curves(found).items():
                 curves.setdefault(name, []).append(curve)
             correlations.append(found["rank_correlation"])
-        rivals = kept_part(setting, eye, f"{which.name}-rivals", measure_rivals)
+        rivals = measured(parts / f"{which.name}-rivals.json", partial(measure_rivals, eye), eye.made_with)
         for name, curve in read_curves(rivals).items():
             curves.setdefault(re.sub(r" \d+$", "", name), []).append(curve)
         curves = {name: found for name, found in curves.items() if found}
-        name = f"{which.name}-s{which.paper}-speed"
-        speed = kept_part(setting, eye, name, measure_speed, which, setting.seeds[0])
+        first = setting.seeds[0]
+        measure = partial(measure_speed, eye, setting, which, first)
+        speed = measured(parts / f"{kind}-speed{fast}.json", measure, _depends_on(eye, setting, which, first))
         rows += tabulate_curves(which, curves)
         panels.append(
             VitPanel(
@@ -110,25 +114,6 @@ def run(setting: Setting) -> None:
     write_table(setting, frame, tabulate(frame) + "".join(notes))
     write_curves(setting, panels)
     print(f"wrote {draw_patch_curves(panels, setting.folder / 'fig4.png')}")
-
-
-def kept_part(
-    setting: Setting,
-    eye: Eye,
-    name: str,
-    measure: Callable[..., dict[str, Any]],
-    which: Vit | None = None,
-    seed: int | None = None,
-) -> dict[str, Any]:
-    """A part of the results, from its file or measured now; with a ViT and a seed, one of that seed's PatchGame.
-
-    Raises:
-        ValueError: it was measured otherwise.
-    """
-    if which is None or seed is None:
-        return measured(setting.folder / "parts" / f"{name}.json", partial(measure, eye), eye.made_with)
-    path = setting.folder / "parts" / f"{name}{'-fast' if setting.fast else ''}.json"
-    return measured(path, partial(measure, eye, setting, which, seed), _depends_on(eye, setting, which, seed))
 
 
 def _depends_on(eye: Eye, setting: Setting, which: Vit, seed: int) -> dict[str, Any]:
@@ -160,7 +145,7 @@ def patch_ranks(setting: Setting, which: Vit, seed: int, device: torch.device) -
 
 
 def _rank_of(game: Game | Population) -> nn.Module:
-    sender: Any = game.senders[0] if isinstance(game, Population) else game.sender
+    sender: Any = one_pair(game).sender
     rank: nn.Module = sender.rank
     return rank.eval()
 

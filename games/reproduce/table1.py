@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -16,10 +15,9 @@ from games.reproduce.experiment import (
     Setting,
     Training,
     images_seen,
-    made_of,
     markdown,
     mean_and_spread,
-    measured,
+    measured_run,
     ours,
     train,
     write_table,
@@ -76,8 +74,7 @@ def run(setting: Setting) -> None:
     rows = []
     for seed in setting.seeds:
         for name, training in methods(setting, seed).items():
-            path = setting.folder / "parts" / f"{setting.folder_of(training).name}.json"
-            found = measured(path, partial(evaluate, setting, training), made_of(setting, training))
+            found = measured_run(setting, training, evaluate)
             rows.append(
                 {
                     "method": name,

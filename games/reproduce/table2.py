@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,14 @@ from analysis.detection_scores import average_precision
 from analysis.fine_tuning import Recipe, detect, fine_tune
 from analysis.voc import VocObject, voc_sets, write_voc
 from games.command_line import pick_device
-from games.patchgame import default_workers
+from games.patchgame import decoders
 from games.reproduce import table1
 from games.reproduce.experiment import (
     Setting,
     Training,
-    made_of,
     markdown,
     mean_and_spread,
-    measured,
+    measured_run,
     train,
     write_table,
 )
@@ -142,7 +140,7 @@ def evaluate(setting: Setting, training: Training) -> dict[str, Any]:
     device, transfer = pick_device(setting.device), TRANSFERS[setting.scale]
     trained = load_trunk(train(setting, training), device)
     train_set, held_out = voc_sets(voc_folder(setting))
-    recipe = replace(transfer.recipe, workers=default_workers(device))
+    recipe = replace(transfer.recipe, workers=decoders(trained.config.images, device))
     name, every = setting.folder_of(training).name, max(1, recipe.steps // 10)
 
     def say(step: int, loss: float) -> None:
@@ -167,9 +165,7 @@ def run(setting: Setting) -> None:
     rows = []
     for seed in setting.seeds:
         for name, training in methods(setting, seed).items():
-            path = setting.folder / "parts" / f"{setting.folder_of(training).name}.json"
-            depends_on = {**made_of(setting, training), **made_with(setting)}
-            found = measured(path, partial(evaluate, setting, training), depends_on)
+            found = measured_run(setting, training, evaluate, made_with(setting))
             rows.append(
                 {
                     "method": name,
