@@ -96,6 +96,10 @@ def draw_panels(logs: Mapping[str, Mapping[str, Sequence[Sequence[Record]]]], pa
                 name: (color, MARKS[i]) for i, (name, color) in enumerate(zip(names, _colours(len(names)), strict=True))
             }
             _draw_bands(ax, frame, look, marked=True)
+            for name in names:
+                if name not in set(frame.name):
+                    # It ended before it was ever validated.
+                    ax.plot([], [], color=look[name][0], marker=look[name][1], label=name)
             for chance in sorted(chances - {0.0}):
                 ax.axhline(chance, color=GREY, linestyle=":", label=f"chance ({chance:.1f} %)")
             ax.set(title=panel, xlabel="images trained on", ylabel="message to image, top-1 (%)")

@@ -225,7 +225,7 @@ class Trainer:
             self.read_losses()
 
     def read_losses(self) -> None:
-        """Reads the losses not yet read, logs them, and stops at the first that is not finite.
+        """Reads the losses not yet read, logs them, and stops at the first that is not finite, which is logged too.
 
         Raises:
             NonFiniteLoss: see above.
@@ -251,6 +251,7 @@ class Trainer:
             self._call("on_log", records)
         if finite < len(values):
             bad = entries[finite]
+            self._call("on_log", [{"kind": "diverged", **{name: bad[name] for name in ("step", "epoch", "batch")}}])
             raise NonFiniteLoss(
                 f"the loss is {values[finite][0]} at step {bad['step']} (epoch {bad['epoch']}, batch {bad['batch']}); "
                 "the last checkpoint is kept. A smaller --lr, --grad-norm 1 or --precision fp32 may help"

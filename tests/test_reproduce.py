@@ -8,12 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
 
+from analysis.comparison import draw_panels
 from analysis.corpus import Corpus
 from games.command_line import save_config
 from games.patchgame import LOCK
@@ -21,6 +23,7 @@ from games.reproduce import __main__ as reproduce
 from games.reproduce import fig3, fig4, fig5, fig6, table1, table2
 from games.reproduce.experiment import (
     Setting,
+    Stopped,
     Training,
     is_finished,
     lasting,
@@ -101,6 +104,51 @@ def test_ablations(play: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     same = frame[frame.variant.isin(["0.002", "8 px"])]
     assert same.top1.nunique() == 1, "what two panels have in common was trained twice"
     assert (folder / "fig6.png").stat().st_size > 10_000
+
+
+def test_a_variant_that_diverges_is_a_result(
+    play: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wild = ("--lr", "1e12", "--optimizer", "sgd", "--grad-norm", "None")
+    variants = {"1e+12": wild, "0.002": ("--lr", "0.002")}
+    monkeypatch.setattr(fig6, "panels", lambda setting: {"learning rate": variants})
+    drawn: list[dict[str, Any]] = []
+
+    def draw(logs: dict[str, Any], path: Path) -> Path:
+        drawn.append(logs)
+        return draw_panels(logs, path)
+
+    monkeypatch.setattr(fig6, "draw_panels", draw)
+    folder = play("fig6", "--seeds", "2")
+    frame = pd.read_csv(folder / "table.csv", dtype={"variant": str}).set_index(["variant", "seed"])
+    assert frame.diverged.to_dict() == {(v, s): v == "1e+12" for v in variants for s in (0, 1)}
+    assert frame.top1.notna().to_dict() == (~frame.diverged).to_dict()
+    assert "| learning rate | 1e+12 (diverged) |  |  |  |" in (folder / "table.md").read_text()
+    assert list(drawn[0]["learning rate"]) == ["1e+12 (diverged)", "0.002"]
+    assert "learning-rate-1e+12-1 diverged: its loss is not finite at step 2" in capsys.readouterr().out
+    play("fig6", "--seeds", "2")
+    assert "images to train on" not in capsys.readouterr().out, "it was trained again, to diverge again"
+    part = frame.reset_index().assign(diverged=[True, False, False, False])
+    assert "1e+12 (1 of 2 diverged)" in fig6.tabulate(part)
+
+
+def test_a_training_that_fails_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+
+    def pretend(words: list[str]) -> int:
+        begun.append(words[words.index("--name") + 1])
+        if begun[-1].startswith("bad"):
+            raise SystemExit(2)
+        return 0 if begun[-1].startswith("good") else 130
+
+    monkeypatch.setattr("games.reproduce.experiment.patchgame.main", pretend)
+    setting = Setting("bag", "toy", tmp_path, device="cpu")
+    with pytest.raises(RuntimeError, match=r"^1 of 3 trainings failed: the training .*bad-0 ended with status 2$"):
+        train_all(setting, [Training(name, 0) for name in ("good", "bad", "good2")])
+    assert begun == ["good-0", "bad-0", "good2-0"]
+    with pytest.raises(Stopped, match="the same command goes on with it"):
+        train_all(setting, [Training(name, 0) for name in ("stopped", "good3")])
+    assert begun[3:] == ["stopped-0"]
 
 
 def test_every_variant_of_the_ablations_is_an_option_of_the_game(tmp_path: Path) -> None:
@@ -216,13 +264,18 @@ def test_methods_have_learning_rates_of_their_own_unless_one_is_given(tmp_path: 
     assert set(rates("photos", "--lr", "0.01")) == {0.01}
 
 
-def test_tasks_share_the_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_share_the_trainings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     done: list[str] = []
     monkeypatch.setattr("games.reproduce.experiment.train", lambda setting, training: done.append(training.name))
     wanted = [Training(str(i), 0) for i in range(7)]
     for i in range(3):
         train_all(Setting("fig6", "toy", tmp_path, task=(i, 3)), wanted)
     assert sorted(done) == sorted(t.name for t in wanted)
+    train_all(Setting("fig6", "toy", tmp_path, task=(25, 40)), wanted)
+    assert "task 1 of 3: 2 of 7 trainings" in (said := capsys.readouterr().out)
+    assert "task 25 of 40: 0 of 7 trainings" in said
 
 
 def test_what_was_measured_is_kept(tmp_path: Path) -> None:

@@ -170,6 +170,7 @@ def test_a_nan_loss_names_its_step_and_keeps_the_last_checkpoint(tmp_path: Path)
     state = checkpoint.load(tmp_path / "c.pt")
     assert state["position"]["step"] == 8
     assert [r["step"] for r in read_log(tmp_path / "log.jsonl") if r["kind"] == "train"] == list(range(1, 10))
+    assert read_log(tmp_path / "log.jsonl")[-1] == {"kind": "diverged", "step": 10, "epoch": 2, "batch": 4}
     assert all(value.isfinite().all() for value in state["game"].values())
 
 

@@ -54,6 +54,14 @@ class Training:
     method: str = "patchgame"
 
 
+class Diverged(RuntimeError):
+    """The loss of a training became NaN or infinite: with the same options it would again."""
+
+
+class Stopped(RuntimeError):
+    """A signal ended a training, and so all that was asked for."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """What the command line asks for.
@@ -154,27 +162,52 @@ def train(setting: Setting, training: Training) -> Path:
 
     Raises:
         ValueError: there is a run of that name with other options.
-        RuntimeError: the training failed or was stopped.
+        Diverged: its loss became NaN or infinite, now or earlier.
+        Stopped: a signal ended it.
+        RuntimeError: it failed otherwise.
     """
-    folder = setting.folder_of(training)
+    folder, status, output = setting.folder_of(training), 0, ""
+    apart = bool(setting.launcher) or setting.jobs > 1
     with _claimed(folder):
         if is_finished(setting, training):
             return folder
-        words = _words_to_finish(setting, training)
-        print(f"== {folder.name}", flush=True)
-        output = ""
-        if setting.launcher or setting.jobs > 1:
-            status, path = _train_apart(setting, training, words)
-            output = f"; its output is in {path}"
-        elif training.method == "patchgame":
-            status = patchgame.main(words)
-        else:
-            status = baselines.main([training.method, *words])
+        if _diverged_at(folder) is None:
+            words = _words_to_finish(setting, training)
+            print(f"== {folder.name}", flush=True)
+            if apart:
+                status, path = _train_apart(setting, training, words)
+                output = f"; its output is in {path}"
+            else:
+                status = _train_here(training, words)
+        step = _diverged_at(folder)
+    if step is not None:
+        raise Diverged(
+            f"{folder} diverged: its loss is not finite at step {step}{output}. A smaller --lr may help, with another "
+            "--out; if the folder is deleted it is trained anew"
+        )
+    if status >= 128 and not apart:
+        raise Stopped(f"the training {folder} ended with status {status}; the same command goes on with it")
     if status:
-        # Below 0 and from 128 on a signal ended it.
-        goes_on = "" if 0 < status < 128 else "; the same command goes on with it"
-        raise RuntimeError(f"the training {folder} ended with status {status}{output}{goes_on}")
+        raise RuntimeError(f"the training {folder} ended with status {status}{output}")
     return folder
+
+
+def _diverged_at(folder: Path) -> int | None:
+    """The step at which a training's loss was not finite, or None."""
+    log = folder / "log.jsonl"
+    last = read_log(log)[-1:] if log.exists() else []
+    return int(last[0]["step"]) if last and last[0]["kind"] == "diverged" else None
+
+
+def _train_here(training: Training, words: list[str]) -> int:
+    """Trains in this process, which hears signals: exit status."""
+    try:
+        if training.method == "patchgame":
+            return patchgame.main(words)
+        return baselines.main([training.method, *words])
+    except SystemExit as end:
+        # It has said why.
+        return end.code if isinstance(end.code, int) else 1
 
 
 @contextmanager
@@ -208,20 +241,43 @@ def _say_that_it_waits(folder: Path) -> bool:
 
 
 def train_all(setting: Setting, trainings: Sequence[Training]) -> None:
-    """Finishes trainings, ``setting.jobs`` at a time; of a task, its share of them."""
+    """Finishes trainings, ``setting.jobs`` at a time; of a task, its share of them. One that fails stops no other.
+
+    A training that diverged is told of and left to the experiment, of which it may be a result.
+
+    Raises:
+        ValueError: a wrong option, or there is a run of that name with others: before any is trained.
+        Stopped: a signal ended one of them.
+        RuntimeError: some failed, after all others.
+    """
     first, step = setting.task or (0, 1)
-    mine = list(dict.fromkeys(trainings))[first::step]
+    everything = list(dict.fromkeys(trainings))
+    mine = everything[first::step]
+    if setting.task:
+        print(f"task {first} of {step}: {len(mine)} of {len(everything)} trainings", flush=True)
     for training in mine:
-        # A wrong option, or a run of that name with others, is told now: not by one of many processes, nor hours later.
-        setting.config(training)
         is_finished(setting, training)
+    failed = []
+
+    def attempt(training: Training) -> None:
+        try:
+            train(setting, training)
+        except Stopped:
+            raise
+        except RuntimeError as error:
+            print(error, flush=True)
+            if not isinstance(error, Diverged):
+                failed.append(str(error))
+
     if setting.jobs == 1:
         # In this thread: a training in this process hears signals.
         for training in mine:
-            train(setting, training)
-        return
-    with ThreadPoolExecutor(setting.jobs) as pool:
-        list(pool.map(lambda training: train(setting, training), mine))
+            attempt(training)
+    else:
+        with ThreadPoolExecutor(setting.jobs) as pool:
+            list(pool.map(attempt, mine))
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {len(mine)} trainings failed: {'; '.join(failed)}")
 
 
 def is_finished(setting: Setting, training: Training) -> bool:

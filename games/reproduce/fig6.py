@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.comparison import draw_panels
 from games.config import Config
 from games.reproduce.experiment import (
+    Diverged,
     Setting,
     Training,
     images_seen,
@@ -68,7 +69,7 @@ def grid(setting: Setting) -> list[tuple[str, str, Training]]:
         known = {lasting(setting.config(base)): base}
         for panel, variants in panels(setting).items():
             for variant, words in variants.items():
-                name = re.sub(r"[^\w.]+", "-", f"{panel}-{variant}").strip("-")
+                name = re.sub(r"[^\w.+]+", "-", f"{panel}-{variant}").strip("-")
                 training = Training(name, seed, (*base.words, "--no-corpus", *words))
                 found.append((panel, variant, known.setdefault(lasting(setting.config(training)), training)))
     return found
@@ -82,28 +83,38 @@ def trainings(setting: Setting) -> list[Training]:
 def run(setting: Setting) -> None:
     """Draws the figure and writes the table."""
     rows = []
-    logs: dict[str, dict[str, list[list[dict[str, Any]]]]] = {
-        panel: {variant: [] for variant in variants} for panel, variants in panels(setting).items()
-    }
     for panel, variant, training in grid(setting):
-        folder = train(setting, training)
-        logs[panel][variant].append(read_log(folder / "log.jsonl"))
-        last = json.loads((folder / "metrics.json").read_text())
-        rows.append(
-            {
-                "panel": panel,
-                "variant": variant,
-                "seed": training.seed,
+        row: dict[str, Any] = {"panel": panel, "variant": variant, "seed": training.seed, "diverged": False}
+        try:
+            folder = train(setting, training)
+            last = json.loads((folder / "metrics.json").read_text())
+            row |= {
                 "top1": 100 * last["acc"],
                 "symbols": last["active_symbols"],
                 "length": last["mean_length"],
                 "chance": 100 / last["candidates"],
-                "images_seen": images_seen(folder),
             }
-        )
+        except Diverged:
+            row["diverged"] = True
+        folder = setting.folder_of(training)
+        rows.append({**row, "images_seen": images_seen(folder), "log": read_log(folder / "log.jsonl")})
     frame = pd.DataFrame(rows)
+    if frame.diverged.all():
+        raise RuntimeError("all trainings diverged: a smaller --lr may help, with another --out")
+    logs: dict[str, dict[str, list[list[dict[str, Any]]]]] = {}
+    for (panel, variant), part in frame.groupby(["panel", "variant"], sort=False):
+        logs.setdefault(str(panel), {})[f"{variant}{_fate(part)}"] = list(part.log)
+    frame = frame.drop(columns="log")
     write_table(setting, frame, tabulate(frame))
     print(f"wrote {draw_panels(logs, setting.folder / 'fig6.png')}")
+
+
+def _fate(runs: pd.DataFrame) -> str:
+    """What to add to the name of a variant of whose runs some diverged."""
+    lost = runs.diverged.sum()
+    if not lost:
+        return ""
+    return " (diverged)" if lost == len(runs) else f" ({lost} of {len(runs)} diverged)"
 
 
 def tabulate(frame: pd.DataFrame) -> str:
@@ -111,12 +122,12 @@ def tabulate(frame: pd.DataFrame) -> str:
     rows = [
         [
             str(panel),
-            str(variant),
+            f"{variant}{_fate(part)}",
             mean_and_spread(part.top1),
             mean_and_spread(part.symbols, 0),
-            f"{part.length.mean():.1f}",
+            mean_and_spread(part.length),
         ]
         for (panel, variant), part in frame.groupby(["panel", "variant"], sort=False)
     ]
     head = ["", "", "top-1, %", "symbols in use", "mean length"]
-    return markdown(head, rows) + f"\nChance: {frame.chance.iloc[0]:.1f} %.\n"
+    return markdown(head, rows) + f"\nChance: {frame.chance.max():.1f} %.\n"
