@@ -53,9 +53,14 @@ def _measured(chain: Sequence[nn.Module], side: int = 128) -> list[Block]:
     image = torch.zeros(1, 3, side, side, device=weight.device)
     for module in chain:
         was_training = module.training
-        with torch.no_grad():
-            image = module.eval()(image)
-        module.train(was_training)
+        try:
+            with torch.no_grad():
+                image = module.eval()(image)
+        except (AssertionError, RuntimeError, TypeError, ValueError):
+            # It takes images of one size only, as Vision Transformers do, or is no layer of maps.
+            break
+        finally:
+            module.train(was_training)
         if image.dim() != 4 or image.shape[2] < 2:
             break
         if found and next(module.parameters(), None) is None:

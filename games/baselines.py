@@ -16,11 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from analysis.vocabulary import usage
-from games.command_line import Start, fail, parse, pick_device
+from games.command_line import Start, fail, method_of, parse, pick_device
 from games.config import Config
+from games.images import build_loaders, build_views
 from games.patchgame import (
-    build_loaders,
-    build_views,
     find_run,
     make_trainer,
     train_run,
@@ -215,19 +214,6 @@ def build(method: str, start: Start, device: torch.device, folder: Path) -> tupl
     return make_trainer(start, game, ViewLoader(train, views, device), validation, folder, metrics), [train, val]
 
 
-def read_method(run: Path) -> str:
-    """Which baseline a run trains.
-
-    Raises:
-        ValueError: it is not the run of a baseline.
-    """
-    try:
-        method = json.loads((run / "method.json").read_text())["method"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{run} is not the run of a baseline: it has no method.json that names one") from error
-    return str(method)
-
-
 def play(method: str, start: Start, device: torch.device) -> int:
     """Trains, writes the final metrics, and returns the exit status."""
     began = time.perf_counter()
@@ -277,7 +263,9 @@ def read_command(argv: Sequence[str]) -> tuple[str, Start]:
         if not named:
             raise ValueError(f"which baseline? Say one of {', '.join(METHODS)} first")
         return named, start
-    method = read_method(start.resume)
+    method = method_of(start.resume)
+    if method not in METHODS:
+        raise ValueError(f"{start.resume} is a run of games.patchgame, not of a baseline")
     if named not in ("", method):
         raise ValueError(f"{start.resume} is a run of {method}, not of {named}")
     return method, start

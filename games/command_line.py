@@ -60,6 +60,26 @@ def load_config(path: Path) -> tuple[Config, str]:
     return Config(**sections), preset
 
 
+def method_of(run: Path) -> str:
+    """What a run trains: ``patchgame``, or a baseline of `games.baselines`."""
+    path = run / "method.json"
+    return str(json.loads(path.read_text())["method"]) if path.exists() else "patchgame"
+
+
+def check_speaks(run: Path) -> None:
+    """Looks whether a run is one of PatchGame, whose agents have a language.
+
+    Raises:
+        ValueError: it is a baseline's.
+    """
+    method = method_of(run)
+    if method != "patchgame":
+        raise ValueError(
+            f"{run} is a run of {method}: only runs of games.patchgame have a language "
+            f"(python -m games.baselines --resume {run} trains this one on)"
+        )
+
+
 def _section(default: Any, values: dict[str, Any]) -> Any:
     return replace(default, **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 

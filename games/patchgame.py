@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,12 +26,11 @@ from analysis.callback import LanguageAnalysis
 from analysis.recording import one_pair
 from analysis.vocabulary import usage
 from games.agents import build_game, compile_networks, take_over_speaker
-from games.command_line import Start, fail, load_config, parse, pick_device, save_config
-from games.config import Config, DataOptions
+from games.command_line import Start, check_speaks, fail, load_config, parse, pick_device, save_config
+from games.config import Config
+from games.images import build_loaders, build_views
 from games.record import read_annotations, write_corpus
 from patchgame_egg import checkpoint
-from patchgame_egg.augment import ViewStrength
-from patchgame_egg.cache import CachedImages
 from patchgame_egg.callbacks import (
     Callback,
     Checkpoint,
@@ -59,62 +57,11 @@ from patchgame_egg.distributed import (
 from patchgame_egg.estimators import Reinforce
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Interaction
-from patchgame_egg.jpeg import GpuJpegLoader
 from patchgame_egg.memory import keep_freed_memory
 from patchgame_egg.population import FrozenSpeakerGame, Population, cross_play
-from patchgame_egg.sources import image_sets
 from patchgame_egg.trainer import NonFiniteLoss, Trainer
-from patchgame_egg.views import EvaluationView, RandomViews, ViewLoader
+from patchgame_egg.views import EvaluationView, ViewLoader
 from patchgame_egg.whole_file import replacing
-
-
-def build_views(config: Config) -> RandomViews:
-    """The two random views of section 3.1."""
-    d = config.images
-    first, second = (
-        ViewStrength(min_area=d.min_area, jitter=d.jitter, grey=d.grey, blur=blur, solarise=solarise)
-        for blur, solarise in zip(d.blur, d.solarise, strict=True)
-    )
-    return RandomViews(d.image_size, config.training.seed + 2, first, second)
-
-
-def decoders(options: DataOptions, device: torch.device) -> int:
-    """Processes that decode, of each rank: unless asked for, none without a GPU, where the cores have other work."""
-    if options.workers is not None:
-        return options.workers
-    if device.type == "cpu":
-        return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(16, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
-
-
-def build_loaders(config: Config, device: torch.device) -> tuple[ImageLoader, ImageLoader]:
-    """Loaders of the training and the held-out images.
-
-    Raises:
-        ValueError: the images are not there, or too few.
-    """
-    d, t = config.images, config.training
-    if d.decode == "gpu" and device.type != "cuda":
-        raise ValueError(f"--decode gpu needs a CUDA GPU, the device is {device}")
-    train, val = image_sets(
-        d.data, d.root, config.load_size, val_root=d.val_root, download=d.download, seed=t.seed, scenes=d.scenes
-    )
-    workers = decoders(d, device)
-    if len(train) < t.batch_size:
-        raise ValueError(f"{len(train)} images to train on are less than --batch-size {t.batch_size}")
-    candidates = min(t.candidates, len(val) // world_size() * world_size())
-    if d.cache:
-        folder = Path(config.run.out) / "cache" if d.cache == "auto" else Path(d.cache)
-        train, val = (CachedImages(part, folder, workers) for part in (train, val))
-
-    def loader(source: ImageSource, batch_size: int, shuffle: bool) -> ImageLoader:
-        options: dict[str, Any] = {"seed": t.seed, "shuffle": shuffle, "workers": workers}
-        if d.decode == "gpu":
-            return GpuJpegLoader(source, batch_size, device=device, **options)
-        return ImageLoader(source, batch_size, pin_memory=device.type == "cuda", **options)
-
-    return loader(train, t.batch_size, True), loader(val, candidates, False)
 
 
 def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tuple[Optimizer, LambdaLR]:
@@ -348,7 +295,9 @@ def finish(
         for path in draw_pictures(game, trainer.device, config, source, records, folder):
             print(f"wrote {path}")
     if config.run.corpus and config.channel.channel != "continuous" and trainer.validation_data is not None:
-        print(f"wrote {write_corpus(game, trainer.validation_data, config, preset, source, folder)}")
+        path = folder / "corpus.npz"
+        write_corpus(game, trainer.validation_data, config, preset, source, folder.name, path)
+        print(f"wrote {path}")
     write_skipped(skipped, folder)
     last = next((r for r in reversed(records) if r["kind"] == "validation"), None)
     if last is not None:
@@ -505,6 +454,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the game with the given command line, or the process's own; returns the exit status."""
     try:
         start = parse(sys.argv[1:] if argv is None else argv)
+        if start.resume is not None:
+            check_speaks(start.resume)
         asked = pick_device(start.config.training.device)
     except ValueError as error:
         fail(error)

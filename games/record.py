@@ -1,7 +1,8 @@
 """The language of a finished run: ``python -m games.record runs/first`` writes ``runs/first/corpus.npz``.
 
 Every run does the same at its end. The held-out images are played as in the run's evaluation, then with interventions,
-and what is known about them is added: `analysis` measures and shows what comes of it.
+and what is known about them is added: `analysis` measures and shows what comes of it. Of other images than the run's
+the language goes to a file of its own.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from analysis.corpus import Corpus
 from analysis.probes import play_probes
 from analysis.recording import record
 from games.agents import build_game
-from games.command_line import fail, load_config, pick_device, read_options
+from games.command_line import check_speaks, fail, load_config, pick_device, read_options
 from games.config import Config, DataOptions
+from games.images import build_loader, load_images
 from patchgame_egg import checkpoint
 from patchgame_egg.data import ImageFiles, ImageSource
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Batch
 from patchgame_egg.population import Population
 from patchgame_egg.scenes import Scenes
+from patchgame_egg.sources import unseen_folder
 from patchgame_egg.views import EvaluationView, ViewLoader
 
 # Enough messages for every metric, few enough for seconds.
@@ -38,7 +41,7 @@ IMAGES = 4096
 
 @dataclass(frozen=True)
 class Options:
-    """Plays the held-out images of a finished run and writes its language to corpus.npz in the run's folder."""
+    """Plays the held-out images of a finished run, or others, and writes down its language."""
 
     run: tyro.conf.Positional[Path]
     """The run's folder."""
@@ -49,7 +52,9 @@ class Options:
     data: str | None = None
     """Other images than the run's, by name; None: the run's."""
     root: str | None = None
-    """Folder of other images than the run's; None: the run's."""
+    """Folder of other images than the run's: all of them are played, or those in its val/; None: the run's."""
+    to: Path | None = None
+    """The file to write; None: corpus.npz in the run's folder, for the run's own images."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
 
@@ -60,9 +65,10 @@ def write_corpus(
     config: Config,
     preset: str,
     source: ImageSource,
-    folder: Path,
+    run: str,
+    path: Path,
     images: int = IMAGES,
-) -> Path:
+) -> None:
     """Plays a trained game and writes down its language.
 
     Args:
@@ -71,11 +77,9 @@ def write_corpus(
         config: the run's options.
         preset: where they started.
         source: the held-out images.
-        folder: the run's.
+        run: its name.
+        path: the file.
         images: the most to play, in whole groups and at least in one.
-
-    Returns:
-        The file.
 
     Raises:
         ValueError: the run has no symbols, or its annotations cannot be used.
@@ -91,10 +95,9 @@ def write_corpus(
     ):
         corpus = record(game, groups, vocab_size=vocab, label_names=source.classes)
         probes = play_probes(game, groups, vocab_size=vocab, seed=seed)
-    about = {"run": folder.name, "preset": preset, "config": asdict(config)}
+    about = {"run": run, "preset": preset, "config": asdict(config)}
     corpus = annotate(replace(corpus, probes=probes, info={**corpus.info, **about}), config, source)
-    corpus.save(folder / "corpus.npz")
-    return folder / "corpus.npz"
+    corpus.save(path)
 
 
 class _Groups:
@@ -153,16 +156,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _record_run(options: Options) -> Path:
-    # That module imports this one, to record a run at its end.
-    from games.patchgame import build_loaders
-
     if options.images < 1:
         raise ValueError(f"--images {options.images}: must be at least 1")
     device = pick_device(options.device)
+    check_speaks(options.run)
     config, preset = load_config(options.run / "config.json")
     asked = {name: value for name in ("data", "root", "annotations") if (value := getattr(options, name)) is not None}
-    if asked.keys() & {"data", "root"}:
+    others = bool(asked.keys() & {"data", "root"})
+    if others:
         asked = {"annotations": "", **asked}
+    if others and options.to is None:
+        raise ValueError(
+            f"--to FILE is needed for other images than the run's, whose language is in {options.run / 'corpus.npz'}"
+        )
     config = replace(config, images=replace(config.images, **asked))
     config.check()
     game = build_game(config)
@@ -172,11 +178,16 @@ def _record_run(options: Options) -> Path:
     except RuntimeError as error:
         raise ValueError(f"{options.run}: its checkpoint does not fit its options: {str(error)[:300]}") from error
     game.to(memory_format=torch.channels_last).to(device)
-    # Nothing is trained here: there may be fewer images for that than a batch of the run.
-    _, held_out = build_loaders(replace(config, training=replace(config.training, batch_size=2)), device)
-    read_annotations(config.images, held_out.source)
+    if config.images.data == "folder" and options.root is not None:
+        source: ImageSource = unseen_folder(options.root, config.load_size)
+    else:
+        source = load_images(config, config.load_size)[1]
+    read_annotations(config.images, source)
+    held_out = build_loader(config, source, device, shuffle=False)
     batches = ViewLoader(held_out, EvaluationView(config.images.image_size), device)
-    return write_corpus(game, batches, config, preset, held_out.source, options.run, options.images)
+    path = options.to or options.run / "corpus.npz"
+    write_corpus(game, batches, config, preset, held_out.source, options.run.name, path, options.images)
+    return path
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""Networks that have learnt, from finished runs and from other people's checkpoints, and images to show them."""
+"""Networks that have learnt, from finished runs and from other people's checkpoints."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import pickle
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,21 +14,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
 
 from games.agents import build_game
-from games.command_line import load_config
+from games.command_line import check_speaks, load_config, method_of
 from games.config import Config
-from games.patchgame import decoders
 from patchgame_egg import checkpoint
-from patchgame_egg.data import ImageSource, Readable
-from patchgame_egg.distributed import rank, world_size
 from patchgame_egg.game import Game
-from patchgame_egg.interaction import Batch
 from patchgame_egg.population import Population
-from patchgame_egg.sources import image_sets
 from patchgame_egg.trunks import vision_trunk
-from patchgame_egg.views import EvaluationView, ViewLoader
 
 
 @dataclass(frozen=True)
@@ -55,6 +47,7 @@ def load_game(run: Path, device: torch.device) -> tuple[Game | Population, Confi
     Raises:
         ValueError: not such a run, or its checkpoint does not fit.
     """
+    check_speaks(run)
     config, _ = load_config(run / "config.json")
     game = build_game(config)
     _load(game, run, device)
@@ -68,18 +61,17 @@ def load_trunk(run: Path, device: torch.device) -> Trained:
         ValueError: not a run, or its checkpoint does not fit.
     """
     config, _ = load_config(run / "config.json")
-    method = run / "method.json"
-    if method.exists():
+    name = method_of(run)
+    if name != "patchgame":
         # That module trains, and imports much.
         from games.baselines import build_baseline
 
-        name = json.loads(method.read_text())["method"]
         baseline: Any = build_baseline(name, config)
         _load(baseline, run, device)
         return Trained(baseline.trunk.to(device), baseline.trunk_dim, config, name)
     game, config = load_game(run, device)
     receiver: Any = game.receivers[0] if isinstance(game, Population) else game.receiver
-    return Trained(receiver.vision, vision_trunk_width(config), config, "patchgame")
+    return Trained(receiver.vision, vision_trunk_width(config), config, name)
 
 
 def vision_trunk_width(config: Config) -> int:
@@ -195,63 +187,3 @@ def _matching(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str
 
 def _kinds(weights: Iterable[tuple[str, Tensor]]) -> list[tuple[str, torch.Size]]:
     return [(key.split(".")[-1], value.shape) for key, value in weights]
-
-
-class EveryImage:
-    """All images of a source once, in order; each process has its share, and those that cannot be read are left out.
-
-    Args:
-        source: the images.
-        batch_size: of each process.
-        workers: processes that decode; 0 decodes in this one.
-    """
-
-    def __init__(self, source: ImageSource, batch_size: int = 256, workers: int = 0) -> None:
-        mine = range(rank(), len(source), world_size())
-        self.loader = DataLoader(Subset(Readable(source), mine), batch_size, num_workers=workers)
-        self.mine = mine
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[Batch]:
-        done = 0
-        for images, labels, index in self.loader:
-            asked = torch.tensor(self.mine[done : done + len(index)])
-            done += len(index)
-            itself = index == asked
-            if itself.any():
-                yield Batch(images[itself], labels[itself], aux_input={"index": index[itself]})
-
-
-def labelled_loaders(config: Config, device: torch.device, batch_size: int = 256) -> tuple[ViewLoader, ViewLoader]:
-    """The training and the held-out images of a run, every one once, as evaluation shows them.
-
-    An image's shorter side is resized to 8/7 of the image size and the middle is cut out: at 224 px, 256, as in the
-    usual protocol.
-
-    Args:
-        config: the run's options.
-        device: where the views are made.
-        batch_size: of each process.
-
-    Raises:
-        ValueError: the images are not there.
-    """
-    d, size = config.images, config.images.image_size
-    sources = image_sets(
-        d.data, d.root, round(size * 8 / 7), val_root=d.val_root, seed=config.training.seed, scenes=d.scenes
-    )
-    workers = decoders(d, device)
-    first, second = (ViewLoader(EveryImage(s, batch_size, workers), Middle(size), device) for s in sources)
-    return first, second
-
-
-class Middle(EvaluationView):
-    """The middle of an image, without resizing it: `EvaluationView` shows all of it, smaller."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        """uint8 ``[B, 3, H, W]`` to a normalised float32 ``[B, 3, S, S]``."""
-        size = self.image_size
-        top, left = ((side - size) // 2 for side in images.shape[-2:])
-        return super().forward(images[:, :, top : top + size, left : left + size])

@@ -18,6 +18,9 @@ from patchgame_egg.data import ImageFiles, ImageSource, square
 from patchgame_egg.scenes import Scenes
 from patchgame_egg.shards import shard_sets
 
+HELD_OUT = ("val", "valid", "validation", "test")
+"""What a folder of held-out images may be called."""
+
 
 class TorchvisionSet(Dataset[tuple[Tensor, int]]):
     """A torchvision data set of PIL images and labels, or a part of one."""
@@ -43,31 +46,37 @@ def _images_below(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS and p.is_file())
 
 
-def _split(count: int, seed: int) -> tuple[list[int], list[int]]:
-    """95 % and 5 % of ``count`` items at random, each at least one (section 3.4)."""
-    order = np.random.default_rng(seed).permutation(count)
+def _split(count: int) -> tuple[list[int], list[int]]:
+    """95 % and 5 % of ``count`` items, each at least one (section 3.4): drawn, but the same ones every time."""
+    order = np.random.default_rng(0).permutation(count)
     held_out = max(1, round(0.05 * count))
     return sorted(order[held_out:].tolist()), sorted(order[:held_out].tolist())
 
 
-def folder_sets(root: Path | str, size: int, seed: int = 0) -> tuple[ImageFiles, ImageFiles]:
-    """Images in folders named after their classes.
-
-    Args:
-        root: holds ``train`` and one of ``val``, ``valid``, ``validation``, ``test``, each with a folder per class;
-            or ``train`` alone, or a folder per class, or images, which are split 95 to 5.
-        size: side of the squares handed out, pixels.
-        seed: of the split.
+def _parts(root: Path | str) -> tuple[Path | None, Path | None]:
+    """The folders of a folder's training and held-out images; (all of it, None) where it has no parts.
 
     Raises:
-        ValueError: no such folder, or too few images in it.
+        ValueError: no such folder.
     """
     root = Path(root)
     if not root.is_dir():
         raise ValueError(f"no folder {root}: --root takes a folder of images, one sub-folder per class")
-    held_out = next((root / n for n in ("val", "valid", "validation", "test") if (root / n).is_dir()), None)
-    train_folder = root / "train" if (root / "train").is_dir() else root
-    parts = [train_folder] if train_folder == root or held_out is None else [train_folder, held_out]
+    train = root / "train"
+    held_out = next((root / name for name in HELD_OUT if (root / name).is_dir()), None)
+    if train.is_dir():
+        return train, held_out
+    # A class may be called test.
+    alone = held_out is not None and all(p.name in HELD_OUT for p in root.iterdir() if p.is_dir())
+    return (None, held_out) if alone else (root, None)
+
+
+def _files(parts: Sequence[Path], size: int) -> list[ImageFiles]:
+    """The images below each folder; classes are numbered over all of them.
+
+    Raises:
+        ValueError: fewer than two images in a folder.
+    """
     found = [_images_below(part) for part in parts]
     for part, paths in zip(parts, found, strict=True):
         if len(paths) < 2:
@@ -80,11 +89,50 @@ def folder_sets(root: Path | str, size: int, seed: int = 0) -> tuple[ImageFiles,
     names = [[class_of(p, part) for p in paths] for part, paths in zip(parts, found, strict=True)]
     classes = sorted({n for part_names in names for n in part_names})
     number = {name: i for i, name in enumerate(classes)}
-    sets = [ImageFiles(p, [number[n] for n in ns], classes, size) for p, ns in zip(found, names, strict=True)]
-    if len(sets) == 2:
-        return sets[0], sets[1]
-    train, val = ([(found[0][i], number[names[0][i]]) for i in part] for part in _split(len(found[0]), seed))
-    return tuple(ImageFiles([p for p, _ in part], [n for _, n in part], classes, size) for part in (train, val))  # type: ignore[return-value]
+    return [ImageFiles(p, [number[n] for n in ns], classes, size) for p, ns in zip(found, names, strict=True)]
+
+
+def folder_sets(root: Path | str, size: int) -> tuple[ImageFiles, ImageFiles]:
+    """Images in folders named after their classes, as (training, held out).
+
+    Args:
+        root: holds ``train`` and one of ``val``, ``valid``, ``validation``, ``test``, each with a folder per class;
+            or ``train`` alone, or a folder per class, or images, which are split 95 to 5, always in the same way.
+        size: side of the squares handed out, pixels.
+
+    Raises:
+        ValueError: no such folder, too few images in it, or held-out ones alone.
+    """
+    train, held_out = _parts(root)
+    if train is None:
+        raise ValueError(
+            f"{root} has {held_out} and no train/ beside it: --root {held_out} splits those images 95 to 5"
+        )
+    if held_out is not None:
+        first, second = _files([train, held_out], size)
+        return first, second
+    (whole,) = _files([train], size)
+    first, second = (
+        ImageFiles([whole.paths[i] for i in part], [whole.labels[i] for i in part], whole.classes, size)
+        for part in _split(len(whole))
+    )
+    return first, second
+
+
+def unseen_folder(root: Path | str, size: int) -> ImageFiles:
+    """Images in folders named after their classes, of which none is to be trained on.
+
+    Args:
+        root: as for `folder_sets`; of its parts the held-out one counts, and all images where it has none.
+        size: side of the squares handed out, pixels.
+
+    Raises:
+        ValueError: no such folder, or too few images in it.
+    """
+    train, held_out = _parts(root)
+    part = held_out or train
+    assert part is not None
+    return _files([part], size)[0]
 
 
 # Name -> (class, arguments of the training part, arguments of the held-out part, None: split the former 95 to 5).
@@ -109,7 +157,7 @@ NAMES = ("scenes", "folder", "shards", *TORCHVISION)
 
 
 def torchvision_sets(
-    name: str, root: Path | str, size: int, download: bool = False, seed: int = 0
+    name: str, root: Path | str, size: int, download: bool = False
 ) -> tuple[TorchvisionSet, TorchvisionSet]:
     """A torchvision data set by name, as (training, held out).
 
@@ -118,7 +166,6 @@ def torchvision_sets(
         root: where its files lie, or go.
         size: side of the squares handed out, pixels.
         download: fetch the files if they are missing; ImageNet's cannot be fetched.
-        seed: of the split of sets that have none.
 
     Raises:
         ValueError: the files are missing.
@@ -130,7 +177,11 @@ def torchvision_sets(
         try:
             return make(str(root), **options, **fetch)
         except (RuntimeError, OSError) as error:
-            hint = "torchvision cannot fetch it" if name == "imagenet" else "--download fetches it"
+            hint = (
+                "torchvision cannot fetch it; where it lies in train/ and val/, --data folder plays it"
+                if name == "imagenet"
+                else "--download fetches it"
+            )
             reason = str(error).split("\n")[0]
             raise ValueError(f"{name} is not in {root} ({hint}; --root says where else to look): {reason}") from error
 
@@ -138,7 +189,7 @@ def torchvision_sets(
     if val_options is not None:
         val = open_part(val_options)
         return TorchvisionSet(train, range(len(train)), size), TorchvisionSet(val, range(len(val)), size)  # type: ignore[arg-type]
-    kept, held_out = _split(len(train), seed)  # type: ignore[arg-type]
+    kept, held_out = _split(len(train))  # type: ignore[arg-type]
     return TorchvisionSet(train, kept, size), TorchvisionSet(train, held_out, size)
 
 
@@ -160,7 +211,7 @@ def image_sets(
         size: side of the squares handed out, pixels.
         val_root: pattern of the held-out shards; empty: ``val-*.tar`` beside the others.
         download: fetch a torchvision set that is missing.
-        seed: of the scenes, or of a split.
+        seed: of the scenes.
         scenes: how many scenes to train on; an eighth as many, at least 1024, are held out.
 
     Raises:
@@ -171,11 +222,11 @@ def image_sets(
     if name == "folder":
         if not str(root):
             raise ValueError("--data folder needs --root DIR, a folder of images")
-        return folder_sets(root, size, seed)
+        return folder_sets(root, size)
     if name == "shards":
         if not str(root):
             raise ValueError("--data shards needs --root 'DIR/train-{0000..0146}.tar', the shards to train on")
         return shard_sets(str(root), val_root, size)
     if name not in TORCHVISION:
         raise ValueError(f"unknown data {name!r}: one of {', '.join(NAMES)}")
-    return torchvision_sets(name, str(root) or "data", size, download, seed)
+    return torchvision_sets(name, str(root) or "data", size, download)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 from patchgame_egg.data import ImageFiles, ImageLoader, Readable, replacements, square
 from patchgame_egg.interaction import Batch
 from patchgame_egg.scenes import Scenes
-from patchgame_egg.sources import NAMES, folder_sets, image_sets, torchvision_sets
+from patchgame_egg.sources import NAMES, folder_sets, image_sets, torchvision_sets, unseen_folder
 
 
 def seen(batches: Iterable[Batch]) -> list[list[int]]:
@@ -57,12 +58,30 @@ def test_folder_with_train_and_val(photo_folder: Path) -> None:
 
 
 def test_folder_of_classes_is_split_95_to_5(photo_folder: Path) -> None:
-    train, val = folder_sets(photo_folder / "val", 32, seed=1)
+    train, val = folder_sets(photo_folder / "val", 32)
     assert (len(train), len(val)) == (11, 1)
     assert not set(train.paths) & set(val.paths)
-    again, _ = folder_sets(photo_folder / "val", 32, seed=1)
+    again, _ = folder_sets(photo_folder / "val", 32)
     assert again.paths == train.paths
     assert train.classes == ["cat", "dog"]
+
+
+def test_held_out_images_alone_are_not_trained_on(photo_folder: Path) -> None:
+    shutil.rmtree(photo_folder / "train")
+    with pytest.raises(ValueError, match=r"/val and no train/ beside it: --root .*/val splits"):
+        folder_sets(photo_folder, 32)
+    (photo_folder / "dog").mkdir()
+    assert folder_sets(photo_folder, 32)[0].classes == ["val"], "a class of that name, beside another"
+
+
+def test_images_to_look_at_only_are_the_held_out_ones_or_all(photo_folder: Path) -> None:
+    both = folder_sets(photo_folder, 32)[1]
+    assert unseen_folder(photo_folder, 32).paths == both.paths
+    assert len(unseen_folder(photo_folder / "train", 32)) == 24
+    shutil.rmtree(photo_folder / "train")
+    alone = unseen_folder(photo_folder, 32)
+    assert alone.paths == both.paths
+    assert alone.classes == ["cat", "dog"]
 
 
 def test_folder_of_images_without_classes(photo_folder: Path) -> None:

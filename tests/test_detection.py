@@ -231,6 +231,8 @@ def test_other_trunks() -> None:
     assert [(block.channels, block.stride) for block in trunk_blocks(chain)] == [(4, 2), (8, 4)]
     with pytest.raises(ValueError, match="needs a trunk with maps"):
         trunk_blocks(nn.Linear(3, 3))
+    with pytest.raises(ValueError, match="needs a trunk with maps"):
+        build_detector(vision_trunk("vit_tiny_patch16_224", 224)[0], 2, DetectorShape())
     with pytest.raises(ValueError, match="detector 'yolo'"):
         build_detector(chain, 1, replace(SMALL, form="yolo"))
 

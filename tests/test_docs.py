@@ -172,7 +172,7 @@ def compare(*words: str) -> None:
 
 def reproduce(*words: str) -> None:
     """Only read, with the options of all its trainings, as it trains dozens: tests/test_reproduce.py runs each."""
-    setting = parse_setting([w.replace("$SLURM_ARRAY_TASK_ID", "0") for w in words])
+    setting = parse_setting([w.replace("$SLURM_ARRAY_TASK_ID", "0") for w in words if w != "&"])
     experiment = importlib.import_module(f"games.reproduce.{setting.experiment}")
     for training in experiment.trainings(replace(setting, dry_run=True)):
         setting.config(training)

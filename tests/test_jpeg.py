@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.io import decode_jpeg
 
 from games.command_line import parse
-from games.patchgame import build_loaders
+from games.images import build_loaders
 from patchgame_egg import data
 from patchgame_egg.data import ImageLoader
 from patchgame_egg.jpeg import GpuJpegLoader, is_plain

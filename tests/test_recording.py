@@ -225,10 +225,21 @@ def test_the_command_restores_what_was_trained(run: Path, capsys: pytest.Capture
     assert all((again.probes[name] == first.probes[name]).all() for name in first.probes)
     np.testing.assert_array_equal(again.images, first.images)
     np.testing.assert_allclose(again.text, first.text, atol=1e-6)
-    assert record_run([str(run), "--device", "cpu", "--images", "9", "--data", "scenes"]) == 0
-    scenes = Corpus.load(run / "corpus.npz")
+
+
+def test_other_images_have_a_file_of_their_own(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = (run / "corpus.npz").read_bytes()
+    words = [str(run), "--device", "cpu"]
+    assert record_run([*words, "--images", "9", "--data", "scenes", "--to", str(tmp_path / "scenes.npz")]) == 0
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'scenes.npz'}\n"
+    scenes = Corpus.load(tmp_path / "scenes.npz")
     assert len(scenes) == 8 and scenes.attribute_names[0] == "shape"
-    assert record_run([str(run), "--device", "cpu"]) == 0
+    # A folder without parts is not split: nothing is learnt from it.
+    photos = run.parent / "photos" / "train"
+    count = len([path for path in photos.rglob("*") if path.is_file()])
+    assert record_run([*words, "--root", str(photos), "--to", str(tmp_path / "photos.npz")]) == 0
+    assert len(Corpus.load(tmp_path / "photos.npz")) == count // 8 * 8
+    assert (run / "corpus.npz").read_bytes() == own
 
 
 @pytest.mark.parametrize(
@@ -236,10 +247,11 @@ def test_the_command_restores_what_was_trained(run: Path, capsys: pytest.Capture
     [
         (["nowhere"], "nowhere is not a run"),
         (["RUN", "--images", "0"], "--images 0: must be at least 1"),
+        (["RUN", "--data", "scenes"], "--to FILE is needed for other images than the run's"),
         (["RUN", "--no-such"], "Unrecognized options: --no-such"),
         ([], "required"),
-        (["RUN", "--data", "scenes", "--annotations", "x"], "it goes with --data folder, not scenes"),
-        (["RUN", "--root", "nowhere"], "no folder nowhere"),
+        (["RUN", "--data", "scenes", "--annotations", "x", "--to", "y.npz"], "it goes with --data folder, not scenes"),
+        (["RUN", "--root", "nowhere", "--to", "y.npz"], "no folder nowhere"),
         (["RUN", "--annotations", "nowhere"], "nowhere cannot be read"),
         (["RUN", "--device", "cuda:99"], "--device cuda:99"),
     ],

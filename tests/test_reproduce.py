@@ -8,19 +8,23 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from analysis.comparison import draw_panels
 from analysis.corpus import Corpus
+from games import patchgame
 from games.command_line import save_config
 from games.patchgame import LOCK
+from games.record import main as record_run
 from games.reproduce import __main__ as reproduce
-from games.reproduce import fig3, fig4, fig5, fig6, table1, table2
+from games.reproduce import bag, fig3, fig4, fig5, fig6, table1, table2
 from games.reproduce.experiment import (
     Setting,
     Stopped,
@@ -81,8 +85,54 @@ def test_gallery(play: Run) -> None:
 
 def test_figures_of_a_given_run(play: Run) -> None:
     run = play("fig3").parent / "runs" / "ours-s32-0"
-    (run.parents[1] / "fig5" / "fig5.png").unlink(missing_ok=True)
-    assert (play("fig5", "--run", str(run)) / "fig5.png").exists()
+    out = run.parents[2]
+    play("fig5", "--run", str(run))
+    assert (out / "ours-s32-0" / "fig5" / "fig5.png").exists()
+    assert json.loads((out / "ours-s32-0" / "fig5" / "experiment.json").read_text())["run"] == str(run)
+    own = (run / "corpus.npz").read_bytes()
+    assert record_run([str(run), "--data", "scenes", "--images", "32", "--to", str(run / "others.npz")]) == 0
+    assert (run / "corpus.npz").read_bytes() == own
+    play("fig3", "--run", str(run / "others.npz"))
+    assert (out / "ours-s32-0-others" / "fig3" / "fig3.png").exists()
+
+
+def test_a_baseline_s_run_has_no_language_to_draw(
+    play: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    baseline = Training("random", 0, ("--patch-size", "8"), "random")
+    run = train(Setting("table1", "toy", tmp_path, device="cpu"), baseline)
+    for ask in (
+        lambda: reproduce.main(["fig5", "--run", str(run), "--out", str(tmp_path)]),
+        lambda: record_run([str(run)]),
+        lambda: patchgame.main(["--resume", str(run)]),
+    ):
+        with pytest.raises(SystemExit):
+            ask()
+        assert "is a run of random: only runs of games.patchgame have a language" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", [table1, fig4, bag])
+def test_images_without_classes_are_told_before_anything_is_trained(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = module.__name__.split(".")[-1]
+    for i in range(3):
+        Image.new("RGB", (64, 64), (80 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    monkeypatch.setattr("games.reproduce.experiment.train", lambda *words: pytest.fail("trained before it was told"))
+    words = [experiment, "--scale", "photos", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
+    for more in ([], ["--dry-run"]):
+        with pytest.raises(SystemExit):
+            reproduce.main([*words, *more])
+        assert f"{experiment} tells classes apart and the images in {tmp_path} have none" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        reproduce.main(["fig5", *words[1:], "--dry-run", "--batch-size", "4"])
+    assert "2 images to train on are less than --batch-size 4" in capsys.readouterr().err
+
+
+def test_a_dry_run_compares_the_classes_with_the_vit_s(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        reproduce.main(["fig4", "--vit", "vit_base_patch16_224", "--dry-run", "--out", str(tmp_path)])
+    assert "knows 1000 classes and the images have 10" in capsys.readouterr().err
 
 
 def test_bag_of_symbols(play: Run) -> None:
@@ -350,6 +400,8 @@ def test_experiments_take_turns_at_a_training(tmp_path: Path, monkeypatch: pytes
         (["table1", "--task", "3/3"], "--task '3/3'"),
         (["table1", "--seed", "3"], "--seed is set by --seeds N here"),
         (["table1", "--patch-size=4"], "--patch-size is set by the experiment itself here"),
+        (["fig5", "--launcher", "torchrn --nproc-per-node 4"], "there is no command torchrn"),
+        (["bag", "--run", "runs/first"], "--run is for fig3 and fig5: bag trains its own"),
         (["table9"], "table9"),
         (["fig5", "--no-such-option"], "no-such-option"),
     ],

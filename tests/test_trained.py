@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from games.baselines import main as baselines
+from games.images import EveryImage, labelled_loaders
 from games.patchgame import main
-from games.trained import EveryImage, labelled_loaders, load_external_trunk, load_game, load_trunk
+from games.trained import load_external_trunk, load_game, load_trunk
 from patchgame_egg.data import ImageFiles
 from patchgame_egg.sources import image_sets
 from patchgame_egg.trunks import vision_trunk

@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -61,7 +63,7 @@ def parse_setting(argv: Sequence[str]) -> Setting:
         "--task", default="", help="I/N: only train, every N-th training from number I on (SLURM arrays)"
     )
     parser.add_argument("--dry-run", action="store_true", help="check options and data, one step of each training")
-    parser.add_argument("--run", type=Path, default=None, help="fig3, fig5: a finished run, instead of a new one")
+    parser.add_argument("--run", type=Path, default=None, help="fig3, fig5: a finished run, or a file of games.record")
     parser.add_argument("--voc", default="", help="table2: folder in Pascal VOC's format")
     parser.add_argument("--vit", default="", help="fig4: a ViT of timm, by name; if not given, a small one is trained")
     parser.add_argument("--vit-checkpoint", default="", help="fig4: its weights; if not given, timm's pretrained ones")
@@ -80,6 +82,10 @@ def parse_setting(argv: Sequence[str]) -> Setting:
         raise ValueError(f"--seeds {seeds}: must be at least 1")
     if known.jobs < 1:
         raise ValueError(f"--jobs {known.jobs}: must be at least 1")
+    if known.launcher and shutil.which(shlex.split(known.launcher)[0]) is None:
+        raise ValueError(f"--launcher {known.launcher!r}: there is no command {shlex.split(known.launcher)[0]}")
+    if known.run is not None and known.experiment not in ("fig3", "fig5"):
+        raise ValueError(f"--run is for fig3 and fig5: {known.experiment} trains its own")
     if SCALES[known.scale].needs_root and not known.root and known.run is None and not known.dry_run:
         raise ValueError(f"--scale {known.scale} needs --root DIR, the folder of the images")
     return Setting(seeds=tuple(range(seeds)), task=_share(task), options=tuple(options), **given)

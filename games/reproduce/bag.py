@@ -18,9 +18,11 @@ from analysis.linear_classifier import linear_probe
 from analysis.neighbours import nearest_neighbour_accuracy
 from analysis.recording import evaluating, one_pair, speak
 from games.command_line import pick_device
+from games.images import labelled_loaders
 from games.reproduce.experiment import (
     Setting,
     Training,
+    classes_of,
     markdown,
     mean_and_spread,
     measured_run,
@@ -28,13 +30,18 @@ from games.reproduce.experiment import (
     train,
     write_table,
 )
-from games.trained import labelled_loaders, load_game
+from games.trained import load_game
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Batch
 
 
 def trainings(setting: Setting) -> list[Training]:
-    """One run of PatchGame for each seed."""
+    """One run of PatchGame for each seed.
+
+    Raises:
+        ValueError: see `classes_of`.
+    """
+    classes_of(setting, ours(setting, 0))
     return [ours(setting, seed) for seed in setting.seeds]
 
 
@@ -81,16 +88,11 @@ def evaluate(setting: Setting, training: Training) -> dict[str, Any]:
 
 
 def messages(game: Game, batches: Iterable[Batch]) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
-    """What a trained speaker says: symbols ``[N, T]``, which are said ``[N, T]``, and the classes ``[N]``.
-
-    Raises:
-        ValueError: the images have no classes.
-    """
+    """What a trained speaker says: symbols ``[N, T]``, which are said ``[N, T]``, and the classes ``[N]``."""
     ids, said, labels = [], [], []
     with evaluating(game) as device:
         for batch in batches:
-            if batch.labels is None:
-                raise ValueError("the images have no classes to tell: give a folder with one folder for each class")
+            assert batch.labels is not None
             _, message = speak(game, batch.to(device))
             ids.append(message.symbols.cpu())
             said.append(message.mask.cpu())

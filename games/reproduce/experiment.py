@@ -27,11 +27,11 @@ from filelock import FileLock, Timeout
 
 from games import baselines, patchgame
 from games.agents import build_game
-from games.command_line import load_config, parse
+from games.command_line import load_config, method_of, parse
 from games.config import Config
+from games.images import build_views, load_images
 from games.reproduce.scales import SCALES
 from patchgame_egg.callbacks import read_log
-from patchgame_egg.sources import image_sets
 from patchgame_egg.whole_file import replacing
 
 SECONDS_BETWEEN_LOOKS = 5.0
@@ -78,7 +78,7 @@ class Setting:
         task: (i, n): train only every n-th training, from number i on, and measure nothing; None: everything.
         dry_run: check options and data, and take one step of each training on generated images.
         options: further options of `games.patchgame`, for every training.
-        run: finished run to draw (figures 3 and 5); None: one is trained.
+        run: finished run to draw (figures 3 and 5), or a language that `games.record` wrote; None: one is trained.
         voc: folder in Pascal VOC's format (table 2).
         vit: timm's name of a Vision Transformer (figure 4); empty: a small one is trained.
         vit_checkpoint: its weights; empty: timm's pretrained ones.
@@ -104,8 +104,11 @@ class Setting:
 
     @property
     def folder(self) -> Path:
-        """Where the experiment's results go."""
-        return self.out / self.scale / self.experiment
+        """Where the experiment's results go: of a given run, into a folder of its name."""
+        if self.run is None:
+            return self.out / self.scale / self.experiment
+        run = self.run.resolve()
+        return self.out / (run.name if run.is_dir() else f"{run.parent.name}-{run.stem}") / self.experiment
 
     @property
     def runs(self) -> Path:
@@ -290,18 +293,13 @@ def is_finished(setting: Setting, training: Training) -> bool:
     if not (folder / "config.json").exists():
         return False
     saved, _ = load_config(folder / "config.json")
-    method = _method_of(folder)
+    method = method_of(folder)
     if method != training.method or lasting(asked) != lasting(saved):
         raise ValueError(
             f"{folder} was trained otherwise: {_difference(lasting(asked), lasting(saved)) or method}. "
             "Another --out keeps both; if the run is not needed, delete it"
         )
     return (folder / "metrics.json").exists()
-
-
-def _method_of(folder: Path) -> str:
-    path = folder / "method.json"
-    return str(json.loads(path.read_text())["method"]) if path.exists() else "patchgame"
 
 
 def lasting(config: Config) -> Config:
@@ -364,7 +362,7 @@ def rehearse(setting: Setting, trainings: Sequence[Training]) -> None:
         ours = training.method == "patchgame"
         game = build_game(config) if ours else baselines.build_baseline(training.method, config)
         game.to(device)
-        views = patchgame.build_views(config)
+        views = build_views(config)
         side = config.load_size
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(256, (4, 3, side, side), generator=generator, dtype=torch.uint8).to(device)
@@ -375,12 +373,39 @@ def rehearse(setting: Setting, trainings: Sequence[Training]) -> None:
         if loss.requires_grad:
             loss.backward()
         print(f"{training.name}, seed {training.seed}: loss {loss.item():.3f} on generated images", flush=True)
-    for d, size in {(config.images, config.load_size) for config in map(setting.config, trainings)}:
+    # Which of them they are, seed by seed, is no matter.
+    for config in {config.images: config for config in map(setting.config, trainings)}.values():
         try:
-            train_set, val_set = image_sets(d.data, d.root, size, val_root=d.val_root, scenes=d.scenes)
-            print(f"{d.data}: {len(train_set)} images to train on, {len(val_set)} held out")
+            train_set, val_set = load_images(config, config.load_size)
         except ValueError as error:
             print(f"the images are not there yet: {error}")
+            continue
+        if len(train_set) < config.training.batch_size:
+            raise ValueError(
+                f"{len(train_set)} images to train on are less than --batch-size {config.training.batch_size}"
+            )
+        print(f"{config.images.data}: {len(train_set)} images to train on, {len(val_set)} held out")
+
+
+def classes_of(setting: Setting, training: Training) -> int | None:
+    """How many classes a training's images have; None where a dry run does not find the images.
+
+    Raises:
+        ValueError: the images are not there, or have no classes to tell apart: better known before the trainings.
+    """
+    config = setting.config(training)
+    try:
+        classes = len(load_images(config, config.load_size)[1].classes)
+    except ValueError:
+        if setting.dry_run:
+            return None
+        raise
+    if classes < 2:
+        raise ValueError(
+            f"{setting.experiment} tells classes apart and the images in {config.images.root} have none: --root takes "
+            "a folder with one folder for each class, or train/ and val/ with these"
+        )
+    return classes
 
 
 def measured(path: Path, measure: Callable[[], dict[str, Any]], made_with: Mapping[str, Any]) -> dict[str, Any]:
@@ -470,7 +495,7 @@ def write_about(setting: Setting, trainings: Sequence[Training], argv: Sequence[
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     about = {
         "experiment": setting.experiment,
-        "scale": setting.scale,
+        **({"scale": setting.scale} if setting.run is None else {"run": str(setting.run)}),
         "command": shlex.join(["python", "-m", "games.reproduce", *argv]),
         "trainings": [shlex.join(command_of(setting, training)) for training in trainings],
         "seeds": list(setting.seeds),

@@ -13,12 +13,10 @@ from torch import Tensor
 
 from analysis.patch_subset import Ranking, SubsetCurve, recognised, subset_curve
 from games.command_line import pick_device
-from games.config import Config
-from games.reproduce.experiment import Setting, lasting, ours
+from games.images import EveryImage, load_images
+from games.reproduce.experiment import Setting, classes_of, lasting, ours
 from games.reproduce.vits import CROP, VitRecipe, build_vit, check_weights, make_vit, open_vit, train_vit
-from games.trained import EveryImage
 from patchgame_egg.data import ImageSource
-from patchgame_egg.sources import image_sets
 
 PAPER_VITS = ("vit_base_patch32_384", "vit_base_patch16_224")
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -104,14 +102,9 @@ def check_eye(setting: Setting, which: Vit) -> None:
     Raises:
         ValueError: it cannot.
     """
-    if which.name != "small":
-        config = setting.config(ours(setting, setting.seeds[0], which.paper))
-        check_weights(which.name, setting.vit_checkpoint, len(_images(config, 32)[1].classes))
-
-
-def _images(config: Config, load_size: int) -> tuple[ImageSource, ImageSource]:
-    d = config.images
-    return image_sets(d.data, d.root, load_size, val_root=d.val_root, seed=config.training.seed, scenes=d.scenes)
+    classes = classes_of(setting, ours(setting, setting.seeds[0], which.paper))
+    if which.name != "small" and classes is not None:
+        check_weights(which.name, setting.vit_checkpoint, classes)
 
 
 def open_eye(setting: Setting, which: Vit) -> Eye:
@@ -132,16 +125,16 @@ def open_eye(setting: Setting, which: Vit) -> Eye:
     }
     if which.name == "small":
         recipe = _recipe(setting, which)
-        sets = _images(config, round(size / CROP))
+        sets = load_images(config, round(size / CROP))
         vit = train_vit(sets[0], recipe, size, setting.folder / f"vit-{which.paper}.pt", device)
         made_with["recipe"] = asdict(recipe)
     else:
-        classes = len(_images(config, 32)[1].classes)
+        classes = len(load_images(config, 32)[1].classes)
         vit = open_vit(which.name, setting.vit_checkpoint, classes).to(device)
         rows, columns = vit.patch_embed.img_size
         if rows != columns:
             raise ValueError(f"--vit {which.name} takes images of {rows} x {columns} px: a square one is needed")
-        sets = _images(config, round(rows / getattr(vit, "pretrained_cfg", {}).get("crop_pct", CROP)))
+        sets = load_images(config, round(rows / getattr(vit, "pretrained_cfg", {}).get("crop_pct", CROP)))
         made_with["checkpoint"] = setting.vit_checkpoint
     patches = vit.patch_embed.num_patches
     kept = sorted({max(1, round(share * patches)) for share in SHARES})

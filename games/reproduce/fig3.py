@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from analysis.corpus import Corpus
 from analysis.figures import importance_maps
 from analysis.importance import importance_scores, roc_auc
+from games.command_line import check_speaks
 from games.reproduce.experiment import Setting, Training, markdown, mean_and_spread, ours, train, write_table
 
 SUCCESSES, FAILURES = 12, 4
@@ -32,12 +33,13 @@ def recorded(setting: Setting) -> Iterator[tuple[int, Corpus]]:
     """
     runs = {training.seed: train(setting, training) for training in trainings(setting)}
     for seed, folder in (runs or {0: Path(str(setting.run))}).items():
-        path = folder / "corpus.npz"
+        path = folder if folder.is_file() else folder / "corpus.npz"
         if not path.exists():
+            check_speaks(folder)
             raise ValueError(f"{folder} has no corpus.npz: python -m games.record {folder} writes it")
         corpus = Corpus.load(path)
         if corpus.grid is None or corpus.keep_prob is None or corpus.images is None:
-            raise ValueError(f"{folder}: its speaker has no patches to draw")
+            raise ValueError(f"{path}: its speaker has no patches to draw")
         yield seed, corpus
 
 
@@ -58,7 +60,10 @@ def run(setting: Setting) -> None:
         frame = pd.concat(scores, ignore_index=True)
         write_table(setting, frame, tabulate(frame))
     else:
-        print("no boxes are known of these images, so the maps are not scored (--annotations FILE gives them)")
+        print(
+            "no boxes are known of these images, so the maps are not scored: "
+            "python -m games.record RUN --annotations FILE writes them into a run's corpus.npz"
+        )
 
 
 def draw(corpus: Corpus, path: Path) -> Path:

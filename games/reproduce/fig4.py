@@ -71,9 +71,8 @@ def trainings(setting: Setting) -> list[Training]:
     speaker = setting.config(found[0]).speaker.speaker
     if speaker != "patch":
         raise ValueError(f"--speaker {speaker} has no PatchRank, and fig4 is about its order of patches")
-    if not setting.dry_run:
-        for which in vits(setting):
-            check_eye(setting, which)
+    for which in vits(setting):
+        check_eye(setting, which)
     return found
 
 

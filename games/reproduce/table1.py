@@ -11,9 +11,11 @@ from analysis.features import extract_features
 from analysis.linear_classifier import linear_probe
 from analysis.neighbours import nearest_neighbour_accuracy
 from games.command_line import pick_device
+from games.images import labelled_loaders
 from games.reproduce.experiment import (
     Setting,
     Training,
+    classes_of,
     images_seen,
     markdown,
     mean_and_spread,
@@ -22,7 +24,7 @@ from games.reproduce.experiment import (
     train,
     write_table,
 )
-from games.trained import labelled_loaders, load_trunk
+from games.trained import load_trunk
 
 # Name -> top-1 and top-5 in the paper, percent.
 PAPER = {
@@ -50,7 +52,12 @@ def methods(setting: Setting, seed: int) -> dict[str, Training]:
 
 
 def trainings(setting: Setting) -> list[Training]:
-    """Everything that has to be trained, seed by seed, so that every method has a first result early."""
+    """Everything that has to be trained, seed by seed, so that every method has a first result early.
+
+    Raises:
+        ValueError: see `classes_of`.
+    """
+    classes_of(setting, ours(setting, 0))
     return [training for seed in setting.seeds for training in methods(setting, seed).values()]
 
 

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from analysis.boxes import BoxedImage, Objects
 from analysis.detection import DetectorShape, build_detector
 from analysis.detection_scores import average_precision
+from analysis.feature_maps import trunk_blocks
 from analysis.fine_tuning import Recipe, detect, fine_tune
 from analysis.voc import VocObject, voc_sets, write_voc
 from games.command_line import pick_device
-from games.patchgame import decoders
+from games.images import decoders
 from games.reproduce import table1
 from games.reproduce.experiment import (
     Setting,
@@ -87,11 +88,19 @@ def trainings(setting: Setting) -> list[Training]:
     """Everything that has to be trained, seed by seed.
 
     Raises:
-        ValueError: the images with boxes are not there: better now than after the trainings.
+        ValueError: the images with boxes are not there, or the trunk gives a detector no maps: better now than after
+            the trainings.
     """
     if not setting.dry_run and setting.scale != "toy":
         voc_sets(voc_folder(setting))
-    return [training for seed in setting.seeds for training in methods(setting, seed).values()]
+    wanted = [training for seed in setting.seeds for training in methods(setting, seed).values()]
+    trunk_blocks(_fresh_trunk(setting, wanted[-1]))
+    return wanted
+
+
+def _fresh_trunk(setting: Setting, training: Training) -> nn.Module:
+    config = setting.config(training)
+    return vision_trunk(config.listener.vision, config.images.image_size, config.listener.vision_width)[0]
 
 
 def voc_folder(setting: Setting) -> Path:
@@ -204,8 +213,7 @@ def rehearse(setting: Setting) -> None:
         ValueError: an option is wrong.
         RuntimeError: the loss is not finite.
     """
-    config, transfer = setting.config(trainings(setting)[-1]), TRANSFERS[setting.scale]
-    trunk, _ = vision_trunk(config.listener.vision, config.images.image_size, config.listener.vision_width)
+    last, transfer = trainings(setting)[-1], TRANSFERS[setting.scale]
     small = replace(
         transfer.shape,
         short_side=max(64, transfer.shape.short_side // 4),
@@ -213,8 +221,9 @@ def rehearse(setting: Setting) -> None:
         regions=8,
     )
     recipe = replace(transfer.recipe, steps=1, batch_size=2, calibration=2)
-    losses = fine_tune(build_detector(trunk, 20, small), _Generated(), recipe, device=pick_device(setting.device))
-    print(f"detector on {config.listener.vision}: loss {losses[0]:.3f} on generated images", flush=True)
+    detector = build_detector(_fresh_trunk(setting, last), 20, small)
+    losses = fine_tune(detector, _Generated(), recipe, device=pick_device(setting.device))
+    print(f"detector on {setting.config(last).listener.vision}: loss {losses[0]:.3f} on generated images", flush=True)
     try:
         train_set, held_out = voc_sets(voc_folder(setting))
         print(f"{len(train_set)} images with boxes to train on, {len(held_out)} held out")

@@ -33,9 +33,10 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from games.agents import build_game, compile_networks
-from games.command_line import Start, fail, parse
+from games.command_line import Start, fail, parse, pick_device
 from games.config import Config
-from games.patchgame import build_optimizer, build_views, pick_device
+from games.images import build_views
+from games.patchgame import build_optimizer
 from patchgame_egg.agents import PatchSpeaker, TextEncoder
 from patchgame_egg.distributed import is_distributed, sync_batch_norm
 from patchgame_egg.game import Game
