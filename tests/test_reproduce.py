@@ -431,6 +431,8 @@ def test_heat_maps_show_failures_last() -> None:
     assert [t[0] for t in titles[:3]] != ["a", "a", "a"]
     nothing = replace(corpus, object_area=np.full((40, 4), np.nan, dtype=np.float32))
     assert len(fig3.choose(nothing)[0]) == 12, "without any object, what was understood is shown"
+    one_class = replace(nothing, labels=np.zeros(40, dtype=np.int64), label_names=("image",))
+    assert set(fig3.choose(one_class)[1]) == {""}
 
 
 def test_symbols_are_named_only_where_it_is_sure() -> None:

@@ -98,7 +98,8 @@ def choose(corpus: Corpus) -> tuple[NDArray[np.int64], list[str]]:
     assert corpus.keep_prob is not None
     count = len(corpus.images)
     names = [""] * count
-    if corpus.labels is not None and corpus.label_names:
+    # Of a folder without classes, all are called the same.
+    if corpus.labels is not None and len(corpus.label_names) > 1:
         names = [corpus.label_names[label] if label >= 0 else "" for label in corpus.labels[:count]]
     order = _by_turns(names, np.random.default_rng(0).permutation(count))
     clear = np.zeros(count, dtype=bool)
