@@ -65,11 +65,11 @@ def build_loaders(config: Config, device: torch.device) -> tuple[ImageLoader, Im
     train, val = load_images(config, config.load_size)
     if len(train) < batch_size:
         raise ValueError(f"{len(train)} images to train on are less than --batch-size {batch_size}")
-    return build_loader(config, train, device, shuffle=True), build_loader(config, val, device, shuffle=False)
+    return build_loader(config, train, device, training=True), build_loader(config, val, device, training=False)
 
 
-def build_loader(config: Config, source: ImageSource, device: torch.device, shuffle: bool) -> ImageLoader:
-    """A loader of images: shuffled, in the batches of training, or else in groups of candidates.
+def build_loader(config: Config, source: ImageSource, device: torch.device, training: bool) -> ImageLoader:
+    """A loader of images: in the batches of training, shuffled anew in every epoch, or else in groups of candidates.
 
     Raises:
         ValueError: the options cannot be met on this device, or the images are too few.
@@ -78,13 +78,13 @@ def build_loader(config: Config, source: ImageSource, device: torch.device, shuf
     if d.decode == "gpu" and device.type != "cuda":
         raise ValueError(f"--decode gpu needs a CUDA GPU, the device is {device}")
     workers = decoders(d, device)
-    size = t.batch_size if shuffle else min(t.candidates, len(source) // world_size() * world_size())
+    size = t.batch_size if training else min(t.candidates, len(source) // world_size() * world_size())
     if d.cache:
         folder = Path(config.run.out) / "cache" if d.cache == "auto" else Path(d.cache)
         source = CachedImages(source, folder, workers)
     if d.decode == "gpu":
-        return GpuJpegLoader(source, size, device=device, seed=t.seed, shuffle=shuffle, workers=workers)
-    return ImageLoader(source, size, t.seed, shuffle, workers, pin_memory=device.type == "cuda")
+        return GpuJpegLoader(source, size, device=device, seed=t.seed, shuffle=training, workers=workers)
+    return ImageLoader(source, size, t.seed, training, workers, pin_memory=device.type == "cuda")
 
 
 class EveryImage:

@@ -156,6 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _record_run(options: Options) -> Path:
+    if options.to is not None and options.to.suffix != ".npz":
+        raise ValueError(f"--to {options.to}: a name that ends in .npz is needed, by which analysis knows a language")
     if options.images < 1:
         raise ValueError(f"--images {options.images}: must be at least 1")
     device = pick_device(options.device)
@@ -183,7 +185,7 @@ def _record_run(options: Options) -> Path:
     else:
         source = load_images(config, config.load_size)[1]
     read_annotations(config.images, source)
-    held_out = build_loader(config, source, device, shuffle=False)
+    held_out = build_loader(config, source, device, training=False)
     batches = ViewLoader(held_out, EvaluationView(config.images.image_size), device)
     path = options.to or options.run / "corpus.npz"
     write_corpus(game, batches, config, preset, held_out.source, options.run.name, path, options.images)

@@ -247,6 +247,7 @@ def test_other_images_have_a_file_of_their_own(run: Path, tmp_path: Path, capsys
     [
         (["nowhere"], "nowhere is not a run"),
         (["RUN", "--images", "0"], "--images 0: must be at least 1"),
+        (["RUN", "--to", "photos"], "--to photos: a name that ends in .npz is needed"),
         (["RUN", "--data", "scenes"], "--to FILE is needed for other images than the run's"),
         (["RUN", "--no-such"], "Unrecognized options: --no-such"),
         ([], "required"),

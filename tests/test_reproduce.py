@@ -402,6 +402,7 @@ def test_experiments_take_turns_at_a_training(tmp_path: Path, monkeypatch: pytes
         (["table1", "--patch-size=4"], "--patch-size is set by the experiment itself here"),
         (["fig5", "--launcher", "torchrn --nproc-per-node 4"], "there is no command torchrn"),
         (["bag", "--run", "runs/first"], "--run is for fig3 and fig5: bag trains its own"),
+        (["fig5", "--run", "nowhere"], "there is no file nowhere"),
         (["table9"], "table9"),
         (["fig5", "--no-such-option"], "no-such-option"),
     ],

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.corpora import load
 from analysis.corpus import Corpus
 from analysis.figures import importance_maps
 from analysis.importance import importance_scores, roc_auc
@@ -33,13 +34,10 @@ def recorded(setting: Setting) -> Iterator[tuple[int, Corpus]]:
     """
     runs = {training.seed: train(setting, training) for training in trainings(setting)}
     for seed, folder in (runs or {0: Path(str(setting.run))}).items():
-        path = folder if folder.is_file() else folder / "corpus.npz"
-        if not path.exists():
-            check_speaks(folder)
-            raise ValueError(f"{folder} has no corpus.npz: python -m games.record {folder} writes it")
-        corpus = Corpus.load(path)
+        check_speaks(folder)
+        corpus = load(folder)
         if corpus.grid is None or corpus.keep_prob is None or corpus.images is None:
-            raise ValueError(f"{path}: its speaker has no patches to draw")
+            raise ValueError(f"{folder}: its speaker has no patches to draw")
         yield seed, corpus
 
 
