@@ -143,7 +143,7 @@ def listen(game: Game, message: Message, batch: Batch) -> tuple[Output, Tensor |
 
 
 def came_first(text: Tensor, image: Tensor) -> Tensor:
-    """Whether each message is nearer to its own image than to all others; ties count as lost.
+    """Whether each message is nearer to its own image than to all others; ties, and what is not a number, are lost.
 
     Args:
         text: of length 1, ``[B, D]``.
@@ -153,7 +153,7 @@ def came_first(text: Tensor, image: Tensor) -> Tensor:
         bool ``[B]``; 1 / B of them is chance.
     """
     cosines = text @ image.T
-    return (cosines >= cosines.diagonal()[:, None]).sum(dim=1) < 2
+    return (cosines >= cosines.diagonal()[:, None]).sum(dim=1) == 1
 
 
 def with_labels(corpus: Corpus, labels: NDArray[np.int64], names: Sequence[str] = ()) -> Corpus:

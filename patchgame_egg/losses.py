@@ -52,8 +52,8 @@ def symmetric_info_nce(
     aux: dict[str, Tensor] = {}
     for suffix, logits in (("", to_image), ("_image_to_message", to_text)):
         own = logits.detach().gather(1, target[:, None])
-        # Ties count as lost, so that agents who embed everything alike score 0, not 1.
-        better = (logits.detach() >= own).sum(dim=1) - 1
+        # Ties count as lost, so that agents who embed everything alike score 0, not 1; so does what is not a number.
+        better = (~(logits.detach() < own)).sum(dim=1) - 1
         aux["acc" + suffix] = (better < 1).float()
         aux["acc" + suffix + "_top5"] = (better < 5).float()
     return loss, aux

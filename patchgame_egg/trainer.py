@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -29,7 +29,7 @@ _STEPS_PER_READING = 25
 
 
 class NonFiniteLoss(RuntimeError):
-    """The loss became NaN or infinite; the message names the step."""
+    """The loss became NaN or infinite; the message says when."""
 
 
 def _with_loss(interaction: Interaction, loss: Tensor) -> dict[str, Tensor]:
@@ -119,7 +119,7 @@ class Trainer:
         """Trains until ``n_epochs`` epochs are finished, counting those before a resume.
 
         Raises:
-            NonFiniteLoss: at the first NaN or infinite loss.
+            NonFiniteLoss: at the first NaN or infinite loss of a batch or a validation.
         """
         self.n_epochs, self.should_stop = n_epochs, False
         try:
@@ -142,6 +142,8 @@ class Trainer:
             if self.validation_data is not None:
                 self._call("on_validation_begin", epoch)
                 val_loss, val_logs = self.eval()
+                if not math.isfinite(val_loss):
+                    self._diverge(f"the validation loss is {val_loss} after epoch {epoch}", self.step, epoch)
                 self._log_validation(val_logs)
                 self._call("on_validation_end", val_loss, val_logs, epoch)
             if self.should_stop:
@@ -250,12 +252,14 @@ class Trainer:
         if records:
             self._call("on_log", records)
         if finite < len(values):
-            bad = entries[finite]
-            self._call("on_log", [{"kind": "diverged", **{name: bad[name] for name in ("step", "epoch", "batch")}}])
-            raise NonFiniteLoss(
-                f"the loss is {values[finite][0]} at step {bad['step']} (epoch {bad['epoch']}, batch {bad['batch']}); "
-                "the last checkpoint is kept. A smaller --lr, --grad-norm 1 or --precision fp32 may help"
-            )
+            step, epoch, batch = (entries[finite][name] for name in ("step", "epoch", "batch"))
+            self._diverge(f"the loss is {values[finite][0]} at step {step} (epoch {epoch}, batch {batch})", step, epoch)
+
+    def _diverge(self, what: str, step: int, epoch: int) -> NoReturn:
+        self._call("on_log", [{"kind": "diverged", "step": step, "epoch": epoch}])
+        raise NonFiniteLoss(
+            f"{what}; the last checkpoint is kept. A smaller --lr, --grad-norm 1 or --precision fp32 may help"
+        )
 
     def validation_record(self, logs: Interaction) -> dict[str, Any]:
         """What the log says of a validation: where training is, and the means and metrics of its `Interaction`."""

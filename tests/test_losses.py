@@ -33,6 +33,13 @@ def test_equals_the_equations_written_as_loops() -> None:
     assert 7 * symmetric_info_nce(text, image, 0.3)[0].mean().item() == pytest.approx(expected, rel=1e-10)
 
 
+def test_embeddings_that_are_no_numbers_score_nothing() -> None:
+    numbers = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    for text, image in ((torch.full((8, 4), torch.nan), numbers), (numbers, torch.full((8, 4), torch.nan))):
+        _, aux = symmetric_info_nce(text, image)
+        assert all(not right.any() for right in aux.values()), aux
+
+
 def test_embeddings_that_all_look_alike_lose_ln_b_and_score_nothing() -> None:
     same = torch.ones(512, 8)
     loss, aux = symmetric_info_nce(same, same)

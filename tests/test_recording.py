@@ -129,6 +129,7 @@ def test_ties_count_as_lost() -> None:
     text = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     assert came_first(text, text).tolist() == [True, False, False]
     assert came_first(text[:1], text[:1]).tolist() == [True]
+    assert came_first(text * torch.nan, text).tolist() == [False, False, False]
 
 
 class Named(nn.Module):

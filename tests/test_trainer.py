@@ -170,8 +170,18 @@ def test_a_nan_loss_names_its_step_and_keeps_the_last_checkpoint(tmp_path: Path)
     state = checkpoint.load(tmp_path / "c.pt")
     assert state["position"]["step"] == 8
     assert [r["step"] for r in read_log(tmp_path / "log.jsonl") if r["kind"] == "train"] == list(range(1, 10))
-    assert read_log(tmp_path / "log.jsonl")[-1] == {"kind": "diverged", "step": 10, "epoch": 2, "batch": 4}
+    assert read_log(tmp_path / "log.jsonl")[-1] == {"kind": "diverged", "step": 10, "epoch": 2}
     assert all(value.isfinite().all() for value in state["game"].values())
+
+
+def test_a_validation_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    trainer = make([JsonLines(tmp_path / "log.jsonl")])
+    trainer.validation_data = Data(2, bad=(1, 0))
+    with pytest.raises(NonFiniteLoss, match="the validation loss is nan after epoch 1"):
+        trainer.train(4)
+    last = read_log(tmp_path / "log.jsonl")[-1]
+    assert last == {"kind": "diverged", "step": trainer.step, "epoch": 1}
+    assert "NaN" not in (tmp_path / "log.jsonl").read_text()
 
 
 def test_logs_hold_every_step_once_also_after_a_crash(tmp_path: Path) -> None:
