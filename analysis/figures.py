@@ -38,6 +38,7 @@ def importance_maps(
     grid: tuple[int, int],
     scales: int = 1,
     titles: Sequence[str] | None = None,
+    note: str = "",
 ) -> Path:
     """Draws each image beside its map of patch importance, as Fig. 3 does: red is important, blue is not.
 
@@ -52,6 +53,7 @@ def importance_maps(
         grid: rows and columns of patches.
         scales: number of grids, of which that is the finest.
         titles: N class names, or None.
+        note: a line above all of them.
 
     Returns:
         ``path``.
@@ -71,11 +73,12 @@ def importance_maps(
     block = width + scales * (width + 0.04)
     step_x, step_y = block + 0.16, height + heading + 0.06
     page_width = max(3.8, 2 * margin + columns * step_x - 0.16)
-    left = (page_width - columns * step_x + 0.16) / 2
+    left, top = (page_width - columns * step_x + 0.16) / 2, margin + 0.3 * bool(note)
     with house_style():
-        figure, page = new_page(page_width, margin + math.ceil(len(images) / columns) * step_y + foot)
+        figure, page = new_page(page_width, top + math.ceil(len(images) / columns) * step_y + foot)
+        write(page, page_width / 2, margin + 0.12, note, 10)
         for i, image in enumerate(images):
-            x, y = left + i % columns * step_x, margin + i // columns * step_y + heading
+            x, y = left + i % columns * step_x, top + i // columns * step_y + heading
             if titles is not None:
                 write(page, x + block / 2, y - 0.07, fit(titles[i], block, 9), 9)
             place(page, image, x, y, width, height)

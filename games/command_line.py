@@ -199,6 +199,8 @@ def _one_line(box: str) -> str:
 
 
 def fail(message: object) -> None:
-    """Ends the program with one line on stderr and exit status 2."""
+    """Ends the program with one line on stderr and exit status 2; who goes on all the same finds the line as a note."""
     print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(2)
+    end = SystemExit(2)
+    end.add_note(str(message))
+    raise end

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -181,7 +182,8 @@ def _record_run(options: Options) -> Path:
         raise ValueError(f"{options.run}: its checkpoint does not fit its options: {str(error)[:300]}") from error
     game.to(memory_format=torch.channels_last).to(device)
     if config.images.data == "folder" and options.root is not None:
-        source: ImageSource = unseen_folder(options.root, config.load_size)
+        source: ImageSource = (folder := unseen_folder(options.root, config.load_size))
+        _tell_of_seen(options.run, folder)
     else:
         source = load_images(config, config.load_size)[1]
     read_annotations(config.images, source)
@@ -190,6 +192,16 @@ def _record_run(options: Options) -> Path:
     path = options.to or options.run / "corpus.npz"
     write_corpus(game, batches, config, preset, held_out.source, options.run.name, path, options.images)
     return path
+
+
+def _tell_of_seen(run: Path, source: ImageFiles) -> None:
+    """Says how many of other images the run was trained on after all."""
+    own, _ = load_config(run / "config.json")
+    if own.images.data == "folder":
+        with suppress(ValueError):
+            trained_on = {path.resolve() for path in load_images(own, own.load_size)[0].paths}  # type: ignore[attr-defined]
+            if seen := sum(path.resolve() in trained_on for path in source.paths):
+                print(f"note: {run} was trained on {seen} of these {len(source)} images")
 
 
 if __name__ == "__main__":

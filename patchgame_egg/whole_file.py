@@ -14,6 +14,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """Opens a file to write that takes the place of another when the block ends, and not if it fails.
 
     It is written under a temporary name, flushed to disk, then renamed: the old file stays until the new one is whole.
+    Two processes must not do so at once.
 
     Args:
         path: the file to replace; its folder is made.
@@ -23,11 +24,16 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        # A disk that is full should not stay so.
+        temporary.unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +23,13 @@ from PIL import Image
 from analysis.comparison import draw_panels
 from analysis.corpus import Corpus
 from games import patchgame
-from games.command_line import save_config
+from games.command_line import fail, save_config
 from games.patchgame import LOCK
 from games.record import main as record_run
 from games.reproduce import __main__ as reproduce
 from games.reproduce import bag, fig3, fig4, fig5, fig6, table1, table2
 from games.reproduce.experiment import (
+    Diverged,
     Setting,
     Stopped,
     Training,
@@ -35,6 +39,7 @@ from games.reproduce.experiment import (
     measured,
     ours,
     rehearse,
+    table_rows,
     train,
     train_all,
 )
@@ -84,16 +89,20 @@ def test_gallery(play: Run) -> None:
 
 
 def test_figures_of_a_given_run(play: Run) -> None:
-    run = play("fig3").parent / "runs" / "ours-s32-0"
-    out = run.parents[2]
-    play("fig5", "--run", str(run))
-    assert (out / "ours-s32-0" / "fig5" / "fig5.png").exists()
-    assert json.loads((out / "ours-s32-0" / "fig5" / "experiment.json").read_text())["run"] == str(run)
-    own = (run / "corpus.npz").read_bytes()
+    folder = play("fig3")
+    run = folder.parent / "runs" / "ours-s32-0"
+    own, drawn = (run / "corpus.npz").read_bytes(), (folder / "fig3.png").read_bytes()
+    assert reproduce.main(["fig5", "--run", str(run)]) == 0
+    assert (run / "fig5" / "fig5.png").exists()
+    assert json.loads((run / "fig5" / "experiment.json").read_text())["run"] == str(run)
     assert record_run([str(run), "--data", "scenes", "--images", "32", "--to", str(run / "others.npz")]) == 0
     assert (run / "corpus.npz").read_bytes() == own
-    play("fig3", "--run", str(run / "others.npz"))
-    assert (out / "ours-s32-0-others" / "fig3" / "fig3.png").exists()
+    assert reproduce.main(["fig3", "--run", str(run / "others.npz")]) == 0
+    assert (run / "others" / "fig3" / "table.csv").exists()
+    assert (folder / "fig3.png").read_bytes() == drawn
+    replace(Corpus.load(run / "others.npz"), object_area=None).save(run / "others.npz")
+    assert reproduce.main(["fig3", "--run", str(run / "others.npz")]) == 0
+    assert not list((run / "others" / "fig3").glob("table.*")), "scores of what was there before"
 
 
 def test_a_baseline_s_run_has_no_language_to_draw(
@@ -102,7 +111,7 @@ def test_a_baseline_s_run_has_no_language_to_draw(
     baseline = Training("random", 0, ("--patch-size", "8"), "random")
     run = train(Setting("table1", "toy", tmp_path, device="cpu"), baseline)
     for ask in (
-        lambda: reproduce.main(["fig5", "--run", str(run), "--out", str(tmp_path)]),
+        lambda: reproduce.main(["fig5", "--run", str(run)]),
         lambda: record_run([str(run)]),
         lambda: patchgame.main(["--resume", str(run)]),
     ):
@@ -188,17 +197,68 @@ def test_a_training_that_fails_stops_no_other(tmp_path: Path, monkeypatch: pytes
     def pretend(words: list[str]) -> int:
         begun.append(words[words.index("--name") + 1])
         if begun[-1].startswith("bad"):
-            raise SystemExit(2)
+            fail("no luck")
         return 0 if begun[-1].startswith("good") else 130
 
     monkeypatch.setattr("games.reproduce.experiment.patchgame.main", pretend)
     setting = Setting("bag", "toy", tmp_path, device="cpu")
-    with pytest.raises(RuntimeError, match=r"^1 of 3 trainings failed: the training .*bad-0 ended with status 2$"):
-        train_all(setting, [Training(name, 0) for name in ("good", "bad", "good2")])
-    assert begun == ["good-0", "bad-0", "good2-0"]
+    with pytest.raises(RuntimeError, match=r"^2 of 4 trainings failed: bad-0, bad2-0: .* status 2: no luck$"):
+        train_all(setting, [Training(name, 0) for name in ("good", "bad", "good2", "bad2")])
+    assert begun == ["good-0", "bad-0", "good2-0", "bad2-0"]
     with pytest.raises(Stopped, match="the same command goes on with it"):
         train_all(setting, [Training(name, 0) for name in ("stopped", "good3")])
-    assert begun[3:] == ["stopped-0"]
+    assert begun[4:] == ["stopped-0"]
+
+
+def test_a_diverged_row_leaves_the_table_standing(tmp_path: Path) -> None:
+    setting = Setting("table1", "toy", tmp_path, seeds=(0, 1))
+    row = {"knn_top1": 20.0, "knn_top5": 50.0, "probe_top1": 30.0, "images": 9, "images_seen": 7, "features": 3}
+
+    def measure(training: Training) -> dict[str, float]:
+        if (training.method == "moco" and training.seed == 0) or training.method == "vqvae":
+            raise Diverged
+        return {**row, "chance_top1": 10.0, "chance_top5": 50.0}
+
+    text = table1.tabulate(table_rows(setting, table1.methods, measure))
+    assert "| MoCo-v2 (1 of 2 diverged) | 20.0 | 50.0 | 30.0 | 7 |" in text
+    assert "| VQ-VAE-2 (diverged) |  |  |  |" in text
+    assert "| ours, S=32 | 20.0 ± 0.0 |" in text
+
+    def nothing(training: Training) -> dict[str, float]:
+        raise Diverged
+
+    with pytest.raises(RuntimeError, match="all trainings diverged"):
+        table_rows(setting, table1.methods, nothing)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_reach_trainings_in_processes_of_their_own(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready, told = tmp_path / "ready", tmp_path / "told"
+    script = f"""
+import pathlib, signal, sys, time
+def stop(number, frame):
+    pathlib.Path({str(told)!r}).write_text(str(number))
+    sys.exit(128 + number)
+signal.signal({int(number)}, stop)
+pathlib.Path({str(ready)!r}).touch()
+time.sleep(60)
+"""
+    monkeypatch.setattr("games.reproduce.experiment.command_of", lambda *words: ["python", "-c", script])
+
+    def send() -> None:
+        while not ready.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    threading.Thread(target=send).start()
+    with pytest.raises(Stopped, match=f"stopped by {number.name}: the same command goes on"):
+        train_all(Setting("bag", "toy", tmp_path, device="cpu", jobs=1, launcher="x"), [Training(c, 0) for c in "abc"])
+    assert told.read_text() == str(int(number))
+    assert len(list((tmp_path / "toy" / "runs").glob("*.txt"))) == 1, "another one was begun"
+    assert signal.getsignal(number) == before
 
 
 def test_every_variant_of_the_ablations_is_an_option_of_the_game(tmp_path: Path) -> None:
@@ -365,8 +425,10 @@ def test_a_wrong_option_is_told_before_processes_are_started(
 
 def test_a_failure_of_another_process_names_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = Setting("bag", "toy", tmp_path, device="cpu", jobs=2)
-    monkeypatch.setattr("games.reproduce.experiment.command_of", lambda *words: ["python", "-c", "raise SystemExit(3)"])
-    with pytest.raises(RuntimeError, match=r"ended with status 3; its output is in .*ours-s32-0\.txt$"):
+    monkeypatch.setattr(
+        "games.reproduce.experiment.command_of", lambda *words: ["python", "-c", "print('error: no luck'); exit(3)"]
+    )
+    with pytest.raises(RuntimeError, match=r"status 3: no luck \(its output is in .*\.\.\.\.txt\)$"):
         train_all(setting, [ours(setting, 0)])
 
 
@@ -401,7 +463,13 @@ def test_experiments_take_turns_at_a_training(tmp_path: Path, monkeypatch: pytes
         (["table1", "--seed", "3"], "--seed is set by --seeds N here"),
         (["table1", "--patch-size=4"], "--patch-size is set by the experiment itself here"),
         (["fig5", "--launcher", "torchrn --nproc-per-node 4"], "there is no command torchrn"),
-        (["bag", "--run", "runs/first"], "--run is for fig3 and fig5: bag trains its own"),
+        (["bag", "--run", "runs/first"], "--run is for fig3 and fig5, not for bag"),
+        (["bag", "--fast"], "--fast is for fig4, not for bag"),
+        (
+            ["fig3", "--run", "runs/first", "--root", "x", "--lr", "7"],
+            "--run draws what there is, without --root --lr 7",
+        ),
+        (["table1", "--patch_size", "4"], "--patch-size is set by the experiment itself here"),
         (["fig5", "--run", "nowhere"], "there is no file nowhere"),
         (["table9"], "table9"),
         (["fig5", "--no-such-option"], "no-such-option"),
@@ -423,13 +491,16 @@ def test_heat_maps_show_failures_last() -> None:
         keep_prob=importance, images=np.zeros((40, 3, 8, 8), dtype=np.uint8), object_area=area,
         labels=np.arange(40) % 3, label_names=("a", "b", "c"),
     )  # fmt: skip
-    chosen, titles = fig3.choose(corpus)
+    chosen, titles, note = fig3.choose(corpus)
     won = importance[chosen][:, [0]] > importance[chosen][:, 1:]
     share = won.mean(axis=1)
     assert (share[:12] > 0.5).all()
     assert (share[12:] <= 0.5).all()
     assert len(set(chosen)) == len(chosen) == 16
     assert [t[0] for t in titles[:3]] != ["a", "a", "a"]
+    every = np.array([np.mean(one[0] > one[1:]) for one in importance])
+    assert f"{100 * np.mean(every > 0.5):.0f} % of 40 images with objects" in note
+    assert f"(mean {every.mean():.2f}): 12 of these" in note
     nothing = replace(corpus, object_area=np.full((40, 4), np.nan, dtype=np.float32))
     assert len(fig3.choose(nothing)[0]) == 12, "without any object, what was understood is shown"
     one_class = replace(nothing, labels=np.zeros(40, dtype=np.int64), label_names=("image",))

@@ -36,6 +36,16 @@ EXPERIMENTS = {
 }
 
 
+# Options that not all experiments have.
+OWN = {
+    "run": ("fig3", "fig5"),
+    "voc": ("table2",),
+    "vit": ("fig4",),
+    "vit_checkpoint": ("fig4",),
+    "fast": ("fig4",),
+}
+
+
 def parse_setting(argv: Sequence[str]) -> Setting:
     """Reads the command line.
 
@@ -63,7 +73,9 @@ def parse_setting(argv: Sequence[str]) -> Setting:
         "--task", default="", help="I/N: only train, every N-th training from number I on (SLURM arrays)"
     )
     parser.add_argument("--dry-run", action="store_true", help="check options and data, one step of each training")
-    parser.add_argument("--run", type=Path, default=None, help="fig3, fig5: a finished run, or a file of games.record")
+    parser.add_argument(
+        "--run", type=Path, default=None, help="fig3, fig5: draw a finished run, or games.record's file"
+    )
     parser.add_argument("--voc", default="", help="table2: folder in Pascal VOC's format")
     parser.add_argument("--vit", default="", help="fig4: a ViT of timm, by name; if not given, a small one is trained")
     parser.add_argument("--vit-checkpoint", default="", help="fig4: its weights; if not given, timm's pretrained ones")
@@ -73,9 +85,17 @@ def parse_setting(argv: Sequence[str]) -> Setting:
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from error
     taken = {"--seed": "--seeds N", "--patch-size": "the experiment itself", "--name": "--out"}
-    for name in (option.split("=")[0] for option in options):
+    for name in (option.split("=")[0].replace("_", "-") for option in options):
         if name in taken:
             raise ValueError(f"{name} is set by {taken[name]} here")
+    for name, where in OWN.items():
+        if getattr(known, name) != parser.get_default(name) and known.experiment not in where:
+            raise ValueError(f"--{name.replace('_', '-')} is for {' and '.join(where)}, not for {known.experiment}")
+    if known.run is not None:
+        others = ("scale", "root", "seeds", "out", "jobs", "launcher", "task", "dry_run")
+        idle = [f"--{name}".replace("_", "-") for name in others if getattr(known, name) != parser.get_default(name)]
+        if idle or options:
+            raise ValueError(f"--run draws what there is, without {' '.join([*idle, *options])}")
     given: dict[str, Any] = vars(known)
     seeds, task = given.pop("seeds"), given.pop("task")
     if seeds < 1:
@@ -84,8 +104,6 @@ def parse_setting(argv: Sequence[str]) -> Setting:
         raise ValueError(f"--jobs {known.jobs}: must be at least 1")
     if known.launcher and shutil.which(shlex.split(known.launcher)[0]) is None:
         raise ValueError(f"--launcher {known.launcher!r}: there is no command {shlex.split(known.launcher)[0]}")
-    if known.run is not None and known.experiment not in ("fig3", "fig5"):
-        raise ValueError(f"--run is for fig3 and fig5: {known.experiment} trains its own")
     if SCALES[known.scale].needs_root and not known.root and known.run is None and not known.dry_run:
         raise ValueError(f"--scale {known.scale} needs --root DIR, the folder of the images")
     return Setting(seeds=tuple(range(seeds)), task=_share(task), options=tuple(options), **given)

@@ -11,7 +11,6 @@ import os
 import platform
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,8 +29,12 @@ from games.agents import build_game
 from games.command_line import load_config, method_of, parse
 from games.config import Config
 from games.images import build_views, load_images
+from games.reproduce.processes import run_apart, signals_passed_on
 from games.reproduce.scales import SCALES
 from patchgame_egg.callbacks import read_log
+from patchgame_egg.interaction import Batch
+from patchgame_egg.trainer import Trainer
+from patchgame_egg.views import ViewLoader
 from patchgame_egg.whole_file import replacing
 
 SECONDS_BETWEEN_LOOKS = 5.0
@@ -104,11 +107,10 @@ class Setting:
 
     @property
     def folder(self) -> Path:
-        """Where the experiment's results go: of a given run, into a folder of its name."""
+        """Where the experiment's results go: of a given run into it, of a file of `games.record` beside it."""
         if self.run is None:
             return self.out / self.scale / self.experiment
-        run = self.run.resolve()
-        return self.out / (run.name if run.is_dir() else f"{run.parent.name}-{run.stem}") / self.experiment
+        return (self.run if self.run.is_dir() else self.run.with_suffix("")) / self.experiment
 
     @property
     def runs(self) -> Path:
@@ -169,30 +171,30 @@ def train(setting: Setting, training: Training) -> Path:
         Stopped: a signal ended it.
         RuntimeError: it failed otherwise.
     """
-    folder, status, output = setting.folder_of(training), 0, ""
-    apart = bool(setting.launcher) or setting.jobs > 1
+    folder, status, why = setting.folder_of(training), 0, ""
     with _claimed(folder):
         if is_finished(setting, training):
             return folder
         if _diverged_at(folder) is None:
             words = _words_to_finish(setting, training)
             print(f"== {folder.name}", flush=True)
-            if apart:
-                status, path = _train_apart(setting, training, words)
-                output = f"; its output is in {path}"
-            else:
-                status = _train_here(training, words)
+            status, why = (_train_apart if is_apart(setting) else _train_here)(setting, training, words)
         step = _diverged_at(folder)
     if step is not None:
         raise Diverged(
-            f"{folder} diverged: its loss is not finite at step {step}{output}. A smaller --lr may help, with another "
-            "--out; if the folder is deleted it is trained anew"
+            f"{folder} diverged: its loss is not finite at step {step}. A smaller --lr may help, with another --out; "
+            "if the folder is deleted it is trained anew"
         )
-    if status >= 128 and not apart:
+    if status >= 128 and not is_apart(setting):
         raise Stopped(f"the training {folder} ended with status {status}; the same command goes on with it")
     if status:
-        raise RuntimeError(f"the training {folder} ended with status {status}{output}")
+        raise RuntimeError(f"the training {folder} ended with status {status}{why}")
     return folder
+
+
+def is_apart(setting: Setting) -> bool:
+    """Whether trainings have processes of their own."""
+    return bool(setting.launcher) or setting.jobs > 1
 
 
 def _diverged_at(folder: Path) -> int | None:
@@ -202,15 +204,44 @@ def _diverged_at(folder: Path) -> int | None:
     return int(last[0]["step"]) if last and last[0]["kind"] == "diverged" else None
 
 
-def _train_here(training: Training, words: list[str]) -> int:
-    """Trains in this process, which hears signals: exit status."""
+def _train_here(setting: Setting, training: Training, words: list[str]) -> tuple[int, str]:
+    """Trains in this process, which hears signals: exit status, and why it is not 0."""
     try:
         if training.method == "patchgame":
-            return patchgame.main(words)
-        return baselines.main([training.method, *words])
+            return patchgame.main(words), ""
+        return baselines.main([training.method, *words]), ""
     except SystemExit as end:
-        # It has said why.
-        return end.code if isinstance(end.code, int) else 1
+        why = "".join(f": {note}" for note in getattr(end, "__notes__", []))
+        return end.code if isinstance(end.code, int) else 1, why
+
+
+def _train_apart(setting: Setting, training: Training, words: list[str]) -> tuple[int, str]:
+    """Trains in processes of its own: exit status, and why it is not 0, with the file that has their output."""
+    command = command_of(setting, training, words)
+    if not setting.launcher:
+        command[0] = sys.executable
+    path = setting.runs / f"{setting.folder_of(training).name}.txt"
+    status = run_apart(command, path)
+    said = [line for line in path.read_text(errors="replace").splitlines() if line.startswith("error: ")]
+    return status, "".join(line.removeprefix("error") for line in said[-1:]) + f" (its output is in {path})"
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keeps a file or a folder from other experiments until it is made; waits for its turn."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.parent / f".{path.name}.lock")
+    # Some file systems have no locks.
+    with suppress(NotImplementedError):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"{path.name} is being made by another process: waits for it", flush=True)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -219,28 +250,12 @@ def _claimed(folder: Path) -> Iterator[None]:
 
     A run that `games.patchgame` trains by itself is waited for too.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.parent / f".{folder.name}.lock")
-    told = False
-    # Some file systems have no locks.
-    with suppress(NotImplementedError):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            told = _say_that_it_waits(folder)
-            lock.acquire()
-    try:
-        while patchgame.is_being_trained(folder):
-            told = told or _say_that_it_waits(folder)
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+    with alone(folder):
+        if patchgame.is_being_trained(folder):
+            print(f"{folder.name} is being trained by another process: waits for it", flush=True)
+            while patchgame.is_being_trained(folder):
+                time.sleep(SECONDS_BETWEEN_LOOKS)
         yield
-    finally:
-        lock.release()
-
-
-def _say_that_it_waits(folder: Path) -> bool:
-    print(f"{folder.name} is being trained by another process: waits for it", flush=True)
-    return True
 
 
 def train_all(setting: Setting, trainings: Sequence[Training]) -> None:
@@ -258,9 +273,8 @@ def train_all(setting: Setting, trainings: Sequence[Training]) -> None:
     mine = everything[first::step]
     if setting.task:
         print(f"task {first} of {step}: {len(mine)} of {len(everything)} trainings", flush=True)
-    for training in mine:
-        is_finished(setting, training)
-    failed = []
+    check_images(setting, [training for training in mine if not is_finished(setting, training)])
+    failed: dict[str, list[str]] = {}
 
     def attempt(training: Training) -> None:
         try:
@@ -270,17 +284,44 @@ def train_all(setting: Setting, trainings: Sequence[Training]) -> None:
         except RuntimeError as error:
             print(error, flush=True)
             if not isinstance(error, Diverged):
-                failed.append(str(error))
+                name = setting.folder_of(training).name
+                failed.setdefault(str(error).replace(name, "..."), []).append(name)
 
-    if setting.jobs == 1:
+    if is_apart(setting):
+        with signals_passed_on() as caught, ThreadPoolExecutor(setting.jobs) as pool:
+            list(pool.map(lambda training: None if caught else attempt(training), mine))
+            if caught:
+                raise Stopped(f"stopped by {caught[0].name}: the same command goes on")
+    else:
         # In this thread: a training in this process hears signals.
         for training in mine:
             attempt(training)
-    else:
-        with ThreadPoolExecutor(setting.jobs) as pool:
-            list(pool.map(attempt, mine))
     if failed:
-        raise RuntimeError(f"{len(failed)} of {len(mine)} trainings failed: {'; '.join(failed)}")
+        count = sum(map(len, failed.values()))
+        reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in failed.items())
+        raise RuntimeError(f"{count} of {len(mine)} trainings failed: {reasons}")
+
+
+def check_images(setting: Setting, trainings: Sequence[Training]) -> None:
+    """Looks for the images of trainings, and whether they are enough, and says how many there are.
+
+    Raises:
+        ValueError: they are not there, which is only said in a dry run, or too few.
+    """
+    # Seeds have the same images, but for the built-in scenes, of which there is never a lack.
+    for config in {config.images: config for config in map(setting.config, trainings)}.values():
+        try:
+            train_set, held_out = load_images(config, config.load_size)
+        except ValueError as error:
+            if not setting.dry_run:
+                raise
+            print(f"the images are not there yet: {error}")
+            continue
+        least = config.training.batch_size
+        if len(train_set) < least:
+            raise ValueError(f"{len(train_set)} images to train on are less than --batch-size {least}")
+        if setting.dry_run:
+            print(f"{config.images.data}: {len(train_set)} images to train on, {len(held_out)} held out")
 
 
 def is_finished(setting: Setting, training: Training) -> bool:
@@ -339,52 +380,35 @@ def command_of(setting: Setting, training: Training, words: Sequence[str] | None
     return [*start, "-m", *module, *(setting.words(training) if words is None else words)]
 
 
-def _train_apart(setting: Setting, training: Training, words: list[str]) -> tuple[int, Path]:
-    """Trains in processes of its own: exit status, and the file beside the run that has their output."""
-    command = command_of(setting, training, words)
-    if not setting.launcher:
-        command[0] = sys.executable
-    setting.runs.mkdir(parents=True, exist_ok=True)
-    path = setting.runs / f"{setting.folder_of(training).name}.txt"
-    with path.open("a") as log:
-        return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode, path
-
-
 def rehearse(setting: Setting, trainings: Sequence[Training]) -> None:
-    """Checks the options of trainings and the images, and takes one step of each on two generated images.
+    """Checks the options of trainings and the images, and takes one step of each on four generated images.
 
     Raises:
-        ValueError: an option is wrong, or a loss is not finite.
+        ValueError: an option is wrong.
+        RuntimeError: a loss is not finite.
     """
     device = patchgame.pick_device(setting.device)
     for training in dict.fromkeys(trainings):
         config = setting.config(training)
         ours = training.method == "patchgame"
         game = build_game(config) if ours else baselines.build_baseline(training.method, config)
-        game.to(device)
-        views = build_views(config)
         side = config.load_size
-        generator = torch.Generator().manual_seed(0)
-        images = torch.randint(256, (4, 3, side, side), generator=generator, dtype=torch.uint8).to(device)
-        first, second = views(images)
-        loss, _ = game(first, None, second)
-        if not loss.isfinite():
-            raise ValueError(f"{training.name}: the loss of the first step is {loss.item()}")
-        if loss.requires_grad:
-            loss.backward()
-        print(f"{training.name}, seed {training.seed}: loss {loss.item():.3f} on generated images", flush=True)
-    # Which of them they are, seed by seed, is no matter.
-    for config in {config.images: config for config in map(setting.config, trainings)}.values():
-        try:
-            train_set, val_set = load_images(config, config.load_size)
-        except ValueError as error:
-            print(f"the images are not there yet: {error}")
-            continue
-        if len(train_set) < config.training.batch_size:
-            raise ValueError(
-                f"{len(train_set)} images to train on are less than --batch-size {config.training.batch_size}"
-            )
-        print(f"{config.images.data}: {len(train_set)} images to train on, {len(val_set)} held out")
+        images = torch.randint(256, (4, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+        batch = Batch(images, torch.zeros(4, dtype=torch.int64), aux_input={"index": torch.arange(4)})
+        views = ViewLoader([batch], build_views(config), device)
+        trainer = Trainer(
+            game.to(device),
+            patchgame.build_optimizer(config, game, 1)[0],
+            views,
+            device=device,
+            grad_norm=config.training.grad_norm,
+            precision=config.training.precision,
+        )
+        # Random weights stay as they are.
+        trainer.train(0 if training.method == "random" else 1)
+        trainer.validation_data = views
+        print(f"{training.name}, seed {training.seed}: loss {trainer.eval()[0]:.3f} on generated images", flush=True)
+    check_images(setting, trainings)
 
 
 def classes_of(setting: Setting, training: Training) -> int | None:
@@ -419,10 +443,11 @@ def measured(path: Path, measure: Callable[[], dict[str, Any]], made_with: Mappi
     Raises:
         ValueError: what is kept was measured of something else.
     """
-    if not path.exists():
-        found = {**measure(), "made_with": made_with}
-        with replacing(path) as file:
-            file.write((json.dumps(found, indent=2) + "\n").encode())
+    with alone(path):
+        if not path.exists():
+            found = {**measure(), "made_with": made_with}
+            with replacing(path) as file:
+                file.write((json.dumps(found, indent=2) + "\n").encode())
     found = json.loads(path.read_text())
     asked, kept = json.loads(json.dumps(made_with)), found.get("made_with", {})
     if asked != kept:
@@ -453,6 +478,35 @@ def measured_run(
     return measured(path, lambda: measure(setting, training), {**made_of(setting, training), **(beside or {})})
 
 
+def table_rows(
+    setting: Setting,
+    methods: Callable[[Setting, int], dict[str, Training]],
+    measure: Callable[[Training], dict[str, Any]],
+) -> pd.DataFrame:
+    """A row for each seed and method: what was measured of its training, or that it ``diverged``.
+
+    Args:
+        setting: of the experiment.
+        methods: the trainings of a seed, by their names in the table.
+        measure: the columns of a training.
+
+    Raises:
+        RuntimeError: all of them diverged.
+    """
+    rows = []
+    for seed in setting.seeds:
+        for name, training in methods(setting, seed).items():
+            row: dict[str, Any] = {"method": name, "seed": seed, "diverged": False}
+            try:
+                rows.append({**row, **measure(training)})
+            except Diverged:
+                rows.append({**row, "diverged": True})
+    frame = pd.DataFrame(rows)
+    if frame.diverged.all():
+        raise RuntimeError("all trainings diverged: a smaller --lr may help, with another --out")
+    return frame
+
+
 def made_of(setting: Setting, training: Training) -> dict[str, Any]:
     """A training's options, of those that change a number, by name; for `measured`."""
     sections = vars(lasting(setting.config(training))).items()
@@ -475,6 +529,14 @@ def mean_and_spread(values: pd.Series, digits: int = 1) -> str:
     return f"{values.mean():.{digits}f}{spread}"
 
 
+def fate(runs: pd.DataFrame) -> str:
+    """What to add to the name of those of whose trainings some ``diverged``."""
+    lost = int(runs.diverged.sum())
+    if not lost:
+        return ""
+    return " (diverged)" if lost == len(runs) else f" ({lost} of {len(runs)} diverged)"
+
+
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
@@ -491,8 +553,13 @@ def write_table(setting: Setting, frame: pd.DataFrame, text: str) -> None:
 
 
 def write_about(setting: Setting, trainings: Sequence[Training], argv: Sequence[str], seconds: float) -> None:
-    """Writes how the results came about: commands, seeds, machine."""
+    """Writes how the results came about: commands, seeds, machine, and earlier calls, which may have made most."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    path = setting.folder / "experiment.json"
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    calls = earlier.pop("earlier", []) + [
+        {key: earlier[key] for key in ("command", "finished", "seconds", "machine")} for _ in range(bool(earlier))
+    ]
     about = {
         "experiment": setting.experiment,
         **({"scale": setting.scale} if setting.run is None else {"run": str(setting.run)}),
@@ -508,9 +575,10 @@ def write_about(setting: Setting, trainings: Sequence[Training], argv: Sequence[
             "python": platform.python_version(),
             "torch": torch.__version__,
         },
+        "earlier": calls,
     }
-    setting.folder.mkdir(parents=True, exist_ok=True)
-    (setting.folder / "experiment.json").write_text(json.dumps(about, indent=2) + "\n")
+    with replacing(path) as file:
+        file.write((json.dumps(about, indent=2) + "\n").encode())
 
 
 def _processor() -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from analysis.patch_subset import Ranking, SubsetCurve, recognised, subset_curve
 from games.command_line import pick_device
 from games.images import EveryImage, load_images
-from games.reproduce.experiment import Setting, classes_of, lasting, ours
+from games.reproduce.experiment import Setting, alone, classes_of, lasting, ours
 from games.reproduce.vits import CROP, VitRecipe, build_vit, check_weights, make_vit, open_vit, train_vit
 from patchgame_egg.data import ImageSource
 
@@ -126,7 +126,8 @@ def open_eye(setting: Setting, which: Vit) -> Eye:
     if which.name == "small":
         recipe = _recipe(setting, which)
         sets = load_images(config, round(size / CROP))
-        vit = train_vit(sets[0], recipe, size, setting.folder / f"vit-{which.paper}.pt", device)
+        with alone(path := setting.folder / f"vit-{which.paper}.pt"):
+            vit = train_vit(sets[0], recipe, size, path, device)
         made_with["recipe"] = asdict(recipe)
     else:
         classes = len(load_images(config, 32)[1].classes)

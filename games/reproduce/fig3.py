@@ -36,8 +36,10 @@ def recorded(setting: Setting) -> Iterator[tuple[int, Corpus]]:
     for seed, folder in (runs or {0: Path(str(setting.run))}).items():
         check_speaks(folder)
         corpus = load(folder)
-        if corpus.grid is None or corpus.keep_prob is None or corpus.images is None:
-            raise ValueError(f"{folder}: its speaker has no patches to draw")
+        needed = {"patches": corpus.grid, "importance of them": corpus.keep_prob, "images": corpus.images}
+        missing = [name for name, value in needed.items() if value is None]
+        if missing:
+            raise ValueError(f"{folder} has no {' and no '.join(missing)} to draw: give a run of a speaker of patches")
         yield seed, corpus
 
 
@@ -58,10 +60,9 @@ def run(setting: Setting) -> None:
         frame = pd.concat(scores, ignore_index=True)
         write_table(setting, frame, tabulate(frame))
     else:
-        print(
-            "no boxes are known of these images, so the maps are not scored: "
-            "python -m games.record RUN --annotations FILE writes them into a run's corpus.npz"
-        )
+        for old in setting.folder.glob("table.*"):
+            old.unlink()
+        print("no boxes are known of these images, so the maps are not scored: games.record takes --annotations FILE")
 
 
 def draw(corpus: Corpus, path: Path) -> Path:
@@ -69,7 +70,7 @@ def draw(corpus: Corpus, path: Path) -> Path:
     assert corpus.images is not None
     assert corpus.keep_prob is not None
     assert corpus.grid is not None
-    chosen, titles = choose(corpus)
+    chosen, titles, note = choose(corpus)
     spoken = corpus.mask.reshape(len(corpus), -1, corpus.symbols_per_patch)[:, :, 0]
     return importance_maps(
         corpus.images[chosen] / 255.0,
@@ -79,18 +80,19 @@ def draw(corpus: Corpus, path: Path) -> Path:
         grid=corpus.grid,
         titles=titles,
         scales=corpus.scales,
+        note=note,
     )
 
 
-def choose(corpus: Corpus) -> tuple[NDArray[np.int64], list[str]]:
+def choose(corpus: Corpus) -> tuple[NDArray[np.int64], list[str], str]:
     """Which images to show, and what to write over them.
 
     Where any object is known, an image is a success if its map finds them (area under the ROC curve above 1/2): twelve
-    drawn from those and the four worst. Elsewhere it is one whose message was understood. No class is shown twice while
-    there are others.
+    drawn from those and the four worst. Elsewhere it is one whose message was understood. Among those drawn no class is
+    shown twice while there are others.
 
     Returns:
-        Places in the corpus ``[M]``, and M titles.
+        Places in the corpus ``[M]``, M titles, and a line on how many images are such successes.
     """
     assert corpus.images is not None
     assert corpus.keep_prob is not None
@@ -110,14 +112,21 @@ def choose(corpus: Corpus) -> tuple[NDArray[np.int64], list[str]]:
         good = [i for i in order if area[i] > 0.5][:SUCCESSES]
         bad = [int(i) for i in np.argsort(area) if area[i] <= 0.5][:FAILURES]
         notes = {i: f"AUC {area[i]:.2f}" for i in [*good, *bad]}
+        share, mean = 100 * (area[clear] > 0.5).mean(), area[clear].mean()
+        note = (
+            f"{share:.0f} % of {clear.sum()} images with objects have an AUC above 0.5 (mean {mean:.2f}): "
+            f"{len(good)} of these, then the {len(bad)} lowest of all"
+        )
     else:
         understood = corpus.probes.get("as played", np.ones(len(corpus), dtype=bool))[:count]
         good = [i for i in order if understood[i]][:SUCCESSES]
         bad = [i for i in order if not understood[i]][:FAILURES]
         notes = {**dict.fromkeys(good, ""), **dict.fromkeys(bad, "not understood")}
+        share = 100 * understood.mean()
+        note = f"{share:.0f} % of {count} images were understood: {len(good)} of these, then {len(bad)} others"
     chosen = [*good, *bad]
     titles = [": ".join(part for part in (names[i], notes[i]) if part) for i in chosen]
-    return np.array(chosen, dtype=np.int64), titles
+    return np.array(chosen, dtype=np.int64), titles, note
 
 
 def _by_turns(names: list[str], order: NDArray[np.int64]) -> list[int]:

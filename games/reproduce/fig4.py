@@ -41,6 +41,7 @@ from games.agents import build_game
 from games.reproduce.experiment import (
     Setting,
     Training,
+    alone,
     made_of,
     markdown,
     mean_and_spread,
@@ -167,9 +168,10 @@ def distilled(eye: Eye, setting: Setting, which: Vit, seed: int, teacher: Rankin
     path = setting.folder / f"fast-{which.name}-s{which.paper}-{seed}.pt"
     grid, epochs = vit_grid(eye.vit), DISTILLED_EPOCHS[setting.scale]
     depends_on = _depends_on(eye, setting, which, seed)
-    student = distil(
-        teacher, eye.train, eye.size, grid, path, eye.device, epochs=epochs, seed=seed, made_with=depends_on
-    )
+    with alone(path):
+        student = distil(
+            teacher, eye.train, eye.size, grid, path, eye.device, epochs=epochs, seed=seed, made_with=depends_on
+        )
     return network_ranking(student, grid)
 
 

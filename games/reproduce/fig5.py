@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.concepts import cells, concepts_of
+from analysis.concepts import Concept, cells, concepts_of
 from analysis.corpus import Corpus
 from analysis.figures import symbol_gallery
 from games.reproduce import fig3
@@ -43,6 +43,12 @@ def draw(corpus: Corpus, path: Path, num_symbols: int = 16, per_symbol: int = 6)
     )
 
 
+def _said(concept: Concept, value: int) -> str:
+    """A value's name, with its concept's where it says nothing alone."""
+    name = concept.value_names[value]
+    return f"{concept.name}: {name}" if name in ("yes", "no") or name.isdigit() else name
+
+
 def meanings(corpus: Corpus) -> dict[int, str]:
     """For each symbol the value that goes with it most surely, of any concept; symbols without any are left out.
 
@@ -55,5 +61,5 @@ def meanings(corpus: Corpus) -> dict[int, str]:
         for symbol, value in enumerate(score.argmax(axis=1).tolist()):
             z = float(score[symbol, value])
             if z > best.get(symbol, (-np.inf, ""))[0]:
-                best[symbol] = z, concept.value_names[value]
+                best[symbol] = z, _said(concept, value)
     return {symbol: name for symbol, (_, name) in best.items()}

@@ -14,6 +14,7 @@ from games.reproduce.experiment import (
     Diverged,
     Setting,
     Training,
+    fate,
     images_seen,
     lasting,
     markdown,
@@ -31,7 +32,7 @@ def panels(setting: Setting) -> dict[str, dict[str, tuple[str, ...]]]:
     base, channel = setting.config(Training("", 0)), Config().channel
     lr, vocab = base.training.lr, base.speaker.vocab
     rates = [f"{factor * lr:.3g}" for factor in (0.1, 1, 10)]
-    sizes = [str(size) for size in (vocab // 8, vocab // 2, vocab, 2 * vocab)]
+    sizes = [str(size) for size in sorted({max(2, size) for size in (vocab // 8, vocab // 2, vocab, 2 * vocab)})]
     return {
         "learning rate": {rate: ("--lr", rate) for rate in rates},
         "vocabulary V": {size: ("--vocab", size) for size in sizes},
@@ -103,18 +104,10 @@ def run(setting: Setting) -> None:
         raise RuntimeError("all trainings diverged: a smaller --lr may help, with another --out")
     logs: dict[str, dict[str, list[list[dict[str, Any]]]]] = {}
     for (panel, variant), part in frame.groupby(["panel", "variant"], sort=False):
-        logs.setdefault(str(panel), {})[f"{variant}{_fate(part)}"] = list(part.log)
+        logs.setdefault(str(panel), {})[f"{variant}{fate(part)}"] = list(part.log)
     frame = frame.drop(columns="log")
     write_table(setting, frame, tabulate(frame))
     print(f"wrote {draw_panels(logs, setting.folder / 'fig6.png')}")
-
-
-def _fate(runs: pd.DataFrame) -> str:
-    """What to add to the name of a variant of whose runs some diverged."""
-    lost = runs.diverged.sum()
-    if not lost:
-        return ""
-    return " (diverged)" if lost == len(runs) else f" ({lost} of {len(runs)} diverged)"
 
 
 def tabulate(frame: pd.DataFrame) -> str:
@@ -122,7 +115,7 @@ def tabulate(frame: pd.DataFrame) -> str:
     rows = [
         [
             str(panel),
-            f"{variant}{_fate(part)}",
+            f"{variant}{fate(part)}",
             mean_and_spread(part.top1),
             mean_and_spread(part.symbols, 0),
             mean_and_spread(part.length),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -16,11 +17,13 @@ from games.reproduce.experiment import (
     Setting,
     Training,
     classes_of,
+    fate,
     images_seen,
     markdown,
     mean_and_spread,
     measured_run,
     ours,
+    table_rows,
     train,
     write_table,
 )
@@ -77,27 +80,28 @@ def evaluate(setting: Setting, training: Training) -> dict[str, Any]:
 
 
 def run(setting: Setting) -> None:
-    """Evaluates all trainings and writes the table."""
-    rows = []
-    for seed in setting.seeds:
-        for name, training in methods(setting, seed).items():
-            found = measured_run(setting, training, evaluate)
-            rows.append(
-                {
-                    "method": name,
-                    "seed": seed,
-                    "knn_top1": 100 * found["knn"]["top1"],
-                    "knn_top5": 100 * found["knn"]["top5"],
-                    "probe_top1": 100 * found["probe"]["top1"],
-                    "images": found["knn"]["n"],
-                    "chance_top1": 100 * found["knn"]["chance_top1"],
-                    "chance_top5": 100 * found["knn"]["chance_top5"],
-                    "images_seen": found["images_seen"],
-                    "features": found["features"],
-                }
-            )
-    frame = pd.DataFrame(rows)
+    """Evaluates all trainings and writes the table.
+
+    Raises:
+        RuntimeError: all trainings diverged.
+    """
+    frame = table_rows(setting, methods, partial(columns, setting))
     write_table(setting, frame, tabulate(frame))
+
+
+def columns(setting: Setting, training: Training) -> dict[str, Any]:
+    """A training's row, in percent."""
+    found = measured_run(setting, training, evaluate)
+    return {
+        "knn_top1": 100 * found["knn"]["top1"],
+        "knn_top5": 100 * found["knn"]["top5"],
+        "probe_top1": 100 * found["probe"]["top1"],
+        "images": found["knn"]["n"],
+        "chance_top1": 100 * found["knn"]["chance_top1"],
+        "chance_top5": 100 * found["knn"]["chance_top5"],
+        "images_seen": found["images_seen"],
+        "features": found["features"],
+    }
 
 
 def tabulate(frame: pd.DataFrame) -> str:
@@ -106,8 +110,8 @@ def tabulate(frame: pd.DataFrame) -> str:
     for name, runs in frame.groupby("method", sort=False):
         top1, top5 = PAPER.get(str(name), ("", ""))
         measures = [mean_and_spread(runs[column]) for column in ("knn_top1", "knn_top5", "probe_top1")]
-        cells.append([str(name), *measures, f"{runs.images_seen.mean():,.0f}", str(top1), str(top5)])
-    first = frame.iloc[0]
+        cells.append([f"{name}{fate(runs)}", *measures, f"{runs.images_seen.max():,.0f}", str(top1), str(top5)])
+    first = frame[~frame.diverged].iloc[0]
     cells.append(
         ["chance", f"{first.chance_top1:.1f}", f"{first.chance_top5:.1f}", f"{first.chance_top1:.1f}", *[""] * 3]
     )

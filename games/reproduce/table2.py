@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,12 @@ from games.reproduce import table1
 from games.reproduce.experiment import (
     Setting,
     Training,
+    alone,
+    fate,
     markdown,
     mean_and_spread,
     measured_run,
+    table_rows,
     train,
     write_table,
 )
@@ -114,11 +118,12 @@ def voc_folder(setting: Setting) -> Path:
     if setting.scale != "toy":
         raise ValueError(f"--scale {setting.scale} needs --voc DIR, a folder in VOC's format (VOCdevkit/VOC2007, ...)")
     folder = setting.folder / "voc"
-    if not folder.exists():
-        draft = folder.with_suffix(".tmp")
-        shutil.rmtree(draft, ignore_errors=True)
-        write_voc(draft, {part: drawn(part, count) for part, count in (("train", 32), ("val", 16))})
-        draft.replace(folder)
+    with alone(folder):
+        if not folder.exists():
+            draft = folder.with_suffix(".tmp")
+            shutil.rmtree(draft, ignore_errors=True)
+            write_voc(draft, {part: drawn(part, count) for part, count in (("train", 32), ("val", 16))})
+            draft.replace(folder)
     return folder
 
 
@@ -170,34 +175,37 @@ def run(setting: Setting) -> None:
 
     Raises:
         ValueError: a part was measured with other images or another recipe, or the images are not there.
+        RuntimeError: all trainings diverged.
     """
-    rows = []
-    for seed in setting.seeds:
-        for name, training in methods(setting, seed).items():
-            found = measured_run(setting, training, evaluate, made_with(setting))
-            rows.append(
-                {
-                    "method": name,
-                    "seed": seed,
-                    "voc2007": 100 * found["voc2007"],
-                    "coco": 100 * found["coco"],
-                    "loss": found["loss"],
-                    "images": found["images"],
-                    "objects": found["objects"],
-                    "classes": len(found["per_class"]),
-                }
-            )
-    frame = pd.DataFrame(rows)
+    frame = table_rows(setting, methods, partial(columns, setting))
     write_table(setting, frame, tabulate(frame))
+
+
+def columns(setting: Setting, training: Training) -> dict[str, Any]:
+    """A training's row, in percent."""
+    found = measured_run(setting, training, evaluate, made_with(setting))
+    return {
+        "voc2007": 100 * found["voc2007"],
+        "coco": 100 * found["coco"],
+        "loss": found["loss"],
+        "images": found["images"],
+        "objects": found["objects"],
+        "classes": len(found["per_class"]),
+    }
 
 
 def tabulate(frame: pd.DataFrame) -> str:
     """Markdown: means over seeds, their standard deviations, and what the paper found on VOC."""
     cells = [
-        [str(name), mean_and_spread(part.voc2007), mean_and_spread(part.coco), str(PAPER.get(str(name), ""))]
+        [
+            f"{name}{fate(part)}",
+            mean_and_spread(part.voc2007),
+            mean_and_spread(part.coco),
+            str(PAPER.get(str(name), "")),
+        ]
         for name, part in frame.groupby("method", sort=False)
     ]
-    first, seeds = frame.iloc[0], frame.seed.nunique()
+    first, seeds = frame[~frame.diverged].iloc[0], frame.seed.nunique()
     spread = " and standard deviation" if seeds > 1 else ""
     return (
         markdown(["", "mAP-50 (VOC 2007: 11 recalls), %", "AP50 (COCO: 101 recalls), %", "paper: mAP-50"], cells)
