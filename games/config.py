@@ -181,7 +181,7 @@ class TrainingOptions:
     """Images among which each held-out message is matched."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or SGD with momentum 0.9."""
-    lr: float = 2e-3
+    lr: float = 5e-4
     """Learning rate after the warm-up."""
     speaker_lr: float | None = None
     """Learning rate of the speaker as a share of --lr; None: 1, and 0.1 under REINFORCE, whose steps are noisy."""
