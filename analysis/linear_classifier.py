@@ -13,7 +13,7 @@ from analysis.neighbours import Accuracy, accuracy
 STRENGTHS = (10.0, 100.0, 1000.0, 10000.0)
 
 
-def linear_probe(train: Features, test: Features, *, seed: int = 0, iterations: int = 200) -> Accuracy:
+def linear_probe(train: Features, test: Features, *, seed: int = 0, iterations: int = 2000) -> Accuracy:
     """Accuracy of multinomial logistic regression on standardised features.
 
     Features are standardised by the training images' mean and spread. The strength of its regularisation is chosen on

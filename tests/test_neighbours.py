@@ -17,7 +17,7 @@ from torch import nn
 from analysis.features import Features, extract_features
 from analysis.linear_classifier import STRENGTHS, _tenth, linear_probe
 from analysis.neighbours import nearest_neighbour_accuracy
-from games.trained import EveryImage
+from games.images import EveryImage
 from patchgame_egg.interaction import Batch
 from patchgame_egg.scenes import Scenes
 from patchgame_egg.views import EvaluationView, ViewLoader
