@@ -516,6 +516,8 @@ def test_symbols_are_named_only_where_it_is_sure() -> None:
         label_names=("ant", "bee", "cat", "dog"),
     )  # fmt: skip
     assert fig5.meanings(corpus) == {0: "ant", 1: "bee", 2: "cat", 3: "dog"}
+    numbers = replace(corpus, label_names=("0", "1", "no", "yes"))
+    assert fig5.meanings(numbers) == {0: "class: 0", 1: "class: 1", 2: "class: no", 3: "class"}
 
 
 def test_table_2(play: Run) -> None:

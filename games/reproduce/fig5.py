@@ -46,7 +46,9 @@ def draw(corpus: Corpus, path: Path, num_symbols: int = 16, per_symbol: int = 6)
 def _said(concept: Concept, value: int) -> str:
     """A value's name, with its concept's where it says nothing alone."""
     name = concept.value_names[value]
-    return f"{concept.name}: {name}" if name in ("yes", "no") or name.isdigit() else name
+    if name == "yes":
+        return concept.name
+    return f"{concept.name}: {name}" if name == "no" or name.isdigit() else name
 
 
 def meanings(corpus: Corpus) -> dict[int, str]:
