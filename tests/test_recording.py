@@ -239,6 +239,9 @@ def test_other_images_have_a_file_of_their_own(run: Path, tmp_path: Path, capsys
     photos = run.parent / "photos" / "train"
     count = len([path for path in photos.rglob("*") if path.is_file()])
     assert record_run([*words, "--root", str(photos), "--to", str(tmp_path / "photos.npz")]) == 0
+    assert f"note: {run} was trained on {count} of these {count} images" in capsys.readouterr().out
+    assert record_run([*words, "--root", str(photos.parent), "--to", str(tmp_path / "held_out.npz")]) == 0
+    assert "note" not in capsys.readouterr().out
     assert len(Corpus.load(tmp_path / "photos.npz")) == count // 8 * 8
     assert (run / "corpus.npz").read_bytes() == own
 
