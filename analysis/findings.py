@@ -89,7 +89,8 @@ def _concepts(frame: pd.DataFrame) -> str:
     nothing = f"Nothing beyond luck about {_listed(silent)}." if silent else ""
     if told.empty:
         return f"The symbols tell nothing that a shuffled language would not tell as well. {nothing}".strip()
-    best = [f"{r.of} (AMI {r.value:.2f}, shuffled {r.null_mean:.2f}, p = {r.p:.2g})" for r in told.head(3).itertuples()]
+    named = told.head(3).itertuples()
+    best = [f"{r.of} (AMI {r.value:.2f}, shuffled {r.null_mean:z.2f}, p = {r.p:.2g})" for r in named]
     rest = f", and something about {_listed(list(told.of[3:]))}" if len(told) > 3 else ""
     return f"The symbols tell most about {_listed(best)}{rest}. {nothing}".strip()
 
@@ -146,6 +147,6 @@ def headline(frame: pd.DataFrame, vocab_size: int) -> list[tuple[str, str, str]]
         if metric == "mean_length":
             beside = "symbols, mean"
         if pd.notna(top.null_mean):
-            beside = f"{top.of}; shuffled {top.null_mean:.2f}".lstrip("; ")
+            beside = f"{top.of}; shuffled {top.null_mean:z.2f}".lstrip("; ")
         cards.append((GLOSSARY[metric].name, value, beside))
     return cards

@@ -262,7 +262,7 @@ def tabulate(frame: pd.DataFrame) -> str:
     """Markdown: areas under the curves, k for 90 % and accuracy at half the patches, means over seeds."""
     cells = []
     for (vit, name), part in frame.groupby(["vit", "ranking"], sort=False):
-        gain = f"{100 * part.gain.mean():+.1f} ± {100 * part.gain_se.mean():.1f}"
+        gain = f"{100 * part.gain.mean():+z.1f} ± {100 * part.gain_se.mean():.1f}"
         columns = [
             mean_and_spread(part.normalised_area, 3),
             gain,
