@@ -6,7 +6,6 @@ part from Python, build your own `Game` beside what `build` shows.
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
@@ -61,7 +60,7 @@ from patchgame_egg.memory import keep_freed_memory
 from patchgame_egg.population import FrozenSpeakerGame, Population, cross_play
 from patchgame_egg.trainer import NonFiniteLoss, Trainer
 from patchgame_egg.views import EvaluationView, ViewLoader
-from patchgame_egg.whole_file import replacing
+from patchgame_egg.whole_file import write_json
 
 
 def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tuple[Optimizer, LambdaLR]:
@@ -306,8 +305,7 @@ def finish(
 
 def write_metrics(record: dict[str, Any], folder: Path) -> None:
     """Writes a run's last file: where it is, the run is whole."""
-    with replacing(folder / "metrics.json") as file:
-        file.write((json.dumps(record, indent=2) + "\n").encode())
+    write_json(record, folder / "metrics.json")
 
 
 def write_skipped(skipped: Sequence[str], folder: Path) -> None:

@@ -23,11 +23,10 @@ from analysis.annotations import annotate_files, annotate_scenes
 from analysis.corpus import Corpus
 from analysis.probes import play_probes
 from analysis.recording import record
-from games.agents import build_game
-from games.command_line import check_speaks, fail, load_config, pick_device, read_options
+from games.command_line import fail, load_config, pick_device, read_options
 from games.config import Config, DataOptions
 from games.images import build_loader, load_images
-from patchgame_egg import checkpoint
+from games.trained import load_game
 from patchgame_egg.data import ImageFiles, ImageSource
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Batch
@@ -162,8 +161,8 @@ def _record_run(options: Options) -> Path:
     if options.images < 1:
         raise ValueError(f"--images {options.images}: must be at least 1")
     device = pick_device(options.device)
-    check_speaks(options.run)
-    config, preset = load_config(options.run / "config.json")
+    game, own = load_game(options.run, device)
+    _, preset = load_config(options.run / "config.json")
     asked = {name: value for name in ("data", "root", "annotations") if (value := getattr(options, name)) is not None}
     others = bool(asked.keys() & {"data", "root"})
     if others:
@@ -172,18 +171,12 @@ def _record_run(options: Options) -> Path:
         raise ValueError(
             f"--to FILE is needed for other images than the run's, whose language is in {options.run / 'corpus.npz'}"
         )
-    config = replace(config, images=replace(config.images, **asked))
+    config = replace(own, images=replace(own.images, **asked))
     config.check()
-    game = build_game(config)
-    state = checkpoint.load(options.run / "checkpoint.pt", device)["game"]
-    try:
-        game.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{options.run}: its checkpoint does not fit its options: {str(error)[:300]}") from error
-    game.to(memory_format=torch.channels_last).to(device)
+    game.to(memory_format=torch.channels_last)
     if config.images.data == "folder" and options.root is not None:
         source: ImageSource = (folder := unseen_folder(options.root, config.load_size))
-        _tell_of_seen(options.run, folder)
+        _tell_of_seen(options.run, own, folder)
     else:
         source = load_images(config, config.load_size)[1]
     read_annotations(config.images, source)
@@ -194,9 +187,8 @@ def _record_run(options: Options) -> Path:
     return path
 
 
-def _tell_of_seen(run: Path, source: ImageFiles) -> None:
+def _tell_of_seen(run: Path, own: Config, source: ImageFiles) -> None:
     """Says how many of other images the run was trained on after all."""
-    own, _ = load_config(run / "config.json")
     if own.images.data == "folder":
         with suppress(ValueError):
             trained_on = {path.resolve() for path in load_images(own, own.load_size)[0].paths}  # type: ignore[attr-defined]

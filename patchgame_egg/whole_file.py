@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 @contextmanager
@@ -39,3 +40,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Writes plain values as JSON, whole or not at all; see `replacing`."""
+    with replacing(path) as file:
+        file.write((json.dumps(value, indent=2) + "\n").encode())

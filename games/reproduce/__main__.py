@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from games.command_line import fail
-from games.reproduce.experiment import Setting, rehearse, train_all, write_about
+from games.reproduce.experiment import Setting, rehearse, train_all
+from games.reproduce.results import write_about
 from games.reproduce.scales import SCALES
 from patchgame_egg.memory import keep_freed_memory
 

@@ -19,17 +19,8 @@ from analysis.neighbours import nearest_neighbour_accuracy
 from analysis.recording import evaluating, one_pair, speak
 from games.command_line import pick_device
 from games.images import labelled_loaders
-from games.reproduce.experiment import (
-    Setting,
-    Training,
-    classes_of,
-    markdown,
-    mean_and_spread,
-    measured_run,
-    ours,
-    train,
-    write_table,
-)
+from games.reproduce.experiment import Setting, Training, classes_of, ours, train
+from games.reproduce.results import markdown, mean_and_spread, measured_run, write_table
 from games.trained import load_game
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Batch

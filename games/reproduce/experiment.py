@@ -1,4 +1,4 @@
-"""What all experiments share: trainings that are finished once, measurements that are kept, and how they are written.
+"""What all experiments share: what is asked for, and trainings that are finished once.
 
 A training lies in ``OUT/SCALE/runs/NAME-SEED`` and serves every experiment that asks for it; an experiment leaves its
 table or figure in ``OUT/SCALE/EXPERIMENT``.
@@ -6,21 +6,16 @@ table or figure in ``OUT/SCALE/EXPERIMENT``.
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 
@@ -35,7 +30,6 @@ from patchgame_egg.callbacks import read_log
 from patchgame_egg.interaction import Batch
 from patchgame_egg.trainer import Trainer
 from patchgame_egg.views import ViewLoader
-from patchgame_egg.whole_file import replacing
 
 SECONDS_BETWEEN_LOOKS = 5.0
 
@@ -147,16 +141,6 @@ def ours(setting: Setting, seed: int, paper: int = 32) -> Training:
     words = ("--patch-size", str(setting.patch_size(paper)))
     # Figures are drawn from the language of the coarser one.
     return Training(f"ours-s{paper}", seed, (*words, "--corpus") if paper == 32 else words)
-
-
-def train_patchgame(setting: Setting, name: str, seed: int, words: Sequence[str] = ()) -> Path:
-    """The folder of a finished run of PatchGame; see `train`."""
-    return train(setting, Training(name, seed, tuple(words)))
-
-
-def train_baseline(setting: Setting, method: str, name: str, seed: int, words: Sequence[str] = ()) -> Path:
-    """The folder of a finished run of a baseline; see `train`."""
-    return train(setting, Training(name, seed, tuple(words), method))
 
 
 def train(setting: Setting, training: Training) -> Path:
@@ -430,161 +414,3 @@ def classes_of(setting: Setting, training: Training) -> int | None:
             "a folder with one folder for each class, or train/ and val/ with these"
         )
     return classes
-
-
-def measured(path: Path, measure: Callable[[], dict[str, Any]], made_with: Mapping[str, Any]) -> dict[str, Any]:
-    """What was measured before and kept in a file, or else what is measured now.
-
-    Args:
-        path: of the file.
-        measure: measures it.
-        made_with: all that the result depends on, see `made_of`; kept under that name.
-
-    Raises:
-        ValueError: what is kept was measured of something else.
-    """
-    with alone(path):
-        if not path.exists():
-            found = {**measure(), "made_with": made_with}
-            with replacing(path) as file:
-                file.write((json.dumps(found, indent=2) + "\n").encode())
-    found = json.loads(path.read_text())
-    asked, kept = json.loads(json.dumps(made_with)), found.get("made_with", {})
-    if asked != kept:
-        differ = [key for key in asked if asked[key] != kept.get(key)]
-        other = ", ".join(f"{key} was {kept.get(key)}, asked for is {asked[key]}" for key in differ)
-        raise ValueError(f"{path} was measured otherwise: {other}. Delete it, or give another --out")
-    return found
-
-
-def measured_run(
-    setting: Setting,
-    training: Training,
-    measure: Callable[[Setting, Training], dict[str, Any]],
-    beside: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """What was measured of a training and kept among the experiment's parts, or else what is measured now.
-
-    Args:
-        setting: of the experiment.
-        training: the training.
-        measure: measures it.
-        beside: what the result depends on beside the training.
-
-    Raises:
-        ValueError: what is kept was measured of something else.
-    """
-    path = setting.folder / "parts" / f"{setting.folder_of(training).name}.json"
-    return measured(path, lambda: measure(setting, training), {**made_of(setting, training), **(beside or {})})
-
-
-def table_rows(
-    setting: Setting,
-    methods: Callable[[Setting, int], dict[str, Training]],
-    measure: Callable[[Training], dict[str, Any]],
-) -> pd.DataFrame:
-    """A row for each seed and method: what was measured of its training, or that it ``diverged``.
-
-    Args:
-        setting: of the experiment.
-        methods: the trainings of a seed, by their names in the table.
-        measure: the columns of a training.
-
-    Raises:
-        RuntimeError: all of them diverged.
-    """
-    rows = []
-    for seed in setting.seeds:
-        for name, training in methods(setting, seed).items():
-            row: dict[str, Any] = {"method": name, "seed": seed, "diverged": False}
-            try:
-                rows.append({**row, **measure(training)})
-            except Diverged:
-                rows.append({**row, "diverged": True})
-    frame = pd.DataFrame(rows)
-    if frame.diverged.all():
-        raise RuntimeError("all trainings diverged: a smaller --lr may help, with another --out")
-    return frame
-
-
-def made_of(setting: Setting, training: Training) -> dict[str, Any]:
-    """A training's options, of those that change a number, by name; for `measured`."""
-    sections = vars(lasting(setting.config(training))).items()
-    options = {f"{section}.{name}": value for section, part in sections for name, value in vars(part).items()}
-    return {"method": training.method, **options}
-
-
-def images_seen(run: Path) -> int:
-    """Images that a run was trained on, counted as often as they were shown."""
-    log = run / "log.jsonl"
-    return round(sum(r["images"] for r in read_log(log) if r["kind"] == "train")) if log.exists() else 0
-
-
-def mean_and_spread(values: pd.Series, digits: int = 1) -> str:
-    """For a table: the mean, and the standard deviation where there are several values."""
-    values = values.dropna()
-    if values.empty:
-        return ""
-    spread = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
-    return f"{values.mean():.{digits}f}{spread}"
-
-
-def fate(runs: pd.DataFrame) -> str:
-    """What to add to the name of those of whose trainings some ``diverged``."""
-    lost = int(runs.diverged.sum())
-    if not lost:
-        return ""
-    return " (diverged)" if lost == len(runs) else f" ({lost} of {len(runs)} diverged)"
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
-
-
-def write_table(setting: Setting, frame: pd.DataFrame, text: str) -> None:
-    """Writes numbers as CSV and JSON, a row each, and the table for readers; prints that."""
-    setting.folder.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(setting.folder / "table.csv", index=False)
-    frame.to_json(setting.folder / "table.json", orient="records", indent=2)
-    (setting.folder / "table.md").write_text(text)
-    print(text)
-
-
-def write_about(setting: Setting, trainings: Sequence[Training], argv: Sequence[str], seconds: float) -> None:
-    """Writes how the results came about: commands, seeds, machine, and earlier calls, which may have made most."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    path = setting.folder / "experiment.json"
-    earlier = json.loads(path.read_text()) if path.exists() else {}
-    calls = earlier.pop("earlier", []) + [
-        {key: earlier[key] for key in ("command", "finished", "seconds", "machine")} for _ in range(bool(earlier))
-    ]
-    about = {
-        "experiment": setting.experiment,
-        **({"scale": setting.scale} if setting.run is None else {"run": str(setting.run)}),
-        "command": shlex.join(["python", "-m", "games.reproduce", *argv]),
-        "trainings": [shlex.join(command_of(setting, training)) for training in trainings],
-        "seeds": list(setting.seeds),
-        "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "seconds": round(seconds, 1),
-        "machine": {
-            "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "gpu": gpu,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-        },
-        "earlier": calls,
-    }
-    with replacing(path) as file:
-        file.write((json.dumps(about, indent=2) + "\n").encode())
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

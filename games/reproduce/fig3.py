@@ -14,7 +14,8 @@ from analysis.corpus import Corpus
 from analysis.figures import importance_maps
 from analysis.importance import importance_scores, roc_auc
 from games.command_line import check_speaks
-from games.reproduce.experiment import Setting, Training, markdown, mean_and_spread, ours, train, write_table
+from games.reproduce.experiment import Setting, Training, ours, train
+from games.reproduce.results import markdown, mean_and_spread, write_table
 
 SUCCESSES, FAILURES = 12, 4
 

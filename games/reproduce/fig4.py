@@ -38,20 +38,10 @@ from analysis.patch_subset import (
 )
 from analysis.recording import one_pair
 from games.agents import build_game
-from games.reproduce.experiment import (
-    Setting,
-    Training,
-    alone,
-    made_of,
-    markdown,
-    mean_and_spread,
-    measured,
-    ours,
-    train,
-    write_table,
-)
+from games.reproduce.experiment import Setting, Training, alone, ours, train
 from games.reproduce.eyes import Eye, Vit, check_eye, open_eye, untrained_vit, vits
 from games.reproduce.fast_rank import distil, rank_correlation
+from games.reproduce.results import made_of, markdown, mean_and_spread, measured, write_table
 from games.trained import load_game
 from patchgame_egg.game import Game
 from patchgame_egg.population import Population

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from analysis.comparison import draw_panels
 from games.config import Config
-from games.reproduce.experiment import (
-    Diverged,
-    Setting,
-    Training,
-    fate,
-    images_seen,
-    lasting,
-    markdown,
-    mean_and_spread,
-    ours,
-    train,
-    write_table,
-)
+from games.reproduce.experiment import Setting, Training, lasting, ours, train
+from games.reproduce.results import fate, images_seen, markdown, mean_and_spread, table_rows, write_table
 from patchgame_egg.callbacks import read_log
 
 
@@ -82,32 +72,33 @@ def trainings(setting: Setting) -> list[Training]:
 
 
 def run(setting: Setting) -> None:
-    """Draws the figure and writes the table."""
-    rows = []
-    for panel, variant, training in grid(setting):
-        row: dict[str, Any] = {"panel": panel, "variant": variant, "seed": training.seed, "diverged": False}
-        try:
-            folder = train(setting, training)
-            last = json.loads((folder / "metrics.json").read_text())
-            row |= {
-                "top1": 100 * last["acc"],
-                "symbols": last["active_symbols"],
-                "length": last["mean_length"],
-                "chance": 100 / last["candidates"],
-            }
-        except Diverged:
-            row["diverged"] = True
-        folder = setting.folder_of(training)
-        rows.append({**row, "images_seen": images_seen(folder), "log": read_log(folder / "log.jsonl")})
-    frame = pd.DataFrame(rows)
-    if frame.diverged.all():
-        raise RuntimeError("all trainings diverged: a smaller --lr may help, with another --out")
+    """Draws the figure and writes the table.
+
+    Raises:
+        RuntimeError: all trainings diverged.
+    """
+    wanted = grid(setting)
+    names = [({"panel": panel, "variant": variant}, training) for panel, variant, training in wanted]
+    frame = table_rows(names, partial(columns, setting))
+    folders = [setting.folder_of(training) for _, _, training in wanted]
+    frame["images_seen"] = [images_seen(folder) for folder in folders]
+    write_table(setting, frame, tabulate(frame))
     logs: dict[str, dict[str, list[list[dict[str, Any]]]]] = {}
     for (panel, variant), part in frame.groupby(["panel", "variant"], sort=False):
-        logs.setdefault(str(panel), {})[f"{variant}{fate(part)}"] = list(part.log)
-    frame = frame.drop(columns="log")
-    write_table(setting, frame, tabulate(frame))
+        found = [read_log(folders[row] / "log.jsonl") for row in part.index]
+        logs.setdefault(str(panel), {})[f"{variant}{fate(part)}"] = found
     print(f"wrote {draw_panels(logs, setting.folder / 'fig6.png')}")
+
+
+def columns(setting: Setting, training: Training) -> dict[str, Any]:
+    """A training's row, in percent."""
+    last = json.loads((train(setting, training) / "metrics.json").read_text())
+    return {
+        "top1": 100 * last["acc"],
+        "symbols": last["active_symbols"],
+        "length": last["mean_length"],
+        "chance": 100 / last["candidates"],
+    }
 
 
 def tabulate(frame: pd.DataFrame) -> str:

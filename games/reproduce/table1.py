@@ -13,20 +13,8 @@ from analysis.linear_classifier import linear_probe
 from analysis.neighbours import nearest_neighbour_accuracy
 from games.command_line import pick_device
 from games.images import labelled_loaders
-from games.reproduce.experiment import (
-    Setting,
-    Training,
-    classes_of,
-    fate,
-    images_seen,
-    markdown,
-    mean_and_spread,
-    measured_run,
-    ours,
-    table_rows,
-    train,
-    write_table,
-)
+from games.reproduce.experiment import Setting, Training, classes_of, ours, train
+from games.reproduce.results import fate, images_seen, markdown, mean_and_spread, measured_run, table_rows, write_table
 from games.trained import load_trunk
 
 # Name -> top-1 and top-5 in the paper, percent.
@@ -85,7 +73,8 @@ def run(setting: Setting) -> None:
     Raises:
         RuntimeError: all trainings diverged.
     """
-    frame = table_rows(setting, methods, partial(columns, setting))
+    wanted = [({"method": name}, t) for seed in setting.seeds for name, t in methods(setting, seed).items()]
+    frame = table_rows(wanted, partial(columns, setting))
     write_table(setting, frame, tabulate(frame))
 
 

@@ -23,18 +23,8 @@ from analysis.voc import VocObject, voc_sets, write_voc
 from games.command_line import pick_device
 from games.images import decoders
 from games.reproduce import table1
-from games.reproduce.experiment import (
-    Setting,
-    Training,
-    alone,
-    fate,
-    markdown,
-    mean_and_spread,
-    measured_run,
-    table_rows,
-    train,
-    write_table,
-)
+from games.reproduce.experiment import Setting, Training, alone, train
+from games.reproduce.results import fate, markdown, mean_and_spread, measured_run, table_rows, write_table
 from patchgame_egg.scenes import CONCEPTS, Scenes
 from patchgame_egg.trunks import vision_trunk
 
@@ -177,7 +167,8 @@ def run(setting: Setting) -> None:
         ValueError: a part was measured with other images or another recipe, or the images are not there.
         RuntimeError: all trainings diverged.
     """
-    frame = table_rows(setting, methods, partial(columns, setting))
+    wanted = [({"method": name}, t) for seed in setting.seeds for name, t in methods(setting, seed).items()]
+    frame = table_rows(wanted, partial(columns, setting))
     write_table(setting, frame, tabulate(frame))
 
 
