@@ -36,9 +36,14 @@ def fastest(run: Callable[[], object], device: torch.device) -> float:
 
 def matrix_rate(device: torch.device, dtype: torch.dtype | None) -> float:
     """Operations per second, additions and products, of one large matrix product in the step's precision."""
-    side = 8192 if device.type == "cuda" else 2048
-    a, b = torch.randn(2, side, side, device=device, dtype=dtype or torch.float32)
-    return 2 * side**3 / fastest(lambda: a @ b, device)
+    side, largest = 256, 8192 if device.type == "cuda" else 2048
+    # A processor without bfloat16 of its own would take minutes for the largest.
+    while True:
+        a, b = torch.randn(2, side, side, device=device).to(dtype or torch.float32)
+        seconds = fastest(lambda a=a, b=b: a @ b, device)  # type: ignore[misc]
+        if side == largest or seconds > 0.1:
+            return 2 * side**3 / seconds
+        side *= 2
 
 
 def bandwidth(device: torch.device) -> float:
