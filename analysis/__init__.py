@@ -6,46 +6,91 @@ its metrics is first asked for.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-_MODULES = {
-    "concept_association": ("association", "lift", "name_symbols", "npmi", "pmi", "shrunk_pmi"),
-    "classification": ("bag_of_symbols_classification",),
-    "compositionality": (
-        "attribute_disentanglement",
-        "bag_of_symbols_disentanglement",
-        "positional_disentanglement",
-    ),
-    "independence": ("context_independence",),
-    "corpora": ("load",),
-    "corpus": ("Corpus",),
-    "distances": ("meaning_distances", "message_distances"),
-    "frequency": ("heaps", "zipf"),
-    "importance": ("importance_scores",),
-    "matching": ("concept_best_matching",),
-    "meaning": ("message_variance", "spatial_meaningfulness"),
-    "measuring": ("GLOSSARY", "measure"),
-    "recording": ("record",),
-    "representations": ("hashing_check", "representational_similarity"),
-    "result": ("Result", "against_null", "check_messages", "undefined"),
-    "segmentation": ("harris_articulation",),
-    "signalling": (
-        "causal_influence",
-        "instantaneous_coordination",
-        "listening_influence",
-        "message_numbers",
-        "speaker_consistency",
-    ),
-    "topsim": ("topographic_similarity",),
-    "tree_reconstruction": ("one_hot_messages", "tree_reconstruction_error"),
-    "vocabulary": ("Usage", "usage"),
-}
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = sorted(_HOME)
+from patchgame_egg.lazy_names import hand_on, moved
 
+if TYPE_CHECKING:
+    from analysis.corpus.corpus import Corpus as Corpus
+    from analysis.corpus.loading import load as load
+    from analysis.corpus.recording import record as record
+    from analysis.evaluation.glossary import GLOSSARY as GLOSSARY
+    from analysis.evaluation.table import measure as measure
+    from analysis.metrics.bag_of_symbols import bag_of_symbols_classification as bag_of_symbols_classification
+    from analysis.metrics.checks import check_messages as check_messages
+    from analysis.metrics.concept_association import (
+        association as association,
+        lift as lift,
+        name_symbols as name_symbols,
+        npmi as npmi,
+        pmi as pmi,
+        shrunk_pmi as shrunk_pmi,
+    )
+    from analysis.metrics.concept_matching import concept_best_matching as concept_best_matching
+    from analysis.metrics.disentanglement import (
+        attribute_disentanglement as attribute_disentanglement,
+        bag_of_symbols_disentanglement as bag_of_symbols_disentanglement,
+        positional_disentanglement as positional_disentanglement,
+    )
+    from analysis.metrics.distances import (
+        meaning_distances as meaning_distances,
+        message_distances as message_distances,
+    )
+    from analysis.metrics.harris import harris_articulation as harris_articulation
+    from analysis.metrics.independence import context_independence as context_independence
+    from analysis.metrics.meaning import (
+        message_variance as message_variance,
+        spatial_meaningfulness as spatial_meaningfulness,
+    )
+    from analysis.metrics.patch_importance import importance_scores as importance_scores
+    from analysis.metrics.result import Result as Result, against_null as against_null, undefined as undefined
+    from analysis.metrics.rsa import (
+        hashing_check as hashing_check,
+        representational_similarity as representational_similarity,
+    )
+    from analysis.metrics.signalling import (
+        causal_influence as causal_influence,
+        instantaneous_coordination as instantaneous_coordination,
+        listening_influence as listening_influence,
+        message_numbers as message_numbers,
+        speaker_consistency as speaker_consistency,
+    )
+    from analysis.metrics.topsim import topographic_similarity as topographic_similarity
+    from analysis.metrics.tree_reconstruction import (
+        one_hot_messages as one_hot_messages,
+        tree_reconstruction_error as tree_reconstruction_error,
+    )
+    from analysis.metrics.vocabulary_usage import Usage as Usage, usage as usage
+    from analysis.metrics.zipf_heaps import heaps as heaps, zipf as zipf
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"analysis has no {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(f"analysis.{_HOME[name]}"), name)
+__getattr__, __dir__, __all__ = hand_on(__name__)
+
+moved(
+    {
+        "analysis.compositionality": (
+            "analysis.metrics.checks",
+            "analysis.metrics.disentanglement",
+        ),
+        "analysis.concepts": ("analysis.evaluation.concepts",),
+        "analysis.corpora": ("analysis.corpus.loading",),
+        "analysis.detection_scores": ("analysis.detection.scores",),
+        "analysis.features": ("analysis.transfer.features",),
+        "analysis.figures": ("analysis.plots.patch_maps",),
+        "analysis.fine_tuning": ("analysis.detection.fine_tuning",),
+        "analysis.json_lines": ("analysis.corpus.json_lines",),
+        "analysis.linear_classifier": ("analysis.transfer.linear",),
+        "analysis.measuring": ("analysis.evaluation.table",),
+        "analysis.neighbours": ("analysis.transfer.knn",),
+        "analysis.result": (
+            "analysis.metrics.checks",
+            "analysis.metrics.result",
+        ),
+        "analysis.rows": (
+            "analysis.evaluation.rows",
+            "analysis.metrics.result",
+        ),
+        "analysis.topsim": ("analysis.metrics.topsim",),
+        "analysis.voc": ("analysis.detection.voc",),
+        "analysis.vocabulary": ("analysis.metrics.vocabulary_usage",),
+    }
+)

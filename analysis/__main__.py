@@ -21,12 +21,12 @@ from typing import Any, NoReturn
 
 import pandas as pd
 
-from analysis.compare_runs import compare_runs
-from analysis.corpora import load
-from analysis.corpus import Corpus
-from analysis.measuring import measure
-from analysis.report import render
-from patchgame_egg.callbacks import read_log
+from analysis.compare import compare_runs
+from analysis.corpus.corpus import Corpus
+from analysis.corpus.loading import load
+from analysis.evaluation.table import measure
+from analysis.report.page import render
+from patchgame_egg.training.loggers import read_log
 
 FORMATS = {"html": "report.html", "csv": "analysis.csv", "json": "analysis.json"}
 
@@ -48,7 +48,7 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
     """Measures one language and writes what was found.
 
     Args:
-        path: whatever `analysis.corpora.load` reads.
+        path: whatever `analysis.corpus.loading.load` reads.
         kind: of file to write, a key of `FORMATS`.
         out: where to; None: into the run's folder or, of a file, beside it.
         permutations: shuffled languages behind every p.

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.concept_association import association
-from analysis.result import Result, undefined
-from analysis.vocabulary import usage
-from patchgame_egg.callbacks import Callback
-from patchgame_egg.distributed import is_rank_zero
+from analysis.metrics.concept_association import association
+from analysis.metrics.result import Result, undefined
+from analysis.metrics.vocabulary_usage import usage
+from patchgame_egg.distributed.processes import is_rank_zero
 from patchgame_egg.interaction import Interaction
+from patchgame_egg.training.callback import Callback
 
 
 @dataclass(frozen=True, eq=False)

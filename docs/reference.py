@@ -28,7 +28,14 @@ def modules() -> Iterator[griffe.Module]:
         found = griffe.load(
             package, search_paths=[ROOT], docstring_parser=griffe.Parser.google, docstring_options=options
         )
-        yield from (m for _, m in sorted(found.modules.items()) if isinstance(m, griffe.Module))
+        yield from inside(found)
+
+
+def inside(package: griffe.Module) -> Iterator[griffe.Module]:
+    """The modules of a package and of those in it, by name; packages themselves only hand names on."""
+    for _, module in sorted(package.modules.items()):
+        if isinstance(module, griffe.Module):
+            yield from inside(module) if module.is_package or module.is_subpackage else [module]
 
 
 def public(owner: griffe.Module | griffe.Class) -> list[griffe.Object]:

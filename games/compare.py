@@ -4,8 +4,8 @@
     python -m games.compare lengths --data folder --root photos
 
 Whatever follows is passed on to `games.patchgame` for every run. Runs that are finished are not repeated, and one that
-was interrupted goes on, so the command can be stopped and given again. It leaves ``table.csv``, ``table.md`` and
-pictures in its folder.
+was interrupted goes on, so the command can be stopped and given again; with other options for runs of the same name it
+is refused. It leaves ``table.csv``, ``table.md`` and pictures in its folder.
 """
 
 from __future__ import annotations
@@ -14,14 +14,20 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pandas as pd
 
-from games import patchgame
-from games.command_line import fail, load_config
-from patchgame_egg.callbacks import read_log
+from games.options.command_line import fail
+from games.options.config_file import load_config
+from games.reproduce.runner.setting import Setting, Training
+from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
+from games.reproduce.runner.training import train, train_all
+from patchgame_egg.training.loggers import read_log
 
 CHANNELS = {
     "patch, Gumbel": [],
@@ -41,63 +47,63 @@ LENGTHS = {
 }
 
 
-def play_all(variants: dict[str, list[str]], seeds: int, folder: Path, options: Sequence[str]) -> None:
-    """Plays what is not finished yet, seed by seed, so that every variant has a first result early."""
-    for seed in range(seeds):
-        for name, own in variants.items():
-            run = run_folder(folder, name, seed)
-            if (run / "metrics.json").exists():
-                continue
-            print(f"== {name}, seed {seed}", flush=True)
-            if (run / "config.json").exists():
-                patchgame.main(["--resume", str(run)])
-            else:
-                given = ["--out", str(folder), "--name", run.name, "--seed", str(seed), "--no-pictures"]
-                patchgame.main([*options, *own, *given])
+@dataclass(frozen=True)
+class Comparison(Setting):
+    """One folder for runs and results, and only the options that were asked for."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        return self.out
+
+    @property
+    def runs(self) -> Path:
+        """Where the runs lie."""
+        return self.out
+
+    def words(self, training: Training) -> list[str]:
+        """The options of a run; a variant's own count over those that were asked for."""
+        place = ["--out", str(self.out), "--name", self.folder_of(training).name, "--seed", str(training.seed)]
+        return [*self.options, *training.words, *place, "--no-pictures"]
 
 
-def run_folder(folder: Path, name: str, seed: int) -> Path:
-    """Where a run lies."""
-    return folder / f"{name.replace(', ', '-').replace(' ', '-').replace('%', '')}-{seed}"
+def run_name(variant: str) -> str:
+    """What the folders of a variant's runs are called, without the seed."""
+    return variant.replace(", ", "-").replace(" ", "-").replace("%", "")
 
 
-def measure(variants: dict[str, list[str]], seeds: int, folder: Path) -> pd.DataFrame:
-    """One row per run: what its last validation found, and its median rate."""
-    rows = []
-    for name in variants:
-        for seed in range(seeds):
-            run = run_folder(folder, name, seed)
-            last = json.loads((run / "metrics.json").read_text())
-            train = [r for r in read_log(run / "log.jsonl") if r["kind"] == "train"]
-            discrete = load_config(run / "config.json")[0].channel.channel != "continuous"
-            rows.append(
-                {
-                    "variant": name,
-                    "seed": seed,
-                    "top1": 100 * last["acc"],
-                    "symbols": last["active_symbols"] if discrete else None,
-                    "message_bits": last["message_bits"] if discrete else None,
-                    "length": last["mean_length"] if discrete else None,
-                    "images_per_s": median(r["images_per_s"] for r in train),
-                    "images": sum(r["images"] for r in train),
-                    "chance": 100 / last["candidates"],
-                }
-            )
-    return pd.DataFrame(rows)
+def trainings(variants: dict[str, list[str]], seeds: Sequence[int]) -> list[tuple[str, Training]]:
+    """All runs by variant, seed by seed, so that every variant has a first result early."""
+    return [(name, Training(run_name(name), seed, tuple(own))) for seed in seeds for name, own in variants.items()]
+
+
+def columns(setting: Setting, training: Training) -> dict[str, Any]:
+    """What the last validation of a run found, and its median rate."""
+    run = train(setting, training)
+    last = json.loads((run / "metrics.json").read_text())
+    steps = [r for r in read_log(run / "log.jsonl") if r["kind"] == "train"]
+    discrete = load_config(run / "config.json")[0].channel.channel != "continuous"
+    return {
+        "top1": 100 * last["acc"],
+        "symbols": last["active_symbols"] if discrete else None,
+        "message_bits": last["message_bits"] if discrete else None,
+        "length": last["mean_length"] if discrete else None,
+        "images_per_s": median(r["images_per_s"] for r in steps),
+        "images": sum(r["images"] for r in steps),
+        "chance": 100 / last["candidates"],
+    }
 
 
 def tabulate(frame: pd.DataFrame) -> str:
-    """Markdown: the mean over seeds, and the standard deviation of the accuracy."""
-    head = ["", "top-1, %", "symbols used", "message entropy, bits", "mean length", "images/s"]
-    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
+    """Markdown: the mean over seeds, and the standard deviation of the accuracy; which runs diverged."""
+    rows = []
     for name, runs in frame.groupby("variant", sort=False):
-        spread = f" ± {runs.top1.std():.1f}" if len(runs) > 1 else ""
-        cells = [str(name), f"{runs.top1.mean():.1f}{spread}"]
+        cells = [f"{name}{fate(runs)}", mean_and_spread(runs.top1)]
         for column, digits in (("symbols", 0), ("message_bits", 1), ("length", 1), ("images_per_s", 0)):
             mean = runs[column].astype(float).mean()
             cells.append("" if pd.isna(mean) else f"{mean:.{digits}f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        rows.append(cells)
+    return markdown(["", "top-1, %", "symbols used", "message entropy, bits", "mean length", "images/s"], rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,17 +120,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         fail(f"--seeds {asked.seeds}: must be at least 1")
     folder = asked.folder or Path("runs") / asked.what
     variants = CHANNELS if asked.what == "channels" else LENGTHS
-    play_all(variants, asked.seeds, folder, options)
-    frame = measure(variants, asked.seeds, folder)
-    frame.to_csv(folder / "table.csv", index=False)
-    (folder / "table.md").write_text(tabulate(frame))
-    print(tabulate(frame))
+    setting = Comparison(asked.what, "", folder, seeds=tuple(range(asked.seeds)), options=tuple(options))
+    wanted = trainings(variants, setting.seeds)
+    try:
+        train_all(setting, [training for _, training in wanted])
+        frame = table_rows([({"variant": name}, training) for name, training in wanted], partial(columns, setting))
+    except (ValueError, RuntimeError) as error:
+        fail(error)
+    # Rows of a variant stand together.
+    frame = frame.sort_values("variant", key=lambda names: names.map(list(variants).index), kind="stable")
+    write_table(setting, frame, tabulate(frame))
     # Plotting packages take seconds to import.
-    from analysis.comparison import draw_accuracy_against_length, draw_learning
+    from analysis.plots.ablations import draw_accuracy_against_length, draw_learning
 
-    logs = {
-        name: [read_log(run_folder(folder, name, s) / "log.jsonl") for s in range(asked.seeds)] for name in variants
-    }
+    logs: dict[str, list[list[dict[str, Any]]]] = {}
+    for name, training in wanted:
+        logs.setdefault(name, []).append(read_log(setting.folder_of(training) / "log.jsonl"))
     print(f"wrote {draw_learning(logs, folder / 'learning.png')}")
     if asked.what == "lengths":
         print(f"wrote {draw_accuracy_against_length(frame, folder / 'lengths.png')}")

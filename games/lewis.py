@@ -7,7 +7,7 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from patchgame_egg import agents, callbacks, channels, estimators, game, interaction, sequences, trainer
+from patchgame_egg import Batch, Game, Message, agents, channels, training
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Options:
 
 
 class Receiver(nn.Sequential):  # hears the message, and sees nothing
-    def forward(self, message: interaction.Message, *_: Any) -> Tensor:
+    def forward(self, message: Message, *_: Any) -> Tensor:
         return super().forward(message)
 
 
@@ -38,19 +38,19 @@ def main(argv: list[str] | None = None) -> None:
     o = tyro.cli(Options, prog="python -m games.lewis", description=__doc__, args=argv)
     torch.manual_seed(o.seed)
     objects = torch.cartesian_prod(*[torch.arange(o.values)] * o.attributes)  # all there are, [N, A]
-    data = interaction.Batch(nn.functional.one_hot(objects, o.values).float(), labels=objects)
+    data = Batch(nn.functional.one_hot(objects, o.values).float(), labels=objects)
     sizes = o.vocab, o.max_len, 48
-    decoder: sequences.Decoder = sequences.TransformerDecoder(*sizes, logit_scale=3.0)
+    decoder: agents.Decoder = agents.TransformerDecoder(*sizes, logit_scale=3.0)
     if o.cell != "transformer":
-        decoder = sequences.RecurrentDecoder(*sizes, o.cell, logit_scale=3.0)
-    sender = sequences.SequenceSpeaker(nn.Flatten(), o.attributes * o.values, decoder)
-    estimator = channels.Gumbel() if o.channel == "gumbel" else estimators.Reinforce()
-    channel = sequences.SequenceChannel(estimator, seed=o.seed)
+        decoder = agents.RecurrentDecoder(*sizes, o.cell, logit_scale=3.0)
+    sender = agents.SequenceSpeaker(nn.Flatten(), o.attributes * o.values, decoder)
+    estimator = channels.Gumbel() if o.channel == "gumbel" else channels.Reinforce()
+    channel = channels.SequenceChannel(estimator, seed=o.seed)
     text = agents.TextEncoder(*sizes, depth=1, silence="gate")
     receiver = Receiver(text, nn.Linear(48, o.attributes * o.values), nn.Unflatten(1, (o.attributes, o.values)))
-    lewis = game.Game(sender, channel, receiver, Reconstruction())
+    lewis = Game(sender, channel, receiver, Reconstruction())
     adam = torch.optim.AdamW(lewis.parameters(), lr=2e-3)
-    trainer.Trainer(lewis, adam, [data] * 100, validation_data=[data], callbacks=[callbacks.Console()]).train(o.epochs)
+    training.Trainer(lewis, adam, [data] * 100, validation_data=[data], callbacks=[training.Console()]).train(o.epochs)
     message = lewis.cpu().eval().channel(sender(data.sender_input))
     for n in torch.randperm(len(objects))[:5]:
         print(*objects[n].tolist(), "->", *message.symbols[n, message.mask[n]].tolist())

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 import tyro
 
-from patchgame_egg import agents, augment, callbacks, channels, data, game, losses, sequences, trainer, trunks, views
-from patchgame_egg.scenes import Scenes
+from patchgame_egg import Game, SymmetricInfoNCE, agents, channels, data, training, views
 
 
 @dataclass
@@ -24,27 +23,27 @@ class Options:
 def main(argv: list[str] | None = None) -> None:
     o = tyro.cli(Options, prog="python -m games.lstm_baseline", description=__doc__, args=argv)
     torch.manual_seed(o.seed)
-    eye, features = trunks.vision_trunk("resnet9", 32, width=8)
-    decoder = sequences.RecurrentDecoder(o.vocab, o.max_len, dim=96, cell="lstm", logit_scale=6.0)
-    speaker = sequences.SequenceSpeaker(eye, features, decoder)
-    channel = sequences.SequenceChannel(channels.Gumbel(), seed=o.seed)
+    eye, features = agents.vision_trunk("resnet9", 32, width=8)
+    decoder = agents.RecurrentDecoder(o.vocab, o.max_len, dim=96, cell="lstm", logit_scale=6.0)
+    speaker = agents.SequenceSpeaker(eye, features, decoder)
+    channel = channels.SequenceChannel(channels.Gumbel(), seed=o.seed)
 
     text = agents.TextEncoder(o.vocab, slots=o.max_len, dim=48, depth=1, silence="gate")
-    vision, features = trunks.vision_trunk("resnet9", 32, width=8)
+    vision, features = agents.vision_trunk("resnet9", 32, width=8)
     listener = agents.Listener(text, vision, features, head_hidden=128, head_bottleneck=64)
-    patchgame = game.Game(speaker, channel, listener, losses.SymmetricInfoNCE())
+    patchgame = Game(speaker, channel, listener, SymmetricInfoNCE())
 
-    crops = augment.ViewStrength(min_area=0.8, jitter=0, grey=0, blur=0)  # the colours stay
-    two_views = views.RandomViews(32, o.seed, crops, crops)
-    train = views.ViewLoader(data.ImageLoader(Scenes(o.scenes, 36), 64, o.seed), two_views, "cpu")
-    held_out = data.ImageLoader(Scenes(512, 36, split="val"), 128, shuffle=False)
+    crops = views.ViewStrength(min_area=0.8, jitter=0, grey=0, blur=0)  # the colours stay
+    images = data.ImageLoader(data.Scenes(o.scenes, 36), 64, o.seed)
+    train = views.ViewLoader(images, views.RandomViews(32, o.seed, crops, crops), "cpu")
+    held_out = data.ImageLoader(data.Scenes(512, 36, split="val"), 128, shuffle=False)
     test = views.ViewLoader(held_out, views.EvaluationView(32), "cpu")
 
     adam = torch.optim.AdamW(patchgame.parameters(), lr=2e-3)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, o.epochs * len(train))
-    trainer.Trainer(
-        patchgame, adam, train, cosine, test, "cpu", [callbacks.Console()], 1.0, metrics=lambda _: {"candidates": 128}
-    ).train(o.epochs)
+    log, chance = [training.Console()], lambda _: {"candidates": 128.0}
+    trainer = training.Trainer(patchgame, adam, train, cosine, test, "cpu", log, 1.0, metrics=chance)
+    trainer.train(o.epochs)
 
     message = patchgame.eval().channel(speaker(next(iter(test)).sender_input))
     for symbols, said in list(zip(message.symbols, message.mask, strict=True))[:5]:

@@ -8,35 +8,25 @@ the language goes to a file of its own.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import tyro
 
-from analysis.annotation_files import Notes, notes_of, read_notes
-from analysis.annotations import annotate_files, annotate_scenes
-from analysis.corpus import Corpus
-from analysis.probes import play_probes
-from analysis.recording import record
-from games.command_line import fail, load_config, pick_device, read_options
-from games.config import Config, DataOptions
-from games.images import build_loader, load_images
-from games.trained import load_game
-from patchgame_egg.data import ImageFiles, ImageSource
-from patchgame_egg.game import Game
-from patchgame_egg.interaction import Batch
-from patchgame_egg.population import Population
-from patchgame_egg.scenes import Scenes
-from patchgame_egg.sources import unseen_folder
-from patchgame_egg.views import EvaluationView, ViewLoader
-
-# Enough messages for every metric, few enough for seconds.
-IMAGES = 4096
+from games.build.data import build_loader, load_images
+from games.options.checks import check
+from games.options.command_line import fail, pick_device, read_options
+from games.options.config import Config
+from games.options.config_file import load_config
+from games.runs.corpus import IMAGES, read_annotations, write_corpus
+from games.runs.load import load_game
+from patchgame_egg.data.images import ImageFiles, ImageSource
+from patchgame_egg.data.sources import unseen_folder
+from patchgame_egg.views.loader import ViewLoader
+from patchgame_egg.views.transforms import EvaluationView
 
 
 @dataclass(frozen=True)
@@ -57,91 +47,6 @@ class Options:
     """The file to write; None: corpus.npz in the run's folder, for the run's own images."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
-
-
-def write_corpus(
-    game: Game | Population,
-    batches: Iterable[Batch],
-    config: Config,
-    preset: str,
-    source: ImageSource,
-    run: str,
-    path: Path,
-    images: int = IMAGES,
-) -> None:
-    """Plays a trained game and writes down its language.
-
-    Args:
-        game: of a population, the first pair plays.
-        batches: the held-out images as in evaluation, in groups of candidates.
-        config: the run's options.
-        preset: where they started.
-        source: the held-out images.
-        run: its name.
-        path: the file.
-        images: the most to play, in whole groups and at least in one.
-
-    Raises:
-        ValueError: the run has no symbols, or its annotations cannot be used.
-    """
-    if config.channel.channel == "continuous":
-        raise ValueError("--channel continuous passes numbers and not symbols: there is no language to record")
-    groups = _Groups(batches, max(1, images // min(config.training.candidates, len(source))))
-    vocab, seed = config.speaker.vocab, config.training.seed
-    device = next(game.parameters()).device
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.training.precision)
-    with torch.autocast(
-        device.type, half, enabled=half is not None and not (device.type == "cpu" and half == torch.half)
-    ):
-        corpus = record(game, groups, vocab_size=vocab, label_names=source.classes)
-        probes = play_probes(game, groups, vocab_size=vocab, seed=seed)
-    about = {"run": run, "preset": preset, "config": asdict(config)}
-    corpus = annotate(replace(corpus, probes=probes, info={**corpus.info, **about}), config, source)
-    corpus.save(path)
-
-
-class _Groups:
-    """The first batches, as often as they are asked for."""
-
-    def __init__(self, batches: Iterable[Batch], count: int) -> None:
-        self.batches, self.count = batches, count
-
-    def __iter__(self) -> Any:
-        return islice(self.batches, self.count)
-
-
-def annotate(corpus: Corpus, config: Config, source: ImageSource) -> Corpus:
-    """Adds what is known about the images: of the built-in scenes, or from ``--annotations``.
-
-    Raises:
-        ValueError: see `read_annotations`.
-    """
-    source = getattr(source, "source", source)
-    if isinstance(source, Scenes):
-        return annotate_scenes(corpus, source)
-    notes = read_annotations(config.images, source)
-    if notes and isinstance(source, ImageFiles):
-        return annotate_files(corpus, notes, source, Path(config.images.root))
-    return corpus
-
-
-def read_annotations(options: DataOptions, source: ImageSource) -> dict[str, Notes]:
-    """Reads ``--annotations``, empty without the option.
-
-    Raises:
-        ValueError: they cannot be read, or say nothing of these images.
-    """
-    if not options.annotations:
-        return {}
-    notes, files = read_notes(Path(options.annotations)), getattr(source, "source", source)
-    if not isinstance(files, ImageFiles):
-        raise ValueError(f"--annotations describes files: it goes with --data folder, not {options.data}")
-    if not any(notes_of(notes, path, Path(options.root)) for path in files.paths):
-        raise ValueError(
-            f"--annotations {options.annotations} speaks of {next(iter(notes))!r} and others, but of none of the "
-            f"held-out images in {options.root}, the first of which is {files.paths[0]}"
-        )
-    return notes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -172,7 +77,7 @@ def _record_run(options: Options) -> Path:
             f"--to FILE is needed for other images than the run's, whose language is in {options.run / 'corpus.npz'}"
         )
     config = replace(own, images=replace(own.images, **asked))
-    config.check()
+    check(config)
     game.to(memory_format=torch.channels_last)
     if config.images.data == "folder" and options.root is not None:
         source: ImageSource = (folder := unseen_folder(options.root, config.load_size))

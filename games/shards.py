@@ -15,10 +15,10 @@ from torchvision.transforms.functional import to_pil_image
 from tqdm import tqdm
 from webdataset import ShardWriter
 
-from games.command_line import fail
-from patchgame_egg.data import UNREADABLE, EncodedImages, ImageSource
-from patchgame_egg.shards import shard_index
-from patchgame_egg.sources import image_sets
+from games.options.command_line import fail
+from patchgame_egg.data.images import UNREADABLE, EncodedImages, ImageSource
+from patchgame_egg.data.shards import shard_index
+from patchgame_egg.data.sources import image_sets
 
 
 @dataclass(frozen=True)

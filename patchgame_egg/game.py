@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from patchgame_egg.channels import Channel
+from patchgame_egg.channels.channel import Channel
 from patchgame_egg.interaction import Interaction, Message
 from patchgame_egg.micro_batch import exchange_in_parts
 

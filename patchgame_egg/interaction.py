@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from patchgame_egg.distributed import gather_rows
+from patchgame_egg.distributed.gather import gather_rows
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from patchgame_egg.distributed import gather_rows, rank
+from patchgame_egg.distributed.gather import gather_rows
+from patchgame_egg.distributed.processes import rank
 from patchgame_egg.interaction import Message
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from patchgame_egg.distributed import RandomModule
+from patchgame_egg.distributed.random_module import RandomModule
 from patchgame_egg.interaction import Message
 
 Aux = dict[str, Tensor] | None

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from patchgame_egg.channels import Channel
-from patchgame_egg.distributed import RandomModule
+from patchgame_egg.channels.channel import Channel
+from patchgame_egg.distributed.random_module import RandomModule
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Interaction
-from patchgame_egg.trainer import Trainer
 
 
 class Population(RandomModule):
@@ -79,33 +78,6 @@ class Population(RandomModule):
         generator = torch.Generator().manual_seed(self.next_key())
         pair = int(torch.randint(len(self.senders) * len(self.receivers), (), generator=generator))
         return divmod(pair, len(self.receivers))
-
-
-def cross_play(trainer: Trainer) -> Tensor:
-    """How well every listener understands every speaker.
-
-    Args:
-        trainer: of a `Population`, with validation data.
-
-    Returns:
-        The accuracy ``acc`` of each pair, ``[n, m]``; a row is a speaker.
-
-    Raises:
-        ValueError: the trainer's game is not a `Population`.
-    """
-    population = trainer.game
-    if not isinstance(population, Population):
-        raise ValueError(f"cross-play needs a Population, the trainer has a {type(population).__name__}")
-    before, found = population.pair, torch.zeros(len(population.senders), len(population.receivers))
-    try:
-        for speaker in range(len(population.senders)):
-            for listener in range(len(population.receivers)):
-                population.pair = (speaker, listener)
-                _, logs = trainer.eval()
-                found[speaker, listener] = logs.aux["acc"].mean()
-    finally:
-        population.pair = before
-    return found
 
 
 class FrozenSpeakerGame(Game):

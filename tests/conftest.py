@@ -1,4 +1,4 @@
-"""Shared by the tests: a configuration small enough for seconds, and one thread per process."""
+"""Fixtures of all tests, and one thread per process. Helpers that are no fixtures are in tests/support."""
 
 from __future__ import annotations
 
@@ -7,16 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.tiny import TINY
+
 # Two workers of pytest-xdist on two cores: more threads would only wait for each other.
 torch.set_num_threads(1)
-
-TINY = [
-    "--image-size", "32", "--patch-size", "8", "--vocab", "16", "--scenes", "32", "--batch-size", "8",
-    "--candidates", "8", "--symbol-hidden", "16", "--rank-width", "4", "--text-dim", "12", "--text-depth", "1",
-    "--vision", "resnet9", "--vision-width", "4", "--head-hidden", "16", "--head-bottleneck", "8", "--head-wide", "0",
-    "--freeze-epochs", "0", "--warmup", "0", "--device", "cpu", "--no-corpus",
-]  # fmt: skip
-"""Options under which a step takes milliseconds, over any preset."""
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +29,7 @@ def photo_folder(tmp_path: Path) -> Path:
     """An ImageFolder of rendered scenes: train/ and val/, two classes, one corrupt and one empty file in train/."""
     from PIL import Image
 
-    from patchgame_egg.scenes import Scenes
+    from patchgame_egg.data.scenes import Scenes
 
     for part, count in (("train", 24), ("val", 12)):
         scenes = Scenes(count, 40, split=part)

@@ -20,11 +20,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from games.command_line import fail
-from games.reproduce.experiment import Setting, rehearse, train_all
-from games.reproduce.results import write_about
-from games.reproduce.scales import SCALES
-from patchgame_egg.memory import keep_freed_memory
+from games.options.command_line import fail
+from games.reproduce.runner.dry_run import rehearse
+from games.reproduce.runner.scales import SCALES
+from games.reproduce.runner.setting import Setting
+from games.reproduce.runner.tables import write_about
+from games.reproduce.runner.training import train_all
+from patchgame_egg.training.malloc import keep_freed_memory
 
 EXPERIMENTS = {
     "table1": "k-NN and linear probe on the listener's features, beside MoCo-v2, VQ-VAE-2, PatchVAE, random weights",

@@ -12,16 +12,19 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from analysis.classification import held_out_classification
-from analysis.features import extract_features
-from analysis.linear_classifier import linear_probe
-from analysis.neighbours import nearest_neighbour_accuracy
-from analysis.recording import evaluating, one_pair, speak
-from games.command_line import pick_device
-from games.images import labelled_loaders
-from games.reproduce.experiment import Setting, Training, classes_of, ours, train
-from games.reproduce.results import markdown, mean_and_spread, measured_run, write_table
-from games.trained import load_game
+from analysis.corpus.recording import evaluating, one_pair, speak
+from analysis.metrics.bag_of_symbols import held_out_classification
+from analysis.transfer.features import extract_features
+from analysis.transfer.knn import nearest_neighbour_accuracy
+from analysis.transfer.linear import linear_probe
+from games.build.data import labelled_loaders
+from games.options.command_line import pick_device
+from games.reproduce.runner.dry_run import classes_of
+from games.reproduce.runner.results import measured_run
+from games.reproduce.runner.setting import Setting, Training, ours
+from games.reproduce.runner.tables import markdown, mean_and_spread, write_table
+from games.reproduce.runner.training import train
+from games.runs.load import load_game
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Batch
 

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.corpora import load
-from analysis.corpus import Corpus
-from analysis.figures import importance_maps
-from analysis.importance import importance_scores, roc_auc
-from games.command_line import check_speaks
-from games.reproduce.experiment import Setting, Training, ours, train
-from games.reproduce.results import markdown, mean_and_spread, write_table
+from analysis.corpus.corpus import Corpus
+from analysis.corpus.loading import load
+from analysis.metrics.patch_importance import importance_scores, roc_auc
+from analysis.plots.patch_maps import importance_maps
+from games.reproduce.runner.setting import Setting, Training, ours
+from games.reproduce.runner.tables import markdown, mean_and_spread, write_table
+from games.reproduce.runner.training import train
+from games.runs.folder import check_speaks
 
 SUCCESSES, FAILURES = 12, 4
 

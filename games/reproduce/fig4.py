@@ -3,6 +3,8 @@
 PatchRank is shown before its training (the same weights, as its seed draws them) and after, beside orders that know
 nothing of it. Without ``--vit`` the two ViTs of the paper are asked at the scale imagenet, and a small one that is
 trained here elsewhere. Only the held-out images of the first seed are classified.
+
+One file, because the figure is one measurement: rankings, subsets, times and their table.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from analysis.patch_curves import VitPanel, draw_patch_curves
-from analysis.patch_rankings import (
+from analysis.corpus.recording import one_pair
+from analysis.plots.patch_curves import VitPanel, draw_patch_curves
+from analysis.vit.patch_subset import Ranking, SubsetCurve, best_patches, classify_patches, vit_grid, vit_input
+from analysis.vit.rankings import (
     attention_ranking,
     centre_ranking,
     grad_cam_ranking,
@@ -27,22 +31,16 @@ from analysis.patch_rankings import (
     reversed_ranking,
     saliency_ranking,
 )
-from analysis.patch_speed import images_per_second
-from analysis.patch_subset import (
-    Ranking,
-    SubsetCurve,
-    best_patches,
-    classify_patches,
-    vit_grid,
-    vit_input,
-)
-from analysis.recording import one_pair
-from games.agents import build_game
-from games.reproduce.experiment import Setting, Training, alone, ours, train
-from games.reproduce.eyes import Eye, Vit, check_eye, open_eye, untrained_vit, vits
-from games.reproduce.fast_rank import distil, rank_correlation
-from games.reproduce.results import made_of, markdown, mean_and_spread, measured, write_table
-from games.trained import load_game
+from analysis.vit.throughput import images_per_second
+from games.build.agents import build_game
+from games.reproduce.runner.results import measured
+from games.reproduce.runner.setting import Setting, Training, made_of, ours
+from games.reproduce.runner.tables import markdown, mean_and_spread, write_table
+from games.reproduce.runner.training import train
+from games.reproduce.vit.distillation import distil, rank_correlation
+from games.reproduce.vit.setup import Eye, Vit, check_eye, open_eye, untrained_vit, vits
+from games.runs.load import load_game
+from games.runs.lock import alone
 from patchgame_egg.game import Game
 from patchgame_egg.population import Population
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.concepts import Concept, cells, concepts_of
-from analysis.corpus import Corpus
-from analysis.figures import symbol_gallery
+from analysis.corpus.corpus import Corpus
+from analysis.evaluation.concepts import Concept, cells, concepts_of
+from analysis.plots.patch_maps import symbol_gallery
 from games.reproduce import fig3
-from games.reproduce.experiment import Setting
+from games.reproduce.runner.setting import Setting
 
 trainings = fig3.trainings
 
@@ -54,7 +54,7 @@ def _said(concept: Concept, value: int) -> str:
 def meanings(corpus: Corpus) -> dict[int, str]:
     """For each symbol the value that goes with it most surely, of any concept; symbols without any are left out.
 
-    The paper's interpretations are a reader's; these are counted (`analysis.concepts.cells`).
+    The paper's interpretations are a reader's; these are counted (`analysis.evaluation.concepts.cells`).
     """
     best: dict[int, tuple[float, str]] = {}
     for concept in concepts_of(corpus):

@@ -9,11 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.comparison import draw_panels
-from games.config import Config
-from games.reproduce.experiment import Setting, Training, lasting, ours, train
-from games.reproduce.results import fate, images_seen, markdown, mean_and_spread, table_rows, write_table
-from patchgame_egg.callbacks import read_log
+from analysis.plots.ablations import draw_panels
+from games.options.config import Config
+from games.reproduce.runner.results import images_seen
+from games.reproduce.runner.setting import Setting, Training, lasting, ours
+from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
+from games.reproduce.runner.training import train
+from patchgame_egg.training.loggers import read_log
 
 
 def panels(setting: Setting) -> dict[str, dict[str, tuple[str, ...]]]:

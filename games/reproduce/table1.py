@@ -8,14 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.features import extract_features
-from analysis.linear_classifier import linear_probe
-from analysis.neighbours import nearest_neighbour_accuracy
-from games.command_line import pick_device
-from games.images import labelled_loaders
-from games.reproduce.experiment import Setting, Training, classes_of, ours, train
-from games.reproduce.results import fate, images_seen, markdown, mean_and_spread, measured_run, table_rows, write_table
-from games.trained import load_trunk
+from analysis.transfer.features import extract_features
+from analysis.transfer.knn import nearest_neighbour_accuracy
+from analysis.transfer.linear import linear_probe
+from games.build.data import labelled_loaders
+from games.options.command_line import pick_device
+from games.reproduce.runner.dry_run import classes_of
+from games.reproduce.runner.results import images_seen, measured_run
+from games.reproduce.runner.setting import Setting, Training, ours
+from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
+from games.reproduce.runner.training import train
+from games.runs.load import load_trunk
 
 # Name -> top-1 and top-5 in the paper, percent.
 PAPER = {

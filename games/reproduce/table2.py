@@ -14,19 +14,22 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from analysis.boxes import BoxedImage, Objects
-from analysis.detection import DetectorShape, build_detector
-from analysis.detection_scores import average_precision
-from analysis.feature_maps import trunk_blocks
-from analysis.fine_tuning import Recipe, detect, fine_tune
-from analysis.voc import VocObject, voc_sets, write_voc
-from games.command_line import pick_device
-from games.images import decoders
+from analysis.detection.backbone import trunk_blocks
+from analysis.detection.boxes import BoxedImage, Objects
+from analysis.detection.detector import DetectorShape, build_detector
+from analysis.detection.fine_tuning import Recipe, detect, fine_tune
+from analysis.detection.scores import average_precision
+from analysis.detection.voc import VocObject, voc_sets, write_voc
+from games.build.data import decoders
+from games.options.command_line import pick_device
 from games.reproduce import table1
-from games.reproduce.experiment import Setting, Training, alone, train
-from games.reproduce.results import fate, markdown, mean_and_spread, measured_run, table_rows, write_table
-from patchgame_egg.scenes import CONCEPTS, Scenes
-from patchgame_egg.trunks import vision_trunk
+from games.reproduce.runner.results import measured_run
+from games.reproduce.runner.setting import Setting, Training
+from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
+from games.reproduce.runner.training import train
+from games.runs.lock import alone
+from patchgame_egg.agents.trunks import vision_trunk
+from patchgame_egg.data.scenes import CONCEPTS, Scenes
 
 # Name -> mAP-50 in the paper, percent.
 PAPER = {
@@ -139,7 +142,7 @@ def made_with(setting: Setting) -> dict[str, Any]:
 def evaluate(setting: Setting, training: Training) -> dict[str, Any]:
     """Fine-tunes a detector on the trunk of a training and scores it on held-out images."""
     # Reading a run imports the games; a dry run does without.
-    from games.trained import load_trunk
+    from games.runs.load import load_trunk
 
     device, transfer = pick_device(setting.device), TRANSFERS[setting.scale]
     trained = load_trunk(train(setting, training), device)

@@ -17,11 +17,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from patchgame_egg.agents import PatchFeatures
-from patchgame_egg.channels import Estimator, Gumbel, PatchChannel
-from patchgame_egg.estimators import Reinforce
+from patchgame_egg.agents.patch_speaker import PatchFeatures
+from patchgame_egg.agents.sequence_speaker import Decoder, RecurrentDecoder, SequenceFeatures, TransformerDecoder
+from patchgame_egg.channels.estimator import Estimator
+from patchgame_egg.channels.gumbel import Gumbel
+from patchgame_egg.channels.patch import PatchChannel
+from patchgame_egg.channels.reinforce import Reinforce
+from patchgame_egg.channels.sequence import SequenceChannel
 from patchgame_egg.interaction import Message
-from patchgame_egg.sequences import Decoder, RecurrentDecoder, SequenceChannel, SequenceFeatures, TransformerDecoder
 
 Run = Callable[[], object]
 

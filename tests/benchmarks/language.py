@@ -23,7 +23,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 from scipy.stats import spearmanr
 
-from analysis.topsim import topographic_similarity
+from analysis.metrics.topsim import topographic_similarity
 
 Corpus = tuple[np.ndarray, np.ndarray, np.ndarray]
 Run = Callable[[Corpus], float]
@@ -41,7 +41,11 @@ def corpus(items: int, slots: int, vocab: int, attributes: int = 5, values: int 
 
 def ours(language: Corpus, permutations: int = 0) -> float:
     """The value, and with permutations its null, p and interval, of 1,000 items at most."""
-    return topographic_similarity(*language, message_distance="edit_mean", permutations=permutations).value
+    meanings, symbols, mask = language
+    found = topographic_similarity(
+        symbols, mask, meanings=meanings, message_distance="edit_mean", permutations=permutations
+    )
+    return found.value
 
 
 def loop(language: Corpus) -> float:

@@ -15,12 +15,12 @@ import timm
 import torch
 from torch import nn
 
-from analysis.patch_rankings import network_ranking, random_ranking
-from analysis.patch_speed import images_per_second
-from analysis.patch_subset import best_patches, classify_patches, vit_grid, vit_input
-from games.agents import build_game
-from games.command_line import parse, pick_device
-from games.reproduce.fast_rank import FastRank
+from analysis.vit.patch_subset import best_patches, classify_patches, vit_grid, vit_input
+from analysis.vit.rankings import network_ranking, random_ranking
+from analysis.vit.throughput import images_per_second
+from games.build.agents import build_game
+from games.options.command_line import parse, pick_device
+from games.reproduce.vit.distillation import FastRank
 
 SHARES = (0.25, 0.5, 0.75, 0.9)
 

@@ -35,10 +35,11 @@ from floor import bandwidth, exchanged, matrix_rate, memory_traffic, operations
 from scaling_figure import plot
 from step import Step, median_seconds, peak_memory
 
-from games.command_line import fail, parse, pick_device
-from games.config import Config
-from patchgame_egg.distributed import gather_rows, is_rank_zero, process_group, world_size
-from patchgame_egg.memory import keep_freed_memory
+from games.options.command_line import fail, parse, pick_device
+from games.options.config import Config
+from patchgame_egg.distributed.gather import gather_rows
+from patchgame_egg.distributed.processes import is_rank_zero, process_group, world_size
+from patchgame_egg.training.malloc import keep_freed_memory
 
 Row = dict[str, Any]
 

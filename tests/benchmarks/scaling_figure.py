@@ -9,8 +9,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from analysis.curves import BLUE, ORANGE
-from analysis.drawing import DPI, house_style, save
+from analysis.plots.curves import BLUE, ORANGE
+from analysis.plots.style import DPI, house_style, save
 
 LABELS = {
     "batch": "images in a batch",

@@ -32,16 +32,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from games.agents import build_game, compile_networks
-from games.command_line import Start, fail, parse, pick_device
-from games.config import Config
-from games.images import build_views
-from games.patchgame import build_optimizer
-from patchgame_egg.agents import PatchSpeaker, TextEncoder
-from patchgame_egg.distributed import is_distributed, sync_batch_norm
+from games.build.agents import build_game, compile_networks
+from games.build.data import build_views
+from games.build.optimizer import build_optimizer
+from games.options.command_line import Start, fail, parse, pick_device
+from games.options.config import Config
+from patchgame_egg.agents.listener import TextEncoder
+from patchgame_egg.agents.patch_speaker import PatchSpeaker
+from patchgame_egg.distributed.batch_norm import sync_batch_norm
+from patchgame_egg.distributed.processes import is_distributed
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Message
-from patchgame_egg.memory import keep_freed_memory
+from patchgame_egg.training.malloc import keep_freed_memory
 
 
 def median_seconds(run: Callable[[], Any], repeats: int, device: torch.device) -> float:

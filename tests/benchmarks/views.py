@@ -23,10 +23,10 @@ from PIL import Image, ImageFilter
 from torchvision.transforms import v2
 from torchvision.transforms.functional import to_pil_image
 
-from patchgame_egg.augment import FIRST_VIEW, SECOND_VIEW, ViewStrength
-from patchgame_egg.memory import keep_freed_memory
-from patchgame_egg.scenes import Scenes
-from patchgame_egg.views import IMAGENET_MEAN, IMAGENET_STD, RandomViews
+from patchgame_egg.data.scenes import Scenes
+from patchgame_egg.training.malloc import keep_freed_memory
+from patchgame_egg.views.augment import FIRST_VIEW, SECOND_VIEW, ViewStrength
+from patchgame_egg.views.transforms import IMAGENET_MEAN, IMAGENET_STD, RandomViews
 
 
 class PillowBlur:

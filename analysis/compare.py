@@ -1,0 +1,174 @@
+"""Several runs side by side: one table and one figure, with the mean and the spread over seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.corpus.loading import load
+from analysis.evaluation.glossary import GLOSSARY
+from analysis.evaluation.table import measure
+from analysis.plots.style import DPI, GREY, house_style, save
+
+# Options that do not change the game, beside those on what is written where.
+_NO_MATTER = {"preset", "training.seed", "training.device", "images.workers", "images.download"}
+_STILL_MATTERS = "run.frozen_speaker"
+_PANELS = ("retrieval", "active_symbols", "mean_length", "message_entropy", "ami", "topographic_similarity")
+
+
+def compare_runs(runs: Sequence[Path], folder: Path, *, permutations: int = 100, seed: int = 0) -> list[Path]:
+    """Measures several languages and puts them side by side.
+
+    Runs whose options differ in nothing but the seed are one variant, named by the options in which variants differ.
+
+    Args:
+        runs: whatever `analysis.corpus.loading.load` reads; what has no ``config.json`` is a variant of its own.
+        folder: where the files go.
+        permutations: shuffled languages behind every p.
+        seed: of the shuffling.
+
+    Returns:
+        ``table.csv``, see `tabulate`, and ``metrics.png``.
+
+    Raises:
+        ValueError: fewer than two runs, or one that cannot be read.
+    """
+    if len(runs) < 2:
+        raise ValueError(f"{len(runs)} run: give two or more to compare")
+    corpora = [load(run) for run in runs]
+    variants = name_variants(runs)
+    found = []
+    for run, corpus, variant in zip(runs, corpora, variants, strict=True):
+        frame = measure(corpus, permutations=permutations, seed=seed)
+        found.append(frame.assign(run=str(run), variant=variant))
+    frame = pd.concat(found, ignore_index=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = folder / "table.csv"
+    tabulate(frame).to_csv(table, index=False)
+    return [table, draw_comparison(frame, folder / "metrics.png")]
+
+
+def name_variants(runs: Sequence[Path]) -> list[str]:
+    """Names each run by the options that set it apart from others; runs that differ in their seed share a name."""
+    options = [_options(run) for run in runs]
+    keys = dict.fromkeys(key for of_run in options for key in of_run)
+    apart = [k for k in keys if len({json.dumps(of_run.get(k)) for of_run in options if of_run}) > 1]
+    names = []
+    for run, of_run in zip(runs, options, strict=True):
+        told = ", ".join(f"{key.split('.')[-1]} {of_run.get(key)}" for key in apart)
+        names.append(told or "all alike" if of_run else run.name)
+    return names
+
+
+def _options(run: Path) -> dict[str, Any]:
+    """The options that make a game what it is; empty where there are none."""
+    path = run / "config.json"
+    if not path.is_file():
+        return {}
+    try:
+        flat = _flat(json.loads(path.read_text()))
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} does not hold the options of a run: {error}") from error
+    return {k: v for k, v in flat.items() if k not in _NO_MATTER and (k[:4] != "run." or k == _STILL_MATTERS)}
+
+
+def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
+    return flat
+
+
+def tabulate(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per variant and number.
+
+    Args:
+        frame: rows of `analysis.evaluation.table.measure` with ``variant`` and ``run``.
+
+    Returns:
+        ``variant``, ``group``, ``metric``, ``of``, ``unit``; ``runs``, how many have a value; ``mean``, ``std`` (with
+        ``runs - 1``; NaN for one run), ``min`` and ``max`` over them; ``chance`` and ``null_mean``, means over them;
+        ``beyond_luck``, in how many p is at most 0.05; ``reason`` why there is no value where no run has one.
+    """
+    keys = ["variant", "group", "metric", "of", "unit"]
+    table = frame.assign(lucky=frame.p <= 0.05).groupby(keys, sort=False, as_index=False).agg(
+        runs=("value", "count"), mean=("value", "mean"), std=("value", "std"), min=("value", "min"),
+        max=("value", "max"), chance=("chance", "mean"), null_mean=("null_mean", "mean"), beyond_luck=("lucky", "sum"),
+        reason=("reason", lambda reasons: "" if (reasons == "").any() else reasons.iloc[0]),
+    )  # fmt: skip
+    return table
+
+
+def draw_comparison(frame: pd.DataFrame, path: Path) -> Path:
+    """Draws the headline numbers: a dot per run, a bar from mean - sd to mean + sd, chance in grey.
+
+    Args:
+        frame: rows of `analysis.evaluation.table.measure` with ``variant`` and ``run``.
+        path: where the picture goes.
+
+    Returns:
+        ``path``.
+    """
+    chosen = [(metric, of) for metric in _PANELS if (of := _clearest(frame, metric)) is not None]
+    variants = list(dict.fromkeys(frame.variant))
+    across = min(3, len(chosen))
+    down = -(-len(chosen) // across)
+    with house_style():
+        figure = Figure(
+            figsize=(2.2 + 3.2 * across, down * (1.3 + 0.36 * len(variants))), dpi=DPI, layout="constrained"
+        )
+        axes = figure.subplots(down, across, squeeze=False, sharey=True).flat
+        for ax, (metric, of) in zip(axes, chosen, strict=False):
+            rows = frame[(frame.metric == metric) & (frame.of == of) & (frame.reason == "")]
+            _draw_panel(ax, rows, variants)
+            term = GLOSSARY[metric]
+            ax.set(title=term.name, xlabel=", ".join(part for part in (of, term.unit) if part) or "share of messages")
+        for ax in list(axes)[len(chosen) :]:
+            ax.set_visible(False)
+        note = "a dot is a run; where there are several, the line is their mean and the bar their standard deviation"
+        figure.supxlabel(note, fontsize=8, color=GREY)
+        return save(figure, path)
+
+
+def _clearest(frame: pd.DataFrame, metric: str) -> str | None:
+    """Among what most runs are measured for, what the metric is highest for, over its null; None without a value."""
+    rows = frame[(frame.metric == metric) & (frame.reason == "")]
+    if rows.empty:
+        return None
+    above = (rows.value - rows.null_mean.fillna(0)).groupby(rows.of).agg(["count", "mean"])
+    return str(above.sort_values(["count", "mean"]).index[-1])
+
+
+def _draw_panel(ax: Axes, rows: pd.DataFrame, variants: list[str]) -> None:
+    colours = sns.color_palette("colorblind")
+    for y, variant in enumerate(variants):
+        here = rows[rows.variant == variant]
+        if len(here) > 1:
+            mean, spread = here.value.mean(), here.value.std()
+            ax.plot([mean - spread, mean + spread], [y, y], color=colours[0], linewidth=5, alpha=0.35, zorder=1)
+            ax.plot([mean, mean], [y - 0.22, y + 0.22], color=colours[0], linewidth=2)
+        ax.scatter(
+            here.value, np.full(len(here), y), s=26, color=colours[0], edgecolor="white", linewidth=0.6, zorder=3
+        )
+        by_luck = here.null_mean.fillna(here.chance).dropna()
+        if len(by_luck):
+            x, around = [by_luck.mean()] * 2, [y - 0.35, y + 0.35]
+            named = bool(ax.get_legend_handles_labels()[0])
+            ax.plot(x, around, color=GREY, linestyle=":", label=None if named else "by luck")
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, fontsize=8, loc="best")
+    low, high = ax.get_xlim()
+    ax.set_xlim(min(0.0, low), high + 0.04 * (high - min(0.0, low)))
+    ax.set_yticks(range(len(variants)), [name if len(name) <= 40 else f"{name[:39]}…" for name in variants])
+    ax.set_ylim(len(variants) - 0.5, -0.5)
+    ax.grid(axis="x", color="0.92")
+    ax.set_axisbelow(True)
+    sns.despine(ax=ax)

@@ -1,0 +1,170 @@
+"""Corpora as JSON lines, one message a line, for other programs and from them.
+
+    messages   [3, 5]                                             XferBench (Boldt and Mortensen, 2024)
+    pairs      [[3, 5], ["colour=red", "size=small"]]             CSAR (Boldt and Mortensen, 2025)
+    full       {"message": [3, null, 5], "label": 1, "attributes": [0, null]}
+
+``full`` keeps messages with their holes, labels and attributes. Its first line holds what is true of the whole corpus:
+``{"corpus": {"vocab_size": 8, "label_names": ["cat", "dog"]}}``. Letters in shapes: N items, T slots, V vocabulary, A
+attributes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.corpus.corpus import Corpus
+
+Kind = Literal["full", "messages", "pairs"]
+
+# What the first line of a full file may hold; names are lists of texts there.
+_HEADER = ("vocab_size", "grid", "scales", "info", "label_names", "attribute_names", "value_names")
+
+
+def write_json_lines(corpus: Corpus, path: Path | str, kind: Kind = "full") -> None:
+    """Writes a corpus.
+
+    Args:
+        corpus: the language.
+        path: the file.
+        kind: see the module. ``messages`` and ``pairs`` leave silent slots out. What is meant are the attributes that
+            are known of an item; in a corpus without attributes, its class.
+
+    Raises:
+        ValueError: pairs are asked for, and neither attributes nor labels are known.
+    """
+    lines = {"full": _full, "messages": _said, "pairs": _pairs}[kind](corpus)
+    with Path(path).open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def read_json_lines(path: Path | str) -> Corpus:
+    """Reads a corpus of any kind; the first line tells which.
+
+    Returns:
+        The corpus. V is one more than the largest symbol that is said, where the file does not tell. Everything that
+        is meant in a file of pairs becomes an attribute, ``no`` or ``yes``.
+
+    Raises:
+        ValueError: a line is of another kind than the first or of none, or there is no message.
+    """
+    header, lines = _read(Path(path))
+    kind = _kind(lines[0][1])
+    for number, line in lines:
+        if kind is None or _kind(line) != kind:
+            expected = f"{kind} as in the first line" if kind else "messages, pairs or objects with a message"
+            raise ValueError(f"{path}, line {number}: expected {expected}, got {json.dumps(line)[:60]}")
+    entries = [line for _, line in lines]
+    take = {"full": lambda e: e["message"], "messages": lambda e: e, "pairs": lambda e: e[0]}[str(kind)]
+    symbols, mask = _table([take(e) for e in entries])
+    found: dict[str, Any] = {"vocab_size": vocabulary(symbols, mask)}
+    if kind == "pairs":
+        found |= _meant([e[1] for e in entries])
+    if kind == "full":
+        found |= header
+        for name, key in (("labels", "label"), ("attributes", "attributes")):
+            if key in entries[0]:
+                try:
+                    found[name] = _numbers([e[key] for e in entries])
+                except (KeyError, TypeError, ValueError) as error:
+                    raise ValueError(f"{path}: {key} is not alike in all lines ({error!r})") from error
+    return Corpus(symbols, mask, **found)
+
+
+def vocabulary(symbols: NDArray[np.int64], mask: NDArray[np.bool_]) -> int:
+    """One more than the largest symbol that is said in ``[N, T]``."""
+    return int(symbols[mask].max(initial=0)) + 1
+
+
+def _said(corpus: Corpus) -> Iterator[list[int]]:
+    for symbols, mask in zip(corpus.symbols, corpus.mask, strict=True):
+        yield symbols[mask].tolist()
+
+
+def _pairs(corpus: Corpus) -> Iterator[list[list[Any]]]:
+    numbers, names, values = corpus.attributes, corpus.attribute_names, corpus.value_names
+    if numbers is None and corpus.labels is not None:
+        numbers, names = corpus.labels[:, None], ("class",)
+        values = (corpus.label_names or tuple(map(str, range(int(corpus.labels.max(initial=0)) + 1))),)
+    if numbers is None:
+        raise ValueError("nothing is known about what is meant: pairs need a corpus with attributes or labels")
+    for said, row in zip(_said(corpus), numbers.tolist(), strict=True):
+        yield [said, [f"{names[a]}={values[a][v]}" for a, v in enumerate(row) if v >= 0]]
+
+
+def _full(corpus: Corpus) -> Iterator[dict[str, Any]]:
+    yield {"corpus": {name: value for name in _HEADER if (value := getattr(corpus, name))}}
+    for i, (symbols, mask) in enumerate(zip(corpus.symbols.tolist(), corpus.mask.tolist(), strict=True)):
+        line: dict[str, Any] = {"message": [s if said else None for s, said in zip(symbols, mask, strict=True)]}
+        if corpus.labels is not None:
+            line["label"] = int(corpus.labels[i])
+        if corpus.attributes is not None:
+            line["attributes"] = [v if v >= 0 else None for v in corpus.attributes[i].tolist()]
+        yield line
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[tuple[int, Any]]]:
+    """What the first line says of the corpus, and the other lines with their numbers."""
+    lines: list[tuple[int, Any]] = []
+    with path.open(encoding="utf-8") as file:
+        for number, text in enumerate(file, 1):
+            try:
+                if text.strip():
+                    lines.append((number, json.loads(text)))
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
+    header: dict[str, Any] = {}
+    if lines and isinstance(lines[0][1], dict) and isinstance(lines[0][1].get("corpus"), dict):
+        header = {name: value for name, value in lines.pop(0)[1]["corpus"].items() if name in _HEADER}
+    if not lines:
+        raise ValueError(f"{path} holds no message")
+    for name in ("grid", "label_names", "attribute_names"):
+        header |= {name: tuple(header[name])} if name in header else {}
+    if "value_names" in header:
+        header["value_names"] = tuple(map(tuple, header["value_names"]))
+    return header, lines
+
+
+def _kind(line: Any) -> Kind | None:
+    if isinstance(line, dict) and _are_symbols(line.get("message"), holes=True):
+        return "full"
+    if isinstance(line, list) and len(line) == 2 and _are_symbols(line[0]) and isinstance(line[1], list):
+        return "pairs"
+    return "messages" if _are_symbols(line) else None
+
+
+def _are_symbols(values: Any, holes: bool = False) -> bool:
+    return isinstance(values, list) and all((holes and v is None) or (type(v) is int and v >= 0) for v in values)
+
+
+def _table(messages: Sequence[Sequence[int | None]]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Symbols and mask, ``[N, T]``, T being the longest; silent slots hold 0."""
+    longest = max(map(len, messages))
+    padded = [[*message, *[None] * (longest - len(message))] for message in messages]
+    symbols = np.array([[s or 0 for s in message] for message in padded], dtype=np.int64)
+    mask = np.array([[s is not None for s in message] for message in padded], dtype=bool)
+    return symbols.reshape(len(messages), longest), mask.reshape(len(messages), longest)
+
+
+def _numbers(column: Iterable[Any]) -> NDArray[np.int64]:
+    """Numbers ``[N]`` or ``[N, A]``; null, which is not known, becomes -1."""
+    return np.array(
+        [[-1 if v is None else int(v) for v in row] if isinstance(row, list) else int(row) for row in column]
+    )
+
+
+def _meant(meanings: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    sets = [set(map(str, meaning)) for meaning in meanings]
+    atoms = sorted(set().union(*sets))
+    has = np.array([[int(atom in meant) for atom in atoms] for meant in sets], dtype=np.int64)
+    return {
+        "attributes": has.reshape(len(sets), len(atoms)),
+        "attribute_names": tuple(atoms),
+        "value_names": (("no", "yes"),) * len(atoms),
+    }

@@ -1,0 +1,102 @@
+"""One way in for every language: a run, a saved corpus, JSON lines, interactions of our trainer or of EGG.
+
+Letters in shapes: N items, T message slots, V vocabulary, A attributes, D width.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from analysis.corpus.corpus import Corpus
+from analysis.corpus.json_lines import read_json_lines, vocabulary
+from analysis.corpus.recording import with_labels
+from patchgame_egg.egg.records import Layout, from_egg
+from patchgame_egg.interaction import Interaction
+from patchgame_egg.patches import square_grid
+
+# What readers raise on files that are not what they seem.
+_UNREADABLE = (
+    OSError, KeyError, TypeError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
+
+
+def load(path: Path | str, *, layout: Layout | None = None) -> Corpus:
+    """Reads a language, whatever holds it.
+
+    Args:
+        path: a folder with a ``corpus.npz``, such as a run's; a corpus (``.npz``); JSON lines (``.jsonl``), see
+            `analysis.corpus.json_lines`. Any other file is taken for interactions, written by `Interaction.save` or by
+            EGG's InteractionSaver.
+        layout: of EGG's messages, see `patchgame_egg.egg.records`; None: by their dimensions.
+
+    Raises:
+        ValueError: there is no such file, or it holds something else.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not (path / "corpus.npz").is_file():
+            raise ValueError(f"{path} holds no corpus.npz: python -m games.record {path} writes it, if this is a run")
+        path = path / "corpus.npz"
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    if path.suffix == ".jsonl":
+        return read_json_lines(path)
+    kind = "a corpus" if path.suffix == ".npz" else "a file of interactions"
+    try:
+        return Corpus.load(path) if path.suffix == ".npz" else from_interaction(_load_interaction(path, layout))
+    except _UNREADABLE as error:
+        raise ValueError(f"{path} is not {kind}: {(str(error) or repr(error)).splitlines()[0]}") from error
+
+
+def from_interaction(record: Interaction, vocab_size: int | None = None) -> Corpus:
+    """A recorded exchange as a corpus.
+
+    Args:
+        record: whose message is ids ``[N, T]``. ``aux["message_mask"]`` says which slots speak; without it, all do.
+            Labels ``[N, A]`` are taken as attributes.
+        vocab_size: V; None: one more than the largest symbol that is said.
+
+    Raises:
+        ValueError: its message is something else.
+    """
+    message, aux, output = record.message, record.aux, record.receiver_output
+    if message is None or message.dim() != 2 or message.is_floating_point():
+        shape = "missing" if message is None else f"{message.dtype} of shape {tuple(message.shape)}"
+        raise ValueError(f"the message is {shape}: expected ids [N, T]; what EGG wrote goes through from_egg first")
+    symbols = message.cpu().numpy().astype(np.int64)
+    mask = (
+        aux["message_mask"].cpu().numpy().astype(bool) if "message_mask" in aux else np.ones_like(symbols, dtype=bool)
+    )
+    found: dict[str, Any] = {}
+    if output is not None and output.dim() == 3 and output.shape[1] == 2:
+        found["text"], found["image"] = F.normalize(output.float(), dim=2).cpu().numpy().swapaxes(0, 1)
+    if "keep_prob" in aux:
+        found["keep_prob"] = aux["keep_prob"].float().cpu().numpy()
+        found["grid"] = square_grid(aux["keep_prob"].shape[1])
+    if "acc" in aux and aux["acc"].dim() == 1:
+        found["probes"] = {"as played": aux["acc"].cpu().numpy() > 0.5}
+    if record.aux_input is not None and "index" in record.aux_input:
+        found["info"] = {"index": record.aux_input["index"].tolist()}
+    corpus = Corpus(symbols, mask, vocab_size or vocabulary(symbols, mask), **found)
+    if record.labels is None or record.labels.is_floating_point() or record.labels.dim() > 2:
+        return corpus
+    return with_labels(corpus, record.labels.cpu().numpy())
+
+
+def _load_interaction(path: Path, layout: Layout | None) -> Interaction:
+    with torch.serialization.safe_globals([(Interaction, "egg.core.interaction.Interaction")]):
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(saved, Interaction):
+        return from_egg(saved, layout)
+    if not isinstance(saved, dict) or not saved.keys() <= vars(Interaction()).keys():
+        raise ValueError("it holds something else")
+    return Interaction(**saved)

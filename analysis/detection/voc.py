@@ -1,0 +1,238 @@
+"""Images with boxes, as a folder in Pascal VOC's format: ``JPEGImages``, ``Annotations`` and ``ImageSets/Main``."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import SupportsIndex
+from xml.etree import ElementTree
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+from analysis.detection.boxes import BoxedImage, Objects
+
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+
+
+@dataclass(frozen=True)
+class VocObject:
+    """One object of an annotation.
+
+    Attributes:
+        name: its class.
+        box: (x0, y0, x1, y1) in pixels, the end exclusive.
+        difficult: whether a detector is excused from finding it.
+    """
+
+    name: str
+    box: tuple[float, float, float, float]
+    difficult: bool = False
+
+
+class VocImages(Dataset[BoxedImage]):
+    """Images of a folder in VOC's format with their objects.
+
+    Args:
+        annotations: XML files; the images lie in ``JPEGImages`` beside their folder, by the same name.
+        classes: all classes in order; None: those of the annotations, sorted.
+
+    Attributes:
+        classes: the classes' names; the label of the first is 1.
+
+    Raises:
+        ValueError: an annotation is broken, or names a class that is not in ``classes``; says which file and why.
+    """
+
+    def __init__(self, annotations: Sequence[Path], classes: Sequence[str] | None = None) -> None:
+        self.annotations = list(annotations)
+        self.objects = [read_objects(path) for path in self.annotations]
+        self.classes = sorted({o.name for found in self.objects for o in found}) if classes is None else list(classes)
+        self._numbers = {name: number for number, name in enumerate(self.classes, 1)}
+        for path, found in zip(self.annotations, self.objects, strict=True):
+            for thing in found:
+                if thing.name not in self._numbers:
+                    raise ValueError(f"{path}: unknown class {thing.name!r}; there are {', '.join(self.classes)}")
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def __getitem__(self, index: SupportsIndex) -> BoxedImage:
+        """Reads one image.
+
+        Raises:
+            ValueError: the image is missing or broken, or a box lies outside it.
+        """
+        path, found = self.annotations[operator.index(index)], self.objects[operator.index(index)]
+        image = _read_image(path)
+        height, width = image.shape[1:]
+        boxes = torch.tensor([thing.box for thing in found]).reshape(-1, 4)
+        # Annotations that count from 0 put a border object one pixel outside.
+        boxes = boxes.minimum(torch.tensor([width, height] * 2)).clamp(min=0)
+        for thing, box in zip(found, boxes, strict=True):
+            if bool((box[2:] <= box[:2]).any()):
+                about = f"the box {thing.box} of {thing.name!r}"
+                raise ValueError(f"{path}: {about} is outside its {width} x {height} image")
+        labels = torch.tensor([self._numbers[thing.name] for thing in found], dtype=torch.int64)
+        difficult = torch.tensor([thing.difficult for thing in found], dtype=torch.bool)
+        return BoxedImage(image, Objects(boxes, labels, difficult))
+
+
+def read_objects(path: Path) -> tuple[VocObject, ...]:
+    """Reads the objects of one annotation.
+
+    Raises:
+        ValueError: no such file, or not an annotation; says which file, what is wrong and what is expected.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path} is not XML ({error}): repair it, or take its name out of ImageSets/Main") from error
+    if root.tag != "annotation":
+        raise ValueError(f"{path} holds a <{root.tag}>: expected VOC's <annotation>")
+    return tuple(_object(element, path) for element in root.findall("object"))
+
+
+def _object(element: ElementTree.Element, path: Path) -> VocObject:
+    name = element.findtext("name", "").strip()
+    texts = [element.findtext(f"bndbox/{side}", "") for side in _SIDES]
+    try:
+        x0, y0, x1, y1 = map(float, texts)
+    except ValueError:
+        sides = ", ".join(_SIDES)
+        raise ValueError(f"{path}: the box of {name!r} is {texts}: expected four numbers, {sides}") from None
+    if not name:
+        raise ValueError(f"{path}: the object at {texts} has no name: expected its class")
+    # VOC counts pixels from 1 and includes the last one.
+    x0, y0 = x0 - 1, y0 - 1
+    # Also of numbers that are none.
+    if not (x0 < x1 and y0 < y1):
+        raise ValueError(f"{path}: the box {texts} of {name!r} has no area: expected xmin <= xmax and ymin <= ymax")
+    return VocObject(name, (x0, y0, x1, y1), element.findtext("difficult", "0").strip() == "1")
+
+
+def _read_image(annotation: Path) -> Tensor:
+    folder = annotation.parent.parent / "JPEGImages"
+    path = next((p for s in _SUFFIXES if (p := folder / f"{annotation.stem}{s}").exists()), None)
+    if path is None:
+        raise ValueError(f"{annotation} has no image {folder / annotation.stem}.jpg (nor .jpeg, .png)")
+    try:
+        with Image.open(path) as image:
+            return pil_to_tensor(image.convert("RGB"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+
+
+def voc_sets(root: Path | str, seed: int = 0) -> tuple[VocImages, VocImages]:
+    """The images of a folder in VOC's format, as (training, held out).
+
+    Where ``ImageSets/Main`` has a ``test.txt`` whose images are there, that is held out and ``trainval.txt`` (or train
+    and val together) trained on; else ``val.txt`` is held out and ``train.txt`` trained on; else whatever there is, a
+    list or all annotations, is split 80 to 20.
+
+    Args:
+        root: a folder with ``Annotations`` and ``JPEGImages``; or one that torchvision's `VOCDetection` has filled,
+            with ``VOCdevkit/VOC2007`` and perhaps further years: all are trained on, what is held out is of the first.
+        seed: of a split.
+
+    Raises:
+        ValueError: no such folder, nothing in it, a list names an image that is not there, or an annotation is broken.
+    """
+    years = _years(Path(root))
+    train, held_out = _split(years[0], seed)
+    if len(years) > 1 and not _listed(years[0], "test"):
+        raise ValueError(f"{years[0]} has no images of ImageSets/Main/test.txt: with several years, they are held out")
+    for year in years[1:]:
+        train += _listed(year, "trainval") or _all(year)
+    whole = VocImages([*train, *held_out])
+    return VocImages(train, whole.classes), VocImages(held_out, whole.classes)
+
+
+def _years(root: Path) -> list[Path]:
+    found = [root, *sorted((root / "VOCdevkit").glob("VOC*")), *sorted(root.glob("VOC20*"))]
+    years = [folder for folder in found if (folder / "Annotations").is_dir()]
+    if not years:
+        raise ValueError(
+            f"{root} is not in VOC's format: expected Annotations, JPEGImages and ImageSets there, or "
+            f"VOCdevkit/VOC2007, as torchvision.datasets.VOCDetection(root, '2007', download=True) leaves it"
+        )
+    return years
+
+
+def _split(year: Path, seed: int) -> tuple[list[Path], list[Path]]:
+    train, val = _listed(year, "train"), _listed(year, "val")
+    both = _listed(year, "trainval") or train + val
+    if both and (test := _listed(year, "test")):
+        return both, test
+    if train and val:
+        return train, val
+    everything = both or _all(year)
+    if len(everything) < 2:
+        raise ValueError(f"{len(everything)} annotations in {year}: at least 2 are needed, to train on and to hold out")
+    order = np.random.default_rng(seed).permutation(len(everything)).tolist()
+    count = max(1, round(0.2 * len(everything)))
+    return [everything[i] for i in sorted(order[count:])], [everything[i] for i in sorted(order[:count])]
+
+
+def _all(year: Path) -> list[Path]:
+    return sorted((year / "Annotations").glob("*.xml"))
+
+
+def _listed(year: Path, part: str) -> list[Path]:
+    """The annotations that a list names; none if there is no list, or, as of VOC's withheld test sets, none of them."""
+    path = year / "ImageSets" / "Main" / f"{part}.txt"
+    if not path.exists():
+        return []
+    # Lists of a single class have a second column.
+    names = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    found = [year / "Annotations" / f"{name}.xml" for name in names]
+    missing = [file for file in found if not file.exists()]
+    if missing and (part != "test" or len(missing) < len(found)):
+        raise ValueError(f"{path} names {len(missing)} images without annotations, the first is {missing[0]}")
+    return [] if missing else found
+
+
+def write_voc(root: Path, parts: dict[str, Iterable[tuple[np.ndarray, Sequence[VocObject]]]]) -> None:
+    """Writes images and their objects as a folder in VOC's format.
+
+    Args:
+        root: the folder, which is made.
+        parts: name of a list (train, val, test) -> uint8 images ``[3, H, W]`` and the objects of each, in whole pixels.
+    """
+    annotations, images, lists = root / "Annotations", root / "JPEGImages", root / "ImageSets" / "Main"
+    for folder in (annotations, images, lists):
+        folder.mkdir(parents=True, exist_ok=True)
+    for part, pairs in parts.items():
+        names = []
+        for number, (image, objects) in enumerate(pairs):
+            names.append(f"{part}-{number:06d}")
+            pixels = image.transpose(1, 2, 0)
+            Image.fromarray(pixels).save(images / f"{names[-1]}.jpg", quality=95)
+            ElementTree.ElementTree(_annotation(names[-1], pixels, objects)).write(annotations / f"{names[-1]}.xml")
+        (lists / f"{part}.txt").write_text("".join(f"{name}\n" for name in names))
+
+
+def _annotation(name: str, pixels: np.ndarray, objects: Sequence[VocObject]) -> ElementTree.Element:
+    root = ElementTree.Element("annotation")
+    ElementTree.SubElement(root, "filename").text = f"{name}.jpg"
+    size = ElementTree.SubElement(root, "size")
+    for key, value in zip(("height", "width", "depth"), pixels.shape, strict=True):
+        ElementTree.SubElement(size, key).text = str(value)
+    for thing in objects:
+        element = ElementTree.SubElement(root, "object")
+        ElementTree.SubElement(element, "name").text = thing.name
+        ElementTree.SubElement(element, "difficult").text = str(int(thing.difficult))
+        box = ElementTree.SubElement(element, "bndbox")
+        x0, y0, x1, y1 = thing.box
+        for side, value in zip(_SIDES, (x0 + 1, y0 + 1, x1, y1), strict=True):
+            ElementTree.SubElement(box, side).text = f"{value:g}"
+    return root

@@ -1,0 +1,122 @@
+"""What is known of the items and their patches, as a list of concepts to hold symbols against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.corpus.corpus import Corpus
+
+# A symbol and a value are shown as belonging together only from here on, in standard deviations of shuffled languages.
+SURE = 4.0
+# And only where they stand out more than the most outstanding pair in this share of shuffled languages: of symbols that
+# few images have, some pair always looks sure.
+_SHARE = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Concept:
+    """One thing that items or patches differ in.
+
+    Attributes:
+        name: of it (``"colour"``).
+        values: int64 ``[N]`` of items or ``[N, T]`` of slots; -1 where it is not known.
+        value_names: by number, at least as many as there are values.
+    """
+
+    name: str
+    values: NDArray[np.int64]
+    value_names: tuple[str, ...]
+
+
+def concepts_of(corpus: Corpus) -> list[Concept]:
+    """Concepts of patches, of items, and the label unless it is one of them.
+
+    Those of which nothing is known are left out.
+
+    Args:
+        corpus: the record of a language.
+    """
+    found = []
+    if corpus.patch_attributes is not None and corpus.symbols_per_patch:
+        for i in range(corpus.patch_attributes.shape[2]):
+            slots = np.repeat(corpus.patch_attributes[:, :, i], corpus.symbols_per_patch, axis=1)  # [N, T]
+            name = f"{_name(corpus.patch_attribute_names, i)} of the patch"
+            found.append(_concept(name, slots, corpus.patch_value_names[i : i + 1]))
+    columns = [] if corpus.attributes is None else list(corpus.attributes.T)
+    for i, column in enumerate(columns):
+        found.append(_concept(_name(corpus.attribute_names, i), column, corpus.value_names[i : i + 1]))
+    if corpus.labels is not None and not any(np.array_equal(corpus.labels, column) for column in columns):
+        found.append(_concept("class", corpus.labels, (corpus.label_names,)))
+    return [concept for concept in found if (concept.values >= 0).any()]
+
+
+def _name(names: tuple[str, ...], index: int) -> str:
+    return names[index] if index < len(names) else f"attribute {index + 1}"
+
+
+def _concept(name: str, values: NDArray[np.int64], names: tuple[tuple[str, ...], ...]) -> Concept:
+    given = names[0] if names else ()
+    most = int(values.max(initial=-1)) + 1
+    return Concept(name, values, tuple(given) + tuple(str(v) for v in range(len(given), most)))
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Each symbol against each value of a concept.
+
+    Attributes:
+        counts: how often they meet, int64 ``[V, C]``.
+        lift: how many times more often than if they had nothing to do with each other, float ``[V, C]``; 1 is chance,
+            NaN where a symbol or a value does not occur.
+        z: how many standard deviations above shuffled languages, float ``[V, C]``; 0 where they do not differ at all.
+        sure: which symbols and values meet far more often than in shuffled languages, bool ``[V, C]``. In 95 % of
+            languages without meaning there is none.
+    """
+
+    counts: NDArray[np.int64]
+    lift: NDArray[np.float64]
+    z: NDArray[np.float64]
+    sure: NDArray[np.bool_]
+
+
+def cells(corpus: Corpus, concept: Concept, *, draws: int = 100, seed: int = 0) -> Cells:
+    """Counts how often each symbol meets each value, in the language and in shuffled ones.
+
+    A shuffled language gives whole messages to other items, so that the patches of an image stay together.
+
+    Args:
+        corpus: the record of a language.
+        concept: of `concepts_of`.
+        draws: shuffled languages, at least 2.
+        seed: of the shuffling.
+    """
+    values = np.broadcast_to(concept.values.reshape(len(corpus), -1), corpus.symbols.shape)
+    shape = (corpus.vocab_size, len(concept.value_names))
+
+    def count(held: NDArray[np.int64]) -> NDArray[np.int64]:
+        known = corpus.mask & (held >= 0)
+        pairs = corpus.symbols[known] * shape[1] + held[known]
+        return np.bincount(pairs, minlength=shape[0] * shape[1]).reshape(shape)
+
+    def shuffled() -> Iterator[NDArray[np.int64]]:
+        """The same shuffled languages each time: to remember all would take gigabytes."""
+        rng = np.random.default_rng(seed)
+        return (count(values[rng.permutation(len(corpus))]) for _ in range(draws))
+
+    counts = count(values)
+    total, squares = np.zeros(shape), np.zeros(shape)
+    for table in shuffled():
+        total += table
+        squares += np.square(table, dtype=float)
+    mean = total / draws
+    # A pair too rare to vary among the draws must not look infinitely sure.
+    deviation = np.sqrt(np.maximum(np.maximum(squares - draws * mean**2, 0) / (draws - 1), 1 / draws))
+    highest = [float(((table - mean) / deviation).max(initial=0)) for table in shuffled()]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lift = counts * counts.sum() / (counts.sum(1, keepdims=True) * counts.sum(0, keepdims=True))
+    z = (counts - mean) / deviation
+    return Cells(counts, lift, z, sure=(z > max(SURE, float(np.quantile(highest, _SHARE)))) & (counts >= 5))

@@ -1,0 +1,227 @@
+"""Which metrics a corpus is measured by, and on what: one function per group of the table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.corpus.corpus import Corpus
+from analysis.corpus.near_duplicates import thumbnails
+from analysis.evaluation.concepts import concepts_of
+from analysis.evaluation.rows import Row, row
+from analysis.metrics.bag_of_symbols import bag_of_symbols_classification
+from analysis.metrics.concept_association import association
+from analysis.metrics.concept_matching import concept_best_matching
+from analysis.metrics.disentanglement import (
+    attribute_disentanglement,
+    bag_of_symbols_disentanglement,
+    positional_disentanglement,
+)
+from analysis.metrics.distances import MessageKind
+from analysis.metrics.harris import harris_articulation
+from analysis.metrics.independence import context_independence
+from analysis.metrics.meaning import message_variance, spatial_meaningfulness
+from analysis.metrics.patch_importance import importance_scores
+from analysis.metrics.result import Result, undefined, wilson
+from analysis.metrics.rsa import representational_similarity
+from analysis.metrics.signalling import listening_influence, message_numbers, speaker_consistency
+from analysis.metrics.topsim import topographic_similarity
+from analysis.metrics.tree_reconstruction import one_hot_messages, tree_reconstruction_error
+from analysis.metrics.vocabulary_usage import usage
+from analysis.metrics.zipf_heaps import heaps, zipf
+
+PLAYED = "as played"
+_MESSAGE_DISTANCES: dict[str, MessageKind] = {"edit distance": "edit", "which symbols": "bag"}
+# Classifiers are trained anew for every shuffled language.
+_CLASSIFIERS_SHUFFLED = 20
+# A message that is never said again tells everything about its item, whatever it means.
+_REPEAT = 0.9
+
+
+class Shuffling(TypedDict):
+    """What every metric with a null takes."""
+
+    permutations: int
+    seed: int
+
+
+def success(corpus: Corpus) -> Iterator[Row]:
+    """How often the listener was right, as played and after each intervention."""
+    chance = 1 / corpus.candidates if corpus.candidates else math.nan
+    for name, correct in corpus.probes.items():
+        metric = "retrieval" if name == PLAYED else "retrieval_under_intervention"
+        yield row("success", metric, "" if name == PLAYED else name, wilson(correct), chance)
+
+
+def vocabulary(corpus: Corpus) -> Iterator[Row]:
+    """What is said, whatever it means."""
+    n, tokens = len(corpus), int(corpus.mask.sum())
+    found = usage(corpus.symbols, corpus.mask, corpus.vocab_size)
+    for metric, value, of in (
+        ("tokens", tokens, n),
+        ("active_symbols", found.active_symbols, tokens),
+        ("dead_symbols", corpus.vocab_size - found.active_symbols, tokens),
+        ("symbol_entropy", found.entropy, tokens),
+        ("perplexity", found.perplexity, tokens),
+        ("mean_length", found.mean_length, n),
+        ("distinct_messages", found.distinct_messages, n),
+        ("collisions", n - found.distinct_messages, n),
+        ("message_entropy", found.message_entropy, n),
+    ):
+        reason = "nothing_said" if n else "no_items"
+        yield row("usage", metric, "", undefined(reason, of) if math.isnan(value) else Result(float(value), of))
+
+
+def texts(corpus: Corpus, seed: int) -> Iterator[Row]:
+    """What is counted in human texts. Words need an order, which patches do not have."""
+    ids, said = corpus.symbols, corpus.mask
+    laws = zipf(ids, said)
+    yield row("texts", "zipf_exponent", "", laws.exponent)
+    yield row("texts", "zipf_slope", "", laws.slope)
+    yield row("texts", "heaps_exponent", "", heaps(ids, said, seed=seed).exponent)
+    if corpus.grid is None:
+        words = harris_articulation(ids, said, seed=seed)
+        yield row("texts", "harris_boundaries", "", words.boundaries)
+        yield row("texts", "harris_segments", "", words.segments)
+
+
+def concepts(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
+    """What symbols stand for."""
+    ids, said = corpus.symbols, corpus.mask
+    for concept in concepts_of(corpus):
+        found = association(ids, said, concept.values, permutations=permutations, seed=seed)
+        for metric in asdict(found):
+            if metric != "counts":
+                yield row("concepts", metric, concept.name, getattr(found, metric))
+    together: dict[str, NDArray[np.int64] | None] = {"all attributes of the item": None, "all that patches show": None}
+    if corpus.attributes is not None:
+        together["all attributes of the item"] = corpus.attributes[:, None]  # [N, 1, A]
+    if corpus.patch_attributes is not None and corpus.symbols_per_patch:
+        together["all that patches show"] = np.repeat(corpus.patch_attributes, corpus.symbols_per_patch, axis=1)
+    for name, values in together.items():
+        if values is not None and values.shape[2]:
+            match = concept_best_matching(ids, said, values, permutations=permutations, seed=seed)
+            yield row("concepts", "concept_best_matching", name, match.score)
+
+
+def classes(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
+    """Whether a classifier that sees only the symbols knows the class."""
+    if corpus.labels is None:
+        return
+    draws = min(permutations, _CLASSIFIERS_SHUFFLED)
+    found = bag_of_symbols_classification(corpus.symbols, corpus.mask, corpus.labels, permutations=draws, seed=seed)
+    for name, result in (
+        ("naive Bayes", found.naive_bayes),
+        ("nearest neighbours", found.nearest_neighbours),
+        ("logistic regression", found.logistic_regression),
+    ):
+        yield row("concepts", "bag_of_symbols", name, result, found.chance)
+
+
+def structure(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
+    """How messages are built from the attributes, and whether like items have like messages."""
+    ids, said = corpus.symbols, corpus.mask
+    shuffled: Shuffling = {"permutations": permutations, "seed": seed}
+    for of, distance in _MESSAGE_DISTANCES.items():
+        if corpus.attributes is not None:
+            result = topographic_similarity(
+                ids, said, meanings=corpus.attributes, message_distance=distance, **shuffled
+            )
+            yield row("structure", "topographic_similarity", f"attributes and {of}", result)
+        for name, points in _points(corpus).items():
+            rows = slice(len(points))
+            result = topographic_similarity(
+                ids[rows], said[rows], meanings=points, meaning_distance="cosine", message_distance=distance, **shuffled
+            )
+            yield row("structure", "topographic_similarity", f"{name} and {of}", result)
+    if corpus.attributes is None:
+        return
+    values = corpus.attributes
+    for metric, function in (
+        ("positional_disentanglement", positional_disentanglement),
+        ("bag_of_symbols_disentanglement", bag_of_symbols_disentanglement),
+        ("attribute_disentanglement", attribute_disentanglement),
+    ):
+        yield row("structure", metric, "", function(ids, said, attributes=values, **shuffled))
+    tree = tree_reconstruction_error(values, one_hot_messages(ids, said), **shuffled)
+    yield row("structure", "tree_reconstruction_explained", "", tree.explained)
+    yield row("structure", "tree_reconstruction_error", "", tree.error)
+    yield row(
+        "structure", "context_independence", "counted", context_independence(ids, said, attributes=values, **shuffled)
+    )
+    aligned = context_independence(ids, said, attributes=values, estimator="aligned", **shuffled)
+    yield row("structure", "context_independence", "aligned", aligned)
+
+
+def meaning(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
+    """What messages mean to the listener and in pixels, without any concept."""
+    shuffled: Shuffling = {"permutations": permutations, "seed": seed}
+    points = _points(corpus)
+    for name, values in points.items():
+        ids, said = corpus.symbols[: len(values)], corpus.mask[: len(values)]
+        yield row(
+            "meaning", "message_variance_explained", name, message_variance(ids, said, values, **shuffled).explained
+        )
+        close = spatial_meaningfulness(ids, said, values, message_distance="bag", **shuffled).close
+        yield row("meaning", "spatial_meaningfulness", name, close)
+    if corpus.text is not None:
+        for name, values in points.items():
+            result = representational_similarity(corpus.text[: len(values)], values, **shuffled)
+            yield row("meaning", "representational_similarity", f"messages as heard and {name}", result)
+    if len(points) == 2:
+        (first, seen), (second, pixels) = points.items()
+        result = representational_similarity(seen[: len(pixels)], pixels, **shuffled)
+        yield row("meaning", "representational_similarity", f"{first} and {second}", result)
+
+
+def signals(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
+    """Whether the speaker tells something, and whether the listener listens."""
+    messages = message_numbers(corpus.symbols, corpus.mask)
+    of_items = [concept for concept in concepts_of(corpus) if concept.values.ndim == 1]
+    if of_items and len(np.unique(messages)) > _REPEAT * len(corpus):
+        yield row("signals", "speaker_consistency", "", undefined("messages_hardly_repeat", len(corpus)))
+    else:
+        for concept in of_items:
+            told = speaker_consistency(messages, concept.values, permutations=permutations, seed=seed)
+            yield row("signals", "speaker_consistency", concept.name, told.information)
+    if corpus.text is not None and corpus.image is not None and corpus.temperature and corpus.candidates:
+        heard = listening_influence(
+            corpus.text, corpus.image, corpus.temperature, corpus.candidates, permutations=permutations, seed=seed
+        )
+        yield row("signals", "listening_influence", "", heard)
+
+
+def patches(corpus: Corpus, seed: int) -> Iterator[Row]:
+    """Whether the patches that speak lie on objects, beside rankings that know nothing of the language."""
+    if corpus.keep_prob is None or corpus.object_area is None or corpus.grid is None:
+        return
+    images = corpus.images if corpus.images is not None and len(corpus.images) else None
+    scores = importance_scores(
+        corpus.keep_prob, corpus.object_area, corpus.grid, scales=corpus.scales, images=images, seed=seed
+    )
+    for method, found in scores.iterrows():
+        for metric in ("pointing_game", "energy_in_box", "roc_auc", "average_precision", "top_k_iou"):
+            if found.reason:
+                result = undefined(found.reason)
+            else:
+                half = 1.96 * found[f"{metric}_se"]
+                result = Result(float(found[metric]), int(found.n), low=found[metric] - half, high=found[metric] + half)
+            chance = math.nan if method == "random" else scores[metric].get("random", math.nan)
+            yield row("patches", metric, str(method), result, chance)
+
+
+def _points(corpus: Corpus) -> dict[str, NDArray[np.floating]]:
+    """What items are like, as vectors: to the listener ``[N, D]``, and in pixels ``[M, D]``, M <= N."""
+    found: dict[str, NDArray[np.floating]] = {}
+    if corpus.image is not None:
+        found["images as seen"] = corpus.image
+    if corpus.images is not None and len(corpus.images):
+        small = thumbnails(corpus.images).reshape(len(corpus.images), -1)
+        # All images share brightness: without their mean, cosines tell them apart.
+        found["pixels"] = small - small.mean(axis=0)
+    return found

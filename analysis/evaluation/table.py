@@ -1,0 +1,48 @@
+"""Every metric that a corpus has the data for, as one table: a row per number, with what shuffled languages score."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+
+from analysis.corpus.corpus import Corpus
+from analysis.evaluation import metric_groups as groups
+from analysis.evaluation.glossary import GLOSSARY
+from analysis.evaluation.rows import COLUMNS
+
+__all__ = ["COLUMNS", "GLOSSARY", "measure"]
+
+
+def measure(corpus: Corpus, *, permutations: int = 100, seed: int = 0) -> pd.DataFrame:
+    """Measures a language.
+
+    What the corpus lacks the data for is left out; what has no value for another reason has a row that says the reason.
+
+    Args:
+        corpus: the record of a language.
+        permutations: shuffled languages behind every p, at least 0; the smallest p is 1 / (1 + permutations). Of
+            classifiers, which are trained anew for each, at most 20.
+        seed: of the shuffling.
+
+    Returns:
+        A row per number. ``group``: success, usage, concepts, structure, meaning, texts, signals, patches;
+        ``metric``: a key of `analysis.evaluation.glossary.GLOSSARY`; ``of``: which concept, distance or rival it is
+        about, or empty; ``value``, NaN only with a ``reason``; ``chance``: what a guess scores, where that is known
+        beforehand; ``null_mean``, ``null_std``, ``p`` and ``draws``: shuffled languages; ``low`` and ``high``: a 95 %
+        interval; ``n``: items.
+    """
+    rows = chain(
+        groups.success(corpus),
+        groups.vocabulary(corpus),
+        groups.concepts(corpus, permutations, seed),
+        groups.classes(corpus, permutations, seed),
+        groups.structure(corpus, permutations, seed),
+        groups.meaning(corpus, permutations, seed),
+        groups.texts(corpus, seed),
+        groups.signals(corpus, permutations, seed),
+        groups.patches(corpus, seed),
+    )
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    return frame.astype({"n": np.int64, "draws": np.int64})

@@ -1,0 +1,231 @@
+"""Which symbols go with which concepts, and is it more than luck? (metric sheet, M6 and M9).
+
+Adjusted mutual information: Vinh, Epps and Bailey 2010 (JMLR 11). V-measure: Rosenberg and Hirschberg 2007 (EMNLP).
+Discounted pointwise mutual information: Pantel and Lin 2002 (KDD).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.metrics.checks import check_concepts, check_messages
+from analysis.metrics.entropy import entropy_of_counts
+from analysis.metrics.expected_information import expected_mutual_information
+from analysis.metrics.result import Result, against_null, undefined
+
+Order = NDArray[np.int64] | slice
+
+
+@dataclass(frozen=True, eq=False)
+class Association:
+    """How symbols and concepts go together; each number with what shuffled languages score.
+
+    All but ``ami`` are inflated by small samples and many symbols: 128 symbols and 1,000 classes share 2.55 nats by
+    luck in 10,000 tokens. Read them beside ``null_mean``.
+
+    Attributes:
+        ami: adjusted mutual information, the headline. At most 1, which is one symbol per concept and one concept per
+            symbol; 0 for independent tokens; may be slightly negative.
+        v_measure: harmonic mean of the next two, 0 to 1; it equals normalised mutual information.
+        homogeneity: 1 - H(C|V) / H(C), 0 to 1; 1 if no symbol is said of two concepts.
+        completeness: 1 - H(V|C) / H(V), 0 to 1; 1 if no concept has two symbols, or only one symbol is ever said.
+        purity: share of tokens said of the concept that their symbol is most said of; commonest concept's share to 1.
+        inverse_purity: share of tokens that are the commonest symbol of their concept; commonest symbol's share to 1.
+        mutual_information: I(V; C) in nats, 0 to the smaller entropy.
+        synonymy: H(V|C) in nats, 0 to ln V, as of exp H(V|C) equally frequent symbols; low values beat chance.
+        polysemy: H(C|V) in nats, 0 to ln C; low values beat chance.
+        counts: how often each symbol was said of each concept, int64 ``[V, C]``, of ids up to the largest one there is.
+    """
+
+    ami: Result
+    v_measure: Result
+    homogeneity: Result
+    completeness: Result
+    purity: Result
+    inverse_purity: Result
+    mutual_information: Result
+    synonymy: Result
+    polysemy: Result
+    counts: NDArray[np.int64]
+
+
+_NAMES = [field.name for field in fields(Association) if field.name != "counts"]
+
+
+_UNCERTAINTY = ("synonymy", "polysemy")
+
+
+def association(
+    symbols: ArrayLike, mask: ArrayLike, concepts: ArrayLike, *, permutations: int = 100, seed: int = 0
+) -> Association:
+    """Measures how symbols go with concepts, over all symbols that were said of something known.
+
+    The null gives whole messages to other images: the concepts of an image move together, at their places, as its
+    patches are not independent. AMI itself takes tokens for independent, so that where images repeat their symbols even
+    a shuffled language scores above 0 (0.33 if each of 300 images of 30 classes says three of 128 symbols ten times
+    each): what exceeds ``null_mean`` is meaning. Linear in the number of tokens.
+
+    AMI's expectation is exact, as scikit-learn's is, but takes 0.02 s instead of 7 for 128 symbols, 1,000 concepts and
+    490,000 tokens: shuffled languages are adjusted as well.
+
+    Args:
+        symbols: ids from 0, ``[N, T]``.
+        mask: true where a symbol was said, ``[N, T]``.
+        concepts: numbers from 0, of the images ``[N]`` or of what each slot shows ``[N, T]``; -1 where not known, and
+            those tokens are left out.
+        permutations: shuffled languages.
+        seed: of the shuffling.
+
+    Returns:
+        ``n`` counts tokens. Undefined: ``nothing_said``, ``no_concepts`` (none is known of what was said),
+        ``constant_concepts``; ``ami`` alone is ``no_repetition`` if no symbol and no concept occurs twice. A language
+        of one symbol has values: AMI, V-measure, homogeneity and information 0, completeness 1.
+
+    Raises:
+        ValueError: messages or concepts are malformed.
+    """
+    ids, said = check_messages(symbols, mask)
+    held = check_concepts(concepts, ids.shape)
+    tally, counts = _tally(ids, said, held)
+    table = tally(slice(None))
+    n = int(table.sum())
+    if np.count_nonzero(table.any(axis=0)) < 2:
+        reason = "constant_concepts" if n else "no_concepts" if said.any() else "nothing_said"
+        return Association(**{name: undefined(reason, n) for name in _NAMES}, counts=counts)
+    rng = np.random.default_rng(seed)
+    null = [_scores(tally(rng.permutation(len(ids)))) for _ in range(permutations)]
+    results = {}
+    for i, (name, value) in enumerate(zip(_NAMES, _scores(table), strict=True)):
+        result = undefined("no_repetition", n) if np.isnan(value) else Result(float(value), n)
+        results[name] = against_null(result, [draw[i] for draw in null], "low" if name in _UNCERTAINTY else "high")
+    return Association(**results, counts=counts)
+
+
+@dataclass(frozen=True)
+class Name:
+    """A concept that a symbol goes with.
+
+    Attributes:
+        concept: its name.
+        count: how often the symbol was said of it.
+        lift: how many times as often as by luck, above 1.
+        score: `shrunk_pmi` in nats, above 0.
+    """
+
+    concept: str
+    count: int
+    lift: float
+    score: float
+
+
+def name_symbols(counts: ArrayLike, names: Sequence[str], top: int = 3) -> list[tuple[Name, ...]]:
+    """The concepts that each symbol goes with, best first by `shrunk_pmi`.
+
+    A meaningless language gets names too: `analysis.evaluation.concepts.cells` says which pairs are sure.
+
+    Args:
+        counts: of `association`, int ``[V, C]``.
+        names: of the concepts, at least C.
+        top: how many concepts a symbol gets at most.
+
+    Returns:
+        For each of the V symbols, concepts that it is said of more often than by luck, maybe none.
+
+    Raises:
+        ValueError: concepts lack names.
+    """
+    table = np.asarray(counts)
+    if len(names) < table.shape[1]:
+        raise ValueError(f"{table.shape[1]} concepts have {len(names)} names: give each a name")
+    lifts, scores = lift(table), shrunk_pmi(table)
+    best = np.argsort(-np.nan_to_num(scores), axis=1, kind="stable")[:, :top]
+    return [
+        tuple(
+            Name(names[c], int(table[v, c]), float(lifts[v, c]), float(scores[v, c])) for c in row if scores[v, c] > 0
+        )
+        for v, row in enumerate(best)
+    ]
+
+
+def lift(counts: ArrayLike) -> NDArray[np.float64]:
+    """p(v, c) / (p(v) p(c)), float ``[V, C]``: 1 is chance, 0 never together; NaN where either never occurs."""
+    table = np.asarray(counts, dtype=float)
+    margins = table.sum(axis=1, keepdims=True) * table.sum(axis=0)
+    return np.divide(table * table.sum(), margins, out=np.full(table.shape, np.nan), where=margins > 0)
+
+
+def pmi(counts: ArrayLike) -> NDArray[np.float64]:
+    """Pointwise mutual information log lift, in nats, ``[V, C]``: 0 is chance, -inf never together; NaN as `lift`."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(lift(counts)))
+
+
+def npmi(counts: ArrayLike) -> NDArray[np.float64]:
+    """`pmi` / -log p(v, c), ``[V, C]``, -1 to 1: 0 is chance, -1 never together, 1 never apart; NaN as `lift`."""
+    table = np.asarray(counts, dtype=float)
+    share = table / max(table.sum(), 1)
+    # The only symbol and the only concept are by chance what they are: 0 / 0 counts as 0.
+    partial = (share > 0) & (share < 1)
+    most = -np.log(share, out=np.full_like(share, -1), where=partial)
+    return np.where(table == 0, -1 + 0 * lift(table), pmi(table) / most)
+
+
+def shrunk_pmi(counts: ArrayLike) -> NDArray[np.float64]:
+    """`pmi` n / (n + 1) m / (m + 1), with n the count and m the smaller margin, in nats, ``[V, C]``.
+
+    Rare pairs are drawn towards 0, which is chance; those never together have 0. NaN as `lift`.
+    """
+    table, lifts = np.asarray(counts, dtype=float), lift(counts)
+    smaller = np.minimum(table.sum(axis=1, keepdims=True), table.sum(axis=0))
+    logs = np.log(lifts, out=0 * lifts, where=lifts > 0)
+    return np.asarray(logs * table / (table + 1) * smaller / (smaller + 1))
+
+
+def _tally(
+    ids: NDArray[np.int64], said: NDArray[np.bool_], held: NDArray[np.int64]
+) -> tuple[Callable[[Order], NDArray[np.int64]], NDArray[np.int64]]:
+    """A function from an order of images to counts of the symbols and concepts in use, and the counts of all ids."""
+    items, slots = np.nonzero(said)
+    symbols, words = np.unique(ids[said], return_inverse=True)
+    concepts, codes = np.unique(np.append(held, -1), return_inverse=True)
+    codes = codes[:-1].reshape(held.shape)
+    width = len(concepts)
+    starts = words.reshape(-1) * width
+    places = items * held.shape[1] + (slots if held.shape[1] > 1 else 0)
+
+    def tally(order: Order) -> NDArray[np.int64]:
+        cells = starts + codes[order].reshape(-1)[places]
+        # The first column is that of what is not known.
+        return np.bincount(cells, minlength=len(symbols) * width).reshape(len(symbols), width)[:, 1:]
+
+    counts = np.zeros((symbols.max(initial=-1) + 1, concepts.max(initial=-1) + 1), dtype=np.int64)
+    counts[np.ix_(symbols, concepts[1:])] = tally(slice(None))
+    return tally, counts
+
+
+def _scores(table: NDArray[np.int64]) -> NDArray[np.float64]:
+    """In the order of `_NAMES`; NaN where there is no value."""
+    n = int(table.sum())
+    if not n:
+        return np.full(len(_NAMES), np.nan)
+    of_symbols, of_concepts = entropy_of_counts(table.sum(axis=1)), entropy_of_counts(table.sum(axis=0))
+    mean = (of_symbols + of_concepts) / 2
+    shared = min(max(2 * mean - entropy_of_counts(table.ravel()), 0.0), of_symbols, of_concepts)
+    by_chance = expected_mutual_information(table)
+    return np.array(
+        [
+            (shared - by_chance) / (mean - by_chance) if mean - by_chance > 1e-12 else np.nan,
+            shared / mean if mean else 1.0,
+            shared / of_concepts if of_concepts else 1.0,
+            shared / of_symbols if of_symbols else 1.0,
+            table.max(axis=1).sum() / n,
+            table.max(axis=0).sum() / n,
+            shared,
+            of_symbols - shared,
+            of_concepts - shared,
+        ]
+    )

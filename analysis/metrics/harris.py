@@ -1,0 +1,220 @@
+"""Do messages fall into words? Harris's articulation scheme, for channels whose symbols have an order (M11).
+
+Ueda, Ishii and Miyao 2023, "On the word boundaries of emergent languages based on Harris's articulation scheme" (ICLR):
+after a piece of a word the next symbol is easy to guess, after its end it is not. For patches in raster order the
+neighbours in a message are not the neighbours in the image: read nothing into their words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import xlogy
+
+from analysis.metrics.checks import check_messages
+from analysis.metrics.result import Result, against_null, undefined
+
+# Shuffled languages, each as much work as the language itself; 19 is the fewest with which p can be 0.05.
+_SHUFFLES = 19
+
+# A rise must exceed the threshold by more than this, in nats: equal entropies may differ in their last digits.
+_ROUNDING = 1e-12
+
+# Keys up to so many times their number are counted in a table, larger ones by sorting, which takes ten times as long.
+_TABLE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Articulation:
+    """What `harris_articulation` measures.
+
+    The null are languages without words: all symbols of all messages in random order, the messages as long as before.
+
+    Attributes:
+        boundaries: places per message after which the next symbol gets harder to guess, 0 to T - 1; ``n`` counts the
+            messages that say something. Many speak against chance.
+        segments: different pieces into which these places cut the messages, 1 or more; ``n`` counts all pieces. Few
+            speak against chance.
+        conditional_entropy: of the next symbol given the k before it, in nats, ``[orders]`` from k = 0; falls with k
+            in a human text.
+        shuffled_entropy: the mean of the same over the shuffled languages: it falls as well, for want of data.
+        words: the messages as numbers of pieces, int64 ``[N, W]``, for topographic similarity of words.
+        mask: true where there is a piece, ``[N, W]``.
+        vocabulary: the symbols of each piece, by number.
+    """
+
+    boundaries: Result
+    segments: Result
+    conditional_entropy: NDArray[np.float64]
+    shuffled_entropy: NDArray[np.float64]
+    words: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+    vocabulary: tuple[tuple[int, ...], ...]
+
+
+class _Text(NamedTuple):
+    """Messages one after the other: symbols renamed 0 to V - 1 ``[n]``, and where the message of each ends ``[n]``."""
+
+    symbols: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
+def harris_articulation(symbols: ArrayLike, mask: ArrayLike, *, threshold: float = 0.0, seed: int = 0) -> Articulation:
+    """Cuts messages where the branching entropy rises.
+
+    The branching entropy h(s) of a piece s is -sum p log p over the symbols that follow it, p being how often they do
+    over how often s occurs. A place is a boundary if h rises by more than the threshold when a piece that ends there
+    takes in its last symbol. As in the paper's code, the end of a message is no successor but counts as an occurrence,
+    and the last place of a message is looked at only for a piece of two symbols (so ``boundaries`` may count it; it
+    cuts nothing). Linear in the number of symbols for each length of piece that occurs twice.
+
+    Limits: the words ab, cd, ef, gh in all triples are found exactly, with 3 boundaries per message; a language
+    without words has as many boundaries as its shuffled self.
+
+    Args:
+        symbols: ids from 0, ``[N, T]``, in the order in which they are said.
+        mask: true where a symbol was said, ``[N, T]``; silent slots are skipped.
+        threshold: in nats, 0 or more.
+        seed: of shuffled languages and random cuts.
+
+    Returns:
+        Undefined: ``all_silent``; ``constant_messages``; ``single_symbols`` if no message has two. Words and entropies
+        are given for these as well.
+
+    Raises:
+        ValueError: the threshold is negative.
+    """
+    if not threshold >= 0:
+        raise ValueError(f"threshold is {threshold}: a boundary is a rise, give 0 or more nats")
+    ids, said = check_messages(symbols, mask)
+    names, codes = np.unique(ids[said], return_inverse=True)
+    lengths = said.sum(axis=1)
+    text = _Text(codes.astype(np.int64), np.repeat(np.cumsum(lengths), lengths))
+    after, entropy = _branching(text, threshold)
+    starts, sizes = _cut(after, text.ends)
+    keys = _keys(text, starts, sizes)
+    rng = np.random.default_rng(seed)
+    null = [_shuffled(text, threshold, rng) for _ in range(_SHUFFLES)]
+    spoken, reason = int((lengths > 0).sum()), _why_not(ids, said, lengths)
+    if reason:
+        boundaries, segments = undefined(reason, spoken), undefined(reason, len(starts))
+    else:
+        found = Result(float(after.sum() / spoken), spoken)
+        boundaries = against_null(found, [other.sum() / spoken for other, _, _ in null])
+        different = Result(float(len(np.unique(keys))), len(starts))
+        segments = against_null(different, [pieces for _, _, pieces in null], "low")
+    words, there, examples = _words(keys, np.repeat(np.arange(len(ids)), lengths)[starts], len(ids))
+    return Articulation(
+        boundaries,
+        segments,
+        entropy,
+        np.mean([other for _, other, _ in null], axis=0),
+        words,
+        there,
+        tuple(tuple(names[text.symbols[starts[e] : starts[e] + sizes[e]]].tolist()) for e in examples),
+    )
+
+
+def _shuffled(
+    text: _Text, threshold: float, rng: np.random.Generator
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], int]:
+    """Boundaries, entropies and the number of different pieces of a language without words."""
+    other = text._replace(symbols=rng.permutation(text.symbols))
+    after, entropy = _branching(other, threshold)
+    return after, entropy, len(np.unique(_keys(other, *_cut(after, other.ends))))
+
+
+def _why_not(ids: NDArray[np.int64], said: NDArray[np.bool_], lengths: NDArray[np.int64]) -> str:
+    """Why there are no places to look at; empty if there are."""
+    if not said.any():
+        return "all_silent"
+    if lengths.max() < 2:
+        return "single_symbols"
+    same = (lengths == lengths[0]).all() and (np.diff(ids[said].reshape(len(ids), -1), axis=0) == 0).all()
+    return "constant_messages" if same else ""
+
+
+def _branching(text: _Text, threshold: float) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """After which symbols there is a boundary ``[n]``, and the conditional entropy of each order."""
+    count, vocabulary = len(text.symbols), int(text.symbols.max(initial=0)) + 1
+    left = text.ends - np.arange(count)  # symbols up to the end of the message
+    after = np.zeros(count, dtype=bool)
+    entropy = np.zeros(int(left.max(initial=-1)) + 1)
+    starts, pieces = np.arange(count), np.zeros(count, dtype=np.int64)
+    before = np.zeros(count)
+    for order in range(len(entropy)):
+        if not len(starts):
+            break
+        occurrences = np.bincount(pieces)
+        longer = left[starts] > order
+        pairs = pieces[longer] * vocabulary + text.symbols[starts[longer] + order]
+        found, longer_pieces, often = _tally(pairs)
+        shorter = found // vocabulary
+        surprise = -xlogy(often, often / occurrences[shorter]) / occurrences[shorter]
+        branching = np.bincount(shorter, surprise, len(occurrences)).astype(float)
+        entropy[order] = occurrences @ branching / (left >= max(order, 1)).sum()
+        if order > 1:
+            looked_at = longer | (order == 2)
+            rises = branching[pieces] - before > threshold + _ROUNDING
+            after[starts[looked_at & rises] + order - 1] = True
+        # A piece that occurs once has one successor at most: its entropy is 0, and so is that of all it begins.
+        kept = often[longer_pieces] > 1
+        starts, before = starts[longer][kept], branching[pieces[longer]][kept]
+        pieces = (np.cumsum(often > 1) - 1)[longer_pieces[kept]]
+    return after, entropy
+
+
+def _cut(after: NDArray[np.bool_], ends: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the pieces between boundaries start, and how many symbols they have."""
+    last = after | (ends == np.arange(1, len(ends) + 1))
+    stops = np.flatnonzero(last) + 1
+    starts = np.concatenate([[0], stops[:-1]]) if len(stops) else stops
+    return starts, stops - starts
+
+
+def _keys(text: _Text, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One number per piece, the same for the same symbols.
+
+    Pieces of 1, 2, 4 and so on symbols are numbered at every place; any piece is then known by two of these numbers,
+    one from its start and one up to its end, and by its length.
+    """
+    number, count = text.symbols, len(text.symbols)
+    keys = np.zeros(len(starts), dtype=np.int64)
+    longest = int(sizes.max(initial=0))
+    size = 1
+    while size <= longest:
+        here = (size <= sizes) & (sizes < 2 * size)
+        first, second = number[starts[here]], number[starts[here] + sizes[here] - size]
+        keys[here] = (first * count + second) * (longest + 1) + sizes[here]
+        later = number[np.minimum(np.arange(count) + size, count - 1)]
+        _, number, _ = _tally(number * (int(number.max()) + 1) + later)
+        size *= 2
+    return keys
+
+
+def _tally(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The different keys in ascending order, the number of each key among them, and how often each occurs."""
+    if int(keys.max(initial=-1)) >= _TABLE * len(keys):
+        found, codes, often = np.unique(keys, return_inverse=True, return_counts=True)
+        return found, codes, often
+    table = np.bincount(keys)
+    found = np.flatnonzero(table)
+    return found, (np.cumsum(table > 0) - 1)[keys], table[found]
+
+
+def _words(
+    keys: NDArray[np.int64], items: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Messages as numbers of pieces, the most frequent first, ``[N, W]``; where there is one; an example of each."""
+    _, examples, codes, often = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(-often, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    lengths = np.bincount(items, minlength=count)
+    there = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    words = np.full(there.shape, -1, dtype=np.int64)
+    words[there] = rank[codes]
+    return words, there, examples[order]

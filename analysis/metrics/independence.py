@@ -1,0 +1,136 @@
+"""Has each concept a symbol of its own? (metric sheet, M4).
+
+Context independence: Bogin et al. 2018, "Emergence of communication in an interactive world with consistent speakers"
+(arXiv:1809.00549). Translation probabilities: IBM Model 1, Brown et al. 1993.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from analysis.metrics.checks import check_attributes, check_messages
+from analysis.metrics.disentanglement import why_unfit
+from analysis.metrics.result import Result, against_null, undefined
+
+# Steps of expectation maximisation. On perfect languages with 16 messages the first gives 0.25, ten 0.98 to 1.00.
+_STEPS = 10
+
+# Items whose symbols and concepts are spelt out at once: bounds the memory.
+_BLOCK = 1024
+
+# Probabilities this close count as equal when the best symbol is chosen.
+_ROUNDING = 1e-9
+
+
+def context_independence(
+    symbols: ArrayLike,
+    mask: ArrayLike,
+    *,
+    attributes: ArrayLike,
+    estimator: Literal["count", "aligned"] = "count",
+    permutations: int = 100,
+    seed: int = 0,
+) -> Result:
+    """Has each concept, one value of one attribute, a symbol that is said of it always and of nothing else?
+
+    The mean over concepts c of p(v|c) p(c|v), where v is the symbol with the largest p(c|v) and among equals the one
+    with the largest p(v|c). Order and place of symbols do not count, nor does silence. Linear in N.
+
+    Range 0 to 1. ``count`` estimates from how often symbol and concept occur in the same item, so that a perfect
+    language of A attributes scores 1 / A**2: compare it across games with equally many attributes only. ``aligned``
+    finds out which concept of the item each symbol is due to (ten steps of IBM Model 1 in both directions, without its
+    empty word): a perfect language gets close to 1. Limits: 1 for one attribute with a symbol for each value. Chance
+    depends on the vocabulary and the attributes; the null says what it is.
+
+    Args:
+        symbols: ids from 0, ``[N, T]``.
+        mask: true where a symbol was said, ``[N, T]``.
+        attributes: of the items, int ``[N, A]``; -1 where not known, which is no concept.
+        estimator: of the probabilities, ``"count"`` or ``"aligned"``.
+        permutations: shuffled languages, in which items swap their attributes.
+        seed: of the shuffling.
+
+    Returns:
+        ``n`` is N. A concept all of whose items are silent scores 0. Undefined: ``too_few`` items,
+        ``no_attributes``, ``constant_attributes``; ``constant_messages`` if all say the same symbols equally often.
+
+    Raises:
+        ValueError: there is no such estimator.
+    """
+    if estimator not in ("count", "aligned"):
+        raise ValueError(f"estimator is {estimator!r}: use 'count' or 'aligned'")
+    values = check_attributes(attributes, symbols)
+    ids, said = check_messages(symbols, mask)
+    count = len(ids)
+    unfit, words = why_unfit(values), _words(ids, said)
+    if unfit or _constant(words):
+        return undefined(unfit or "constant_messages", count)
+    concepts = _concepts(values)
+    estimate = _count if estimator == "count" else _align
+    rng = np.random.default_rng(seed)
+    null = [_score(*estimate(words, concepts[rng.permutation(count)])) for _ in range(permutations)]
+    return against_null(Result(_score(*estimate(words, concepts)), count), null)
+
+
+def _score(word_given_concept: NDArray[np.float64], concept_given_word: NDArray[np.float64]) -> float:
+    """From p(v|c) and p(c|v), both ``[V, K]``."""
+    best = concept_given_word.max(axis=0)
+    own = np.where(concept_given_word >= best - _ROUNDING, word_given_concept, 0).max(axis=0)
+    return float((own * best).mean())
+
+
+def _count(words: sparse.csr_array, concepts: sparse.csr_array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    together = (words.T @ concepts).toarray()  # [V, K]
+    return _shares(together, 0), _shares(together, 1)
+
+
+def _align(words: sparse.csr_array, concepts: sparse.csr_array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return _translate(concepts, words).T, _translate(words, concepts)
+
+
+def _translate(sources: sparse.csr_array, targets: sparse.csr_array) -> NDArray[np.float64]:
+    """IBM Model 1: p(target | source) ``[S, G]``, from how often each occurs in each item, ``[N, S]`` and ``[N, G]``.
+
+    An item's targets are drawn from its sources, each with the same chance; which one a target is due to is what the
+    expectation step guesses.
+    """
+    table = np.full((sources.shape[1], targets.shape[1]), 1 / targets.shape[1])
+    for _ in range(_STEPS):
+        expected = np.zeros_like(table)
+        for start in range(0, sources.shape[0], _BLOCK):
+            given = sources[start : start + _BLOCK].toarray()
+            wanted = targets[start : start + _BLOCK].toarray()
+            chance = given @ table  # of each target, summed over the item's sources
+            expected += given.T @ np.divide(wanted, chance, out=np.zeros_like(wanted), where=chance > 0)
+        table = _shares(table * expected, 1)
+    return table
+
+
+def _shares(counts: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Counts over their sum along an axis; 0 where there are none."""
+    total = counts.sum(axis=axis, keepdims=True)
+    return np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+
+
+def _words(ids: NDArray[np.int64], said: NDArray[np.bool_]) -> sparse.csr_array:
+    """How often each symbol occurs in each message, ``[N, V]``."""
+    names, codes = np.unique(ids[said], return_inverse=True)
+    places = (np.nonzero(said)[0], codes)
+    return sparse.csr_array((np.ones(len(codes)), places), shape=(len(ids), len(names)))
+
+
+def _concepts(values: NDArray[np.int64]) -> sparse.csr_array:
+    """Which values of which attributes each item has, ``[N, K]``."""
+    known = values >= 0
+    items, columns = np.nonzero(known)
+    names, codes = np.unique(np.stack([columns, values[known]]), axis=1, return_inverse=True)
+    return sparse.csr_array((np.ones(len(items)), (items, codes.ravel())), shape=(len(values), names.shape[1]))
+
+
+def _constant(counts: sparse.csr_array) -> bool:
+    """Whether all items have the same, or there is nothing to have."""
+    return counts.shape[1] == 0 or bool((counts.max(axis=0).toarray() == counts.min(axis=0).toarray()).all())

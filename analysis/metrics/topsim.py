@@ -1,0 +1,205 @@
+"""Topographic similarity: do similar meanings have similar messages? (metric sheet, M1)
+
+Brighton & Kirby 2006, "Understanding linguistic evolution by visualizing the emergence of topographic mappings";
+Lazaridou et al. 2018 (arXiv:1804.03984), section 4. Mantel 1967 for the permutations; Busing, Meijer & van der Leeden
+1999, "Delete-m jackknife for unequal m", for the interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.spatial.distance import squareform
+from scipy.special import stdtrit
+
+from analysis.metrics.checks import check_messages
+from analysis.metrics.distances import MeaningKind, MessageKind, known_items, meaning_pairs, message_pairs
+from analysis.metrics.pairwise import Floats, Ints, Pairs
+from analysis.metrics.result import Result, against_null, undefined
+
+# From row numbers to the distances between those rows.
+Take = Callable[[Ints], Pairs]
+# Starts over the levels of all pairs, some rows at a time.
+Blocks = Callable[[], Iterable[Ints]]
+
+_GROUPS = 50
+
+
+def topographic_similarity(
+    symbols: ArrayLike,
+    mask: ArrayLike,
+    *,
+    meanings: ArrayLike,
+    meaning_distance: MeaningKind = "hamming",
+    message_distance: MessageKind = "edit",
+    permutations: int = 100,
+    max_items: int = 1000,
+    seed: int = 0,
+) -> Result:
+    """Spearman correlation between the distances of meanings and of messages, over all pairs of items.
+
+    Range -1 to 1. Chance level 0. A perfect compositional language (one slot per attribute, one symbol per value) has
+    1 with Hamming and edit distances, a random language 0 up to noise; a constant one has no value, nor one in which
+    all messages are equally far apart.
+
+    The value is of all N (N - 1) / 2 pairs, in time that grows with N squared and memory that does not. Null, p and
+    interval come from min(N, ``max_items``) items, drawn without replacement; the spread of the null is that of so
+    many items.
+
+    - p: whole items change meanings, so that pairs which share an item stay dependent (Mantel test, one-sided).
+      Languages without structure get p < 0.05 in 5 % of cases, where a test that takes pairs as independent gives it
+      in up to 64 % (metric sheet, M1).
+    - 95 % interval: value +- t x standard error of a jackknife that deletes up to 50 random groups of items in turn
+      (no item is ever repeated, which would push the value up), scaled to N items and cut at -1 and 1. In simulations
+      with 16 to 200 items it held the true value 93 to 99 % of the time where there was structure, and 95 to 100 %
+      where there was none, when it is up to 1.7 times too wide. It speaks of other items from the same source, not of
+      other seeds in training.
+
+    Args:
+        symbols: ids from 0, ``[N, T]``.
+        mask: true where a symbol was said, ``[N, T]``.
+        meanings: attributes ``[N, A]``, -1 where not known, or vectors ``[N, D]``; see `distances.meaning_pairs`.
+            Items without any meaning (nothing known, not finite, or zero for ``cosine``) are left out.
+        meaning_distance: ``hamming``, ``jaccard``, ``cosine`` or ``euclidean``.
+        message_distance: ``edit``, ``edit_mean`` (EGG's), ``edit_max``, ``hamming`` or ``bag``.
+        permutations: how many shuffled languages the null rests on; 0 for the value alone, without an interval.
+        max_items: how many items null and interval rest on at most.
+        seed: of sample, permutations and groups.
+
+    Returns:
+        ``n`` counts items with a meaning. Reasons: ``too_few_items`` (below 3), ``constant_meanings``,
+        ``constant_messages``, ``equidistant_meanings``, ``equidistant_messages``.
+
+    Raises:
+        ValueError: meanings or messages are malformed, or not as many.
+    """
+    ids, said = check_messages(symbols, mask)
+    table = np.asarray(meanings)
+    kept = known_items(table, meaning_distance)
+    if len(table) != len(ids):
+        raise ValueError(f"{len(table)} meanings and {len(ids)} messages: expected one meaning per message")
+    table, ids, said = table[kept], ids[kept], said[kept]
+    return correlate(
+        lambda rows: meaning_pairs(table[rows], meaning_distance),
+        lambda rows: message_pairs(ids[rows], said[rows], message_distance),
+        len(table),
+        ("meanings", "messages"),
+        permutations=permutations,
+        max_items=max_items,
+        seed=seed,
+    )
+
+
+def correlate(
+    first: Take, second: Take, n: int, names: tuple[str, str], *, permutations: int, max_items: int, seed: int
+) -> Result:
+    """Spearman correlation between two kinds of distances, with null and interval as in `topographic_similarity`.
+
+    Args:
+        first: distances between the items of these numbers.
+        second: the same of the other kind.
+        n: how many items there are.
+        names: what the two compare, for reasons.
+        permutations: 0 for the value alone.
+        max_items: how many items null and interval rest on at most.
+        seed: of sample, permutations and groups.
+    """
+    if n < 3:
+        return undefined("too_few_items", n)
+    rows = np.arange(n)
+    pairs = first(rows), second(rows)
+    value, *counts = _spearman(pairs[0].blocks, pairs[1].blocks, (len(pairs[0].levels), len(pairs[1].levels)))
+    for found, count, name in zip(pairs, counts, names, strict=True):
+        (used,) = np.nonzero(count)
+        if len(used) < 2:
+            return undefined(f"equidistant_{name}" if found.levels[used[0]] > 0 else f"constant_{name}", n)
+    result = Result(value, n)
+    if not permutations:
+        return result
+    rng = np.random.default_rng(seed)
+    size = min(n, max_items)
+    if size < n:
+        rows = np.sort(rng.choice(n, size, replace=False))
+        pairs = first(rows), second(rows)
+    sample = _Sample(size, *(_narrow(p.indices()) for p in pairs))
+    if math.isnan(observed := sample.correlation()):
+        return result
+    result = replace(against_null(Result(observed, n), sample.null(permutations, rng)), value=value)
+    margin = sample.margin(rng) * math.sqrt(size / n)
+    low, high = np.clip([value - margin, value + margin], -1.0, 1.0).tolist()
+    return replace(result, low=low, high=high)
+
+
+def _narrow(levels: Ints) -> Ints:
+    # To shuffle a matrix takes as long as to move its bytes.
+    return levels.astype(np.min_scalar_type(int(levels.max(initial=0))))
+
+
+def _ranks(counts: Ints) -> Floats:
+    """Mean rank of what is on each level, less the mean rank of everything."""
+    return np.cumsum(counts) - (counts + counts.sum()) / 2
+
+
+def _spearman(first: Blocks, second: Blocks, levels: tuple[int, int]) -> tuple[float, Ints, Ints]:
+    """Correlation of ranks, NaN without variety, and how many pairs are on each level of the first and the second.
+
+    What the first costs is paid twice, what the second costs once: edit distances, which take longest, come second.
+    """
+    counts_a, counts_b = (np.zeros(size, dtype=np.int64) for size in levels)
+    for a in first():
+        counts_a += np.bincount(a, minlength=levels[0])
+    ranks_a, sums = _ranks(counts_a), np.zeros(levels[1])
+    for a, b in zip(first(), second(), strict=True):
+        counts_b += np.bincount(b, minlength=levels[1])
+        sums += np.bincount(b, ranks_a[a], minlength=levels[1])
+    ranks_b = _ranks(counts_b)
+    spread = np.sqrt((counts_a @ ranks_a**2) * (counts_b @ ranks_b**2))
+    value = float(np.clip(ranks_b @ sums / spread, -1.0, 1.0)) if spread else math.nan
+    return value, counts_a, counts_b
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Few enough items to hold all their pairs: levels of the pairs on either side, in SciPy's condensed order."""
+
+    items: int
+    a: Ints
+    b: Ints
+
+    def correlation(self) -> float:
+        levels = int(self.a.max(initial=0)) + 1, int(self.b.max(initial=0)) + 1
+        return _spearman(lambda: [self.a], lambda: [self.b], levels)[0]
+
+    def null(self, permutations: int, rng: np.random.Generator) -> Floats:
+        """The correlation when whole items change meanings, `permutations` times."""
+        # Ranks of all pairs stay what they are, and are worked out once.
+        (ranks_a, norm_a), (ranks_b, norm_b) = (
+            (ranks := _ranks(counts), math.sqrt(counts @ ranks**2)) for counts in map(np.bincount, (self.a, self.b))
+        )
+        # The diagonal of `b` is 0, a mean rank: whatever the one of `a` is, it adds nothing.
+        levels, ranks = squareform(self.a, checks=False), squareform(ranks_b[self.b] / (2 * norm_a * norm_b))
+        shuffled, found = np.empty_like(ranks), np.empty(permutations)
+        for draw in range(permutations):
+            order = rng.permutation(self.items)
+            # Other modes copy the output.
+            ranks_a.take(levels[order][:, order], out=shuffled, mode="clip")
+            found[draw] = np.vdot(shuffled, ranks)
+        return found
+
+    def margin(self, rng: np.random.Generator) -> float:
+        """Half the width of a 95 % interval, NaN where one group holds all that is unlike the rest."""
+        # Groups of several items are of unequal size, from 100 items by a half at most; weights make up for it.
+        groups = self.items if self.items < 2 * _GROUPS else _GROUPS
+        group = (rng.permutation(self.items) % groups).astype(np.uint8)
+        row, column = (group[end] for end in np.triu_indices(self.items, 1))
+        values = np.empty(groups)
+        for left_out in range(groups):
+            kept = (row != left_out) & (column != left_out)
+            values[left_out] = replace(self, a=self.a[kept], b=self.b[kept]).correlation()
+        weights = (self.items / np.bincount(group) - 1) / groups
+        error = np.sqrt(weights @ (values - values.mean()) ** 2)
+        return float(stdtrit(groups - 1, 0.975) * error)

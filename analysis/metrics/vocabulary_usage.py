@@ -1,0 +1,63 @@
+"""How a language uses its vocabulary: active symbols, entropy, perplexity, message length (metric sheet, M8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.metrics.checks import check_messages
+from analysis.metrics.entropy import entropy_of_counts
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What `usage` measures.
+
+    Attributes:
+        counts: how often each symbol was said, int64 ``[V]``.
+        active_symbols: how many symbols were said at all, 0 to V.
+        entropy: of the symbol distribution, in nats, 0 to ln V; NaN if nothing was said.
+        perplexity: exp(entropy), the number of equally frequent symbols that would be as varied, 1 to V.
+        mean_length: symbols per message, 0 to T.
+        distinct_messages: how many different messages there were, 1 to N.
+        message_entropy: of the distribution over whole messages, in nats, 0 to ln N; ln N if no two are alike.
+    """
+
+    counts: NDArray[np.int64]
+    active_symbols: int
+    entropy: float
+    perplexity: float
+    mean_length: float
+    distinct_messages: int
+    message_entropy: float
+
+
+def usage(symbols: ArrayLike, mask: ArrayLike, vocab_size: int) -> Usage:
+    """Counts what was said.
+
+    Args:
+        symbols: ids in [0, V), ``[N, T]``.
+        mask: true where a symbol was said, ``[N, T]``; the ids elsewhere do not matter.
+        vocab_size: V.
+
+    Raises:
+        ValueError: shapes differ, or a spoken id is outside [0, V).
+    """
+    ids, spoken = check_messages(symbols, mask)
+    said = ids[spoken]
+    if said.size and said.max() >= vocab_size:
+        raise ValueError(f"symbols lie in [{said.min()}, {said.max()}], the vocabulary has {vocab_size}")
+    counts = np.bincount(said, minlength=vocab_size)
+    entropy = entropy_of_counts(counts)
+    _, repeats = np.unique(ids, axis=0, return_counts=True)
+    return Usage(
+        counts=counts,
+        active_symbols=int((counts > 0).sum()),
+        entropy=entropy,
+        perplexity=float(np.exp(entropy)),
+        mean_length=float(spoken.sum(axis=1).mean()) if len(spoken) else float("nan"),
+        distinct_messages=len(repeats),
+        message_entropy=entropy_of_counts(repeats),
+    )

@@ -1,0 +1,1 @@
+"""Options become parts: agents, data, optimizer, trainer."""

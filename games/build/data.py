@@ -1,0 +1,105 @@
+"""The images behind the options: loaders and views to learn from, and every image once to evaluate."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from games.options.config import Config, DataOptions
+from patchgame_egg.data.cache import CachedImages
+from patchgame_egg.data.gpu_jpeg import GpuJpegLoader
+from patchgame_egg.data.images import ImageSource
+from patchgame_egg.data.loader import EveryImage, ImageLoader
+from patchgame_egg.data.sources import image_sets
+from patchgame_egg.distributed.processes import world_size
+from patchgame_egg.views.augment import ViewStrength
+from patchgame_egg.views.loader import ViewLoader
+from patchgame_egg.views.transforms import Middle, RandomViews
+
+
+def build_views(config: Config) -> RandomViews:
+    """The two random views of section 3.1."""
+    d = config.images
+    first, second = (
+        ViewStrength(min_area=d.min_area, jitter=d.jitter, grey=d.grey, blur=blur, solarise=solarise)
+        for blur, solarise in zip(d.blur, d.solarise, strict=True)
+    )
+    return RandomViews(d.image_size, config.training.seed + 2, first, second)
+
+
+def decoders(options: DataOptions, device: torch.device) -> int:
+    """Processes that decode, of each rank: unless asked for, none without a GPU, where the cores have other work."""
+    if options.workers is not None:
+        return options.workers
+    if device.type == "cpu":
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(16, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
+
+
+def load_images(config: Config, size: int) -> tuple[ImageSource, ImageSource]:
+    """The training and the held-out images.
+
+    Args:
+        config: the options.
+        size: side to which images are resized and cropped, pixels.
+
+    Raises:
+        ValueError: the images are not there.
+    """
+    d, seed = config.images, config.training.seed
+    return image_sets(d.data, d.root, size, val_root=d.val_root, download=d.download, seed=seed, scenes=d.scenes)
+
+
+def build_loaders(config: Config, device: torch.device) -> tuple[ImageLoader, ImageLoader]:
+    """Loaders of the training and the held-out images.
+
+    Raises:
+        ValueError: the images are not there, or too few.
+    """
+    batch_size = config.training.batch_size
+    train, val = load_images(config, config.load_size)
+    if len(train) < batch_size:
+        raise ValueError(f"{len(train)} images to train on are less than --batch-size {batch_size}")
+    return build_loader(config, train, device, training=True), build_loader(config, val, device, training=False)
+
+
+def build_loader(config: Config, source: ImageSource, device: torch.device, training: bool) -> ImageLoader:
+    """A loader of images: in the batches of training, shuffled anew in every epoch, or else in groups of candidates.
+
+    Raises:
+        ValueError: the options cannot be met on this device, or the images are too few.
+    """
+    d, t = config.images, config.training
+    if d.decode == "gpu" and device.type != "cuda":
+        raise ValueError(f"--decode gpu needs a CUDA GPU, the device is {device}")
+    workers = decoders(d, device)
+    size = t.batch_size if training else min(t.candidates, len(source) // world_size() * world_size())
+    if d.cache:
+        folder = Path(config.run.out) / "cache" if d.cache == "auto" else Path(d.cache)
+        source = CachedImages(source, folder, workers)
+    if d.decode == "gpu":
+        return GpuJpegLoader(source, size, device=device, seed=t.seed, shuffle=training, workers=workers)
+    return ImageLoader(source, size, t.seed, training, workers, pin_memory=device.type == "cuda")
+
+
+def labelled_loaders(config: Config, device: torch.device, batch_size: int = 256) -> tuple[ViewLoader, ViewLoader]:
+    """The training and the held-out images of a run, every one once, as evaluation shows them.
+
+    An image's shorter side is resized to 8/7 of the image size and the middle is cut out: at 224 px, 256, as in the
+    usual protocol.
+
+    Args:
+        config: the run's options.
+        device: where the views are made.
+        batch_size: of each process.
+
+    Raises:
+        ValueError: the images are not there.
+    """
+    size = config.images.image_size
+    sources, workers = load_images(config, round(size * 8 / 7)), decoders(config.images, device)
+    first, second = (ViewLoader(EveryImage(s, batch_size, workers), Middle(size), device) for s in sources)
+    return first, second

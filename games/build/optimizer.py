@@ -1,0 +1,87 @@
+"""Options become an optimizer, its learning rate over time, and schedules of other numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from games.options.config import Config
+from patchgame_egg.channels.channel import Channel
+from patchgame_egg.channels.gumbel import Gumbel
+from patchgame_egg.channels.reinforce import Reinforce
+from patchgame_egg.training.callback import Callback, Schedule
+
+
+def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tuple[Optimizer, LambdaLR]:
+    """The optimizer, and the schedule of its learning rate: linear warm-up, then a cosine."""
+    t = config.training
+    groups: list[dict[str, Any]] = []
+    for name, parameter in game.named_parameters():
+        if parameter.requires_grad:
+            share = config.speaker_lr if name.startswith("sender") else 1.0
+            decay = t.weight_decay if parameter.dim() > 1 else 0.0
+            kind = {"lr": share * t.lr, "weight_decay": decay, "wide": "_head.wide." in name}
+            group = next((g for g in groups if all(g[k] == v for k, v in kind.items())), None)
+            if group is None:
+                groups.append(group := {"params": [], **kind})
+            group["params"].append(parameter)
+    optimizer: Optimizer = AdamW(groups, t.lr, fused=True) if t.optimizer == "adamw" else SGD(groups, t.lr, 0.9)
+    warmup, total = round(t.warmup * steps_per_epoch), t.epochs * steps_per_epoch
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        low = t.min_lr / t.lr
+        return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1, (step - warmup) / max(1, total - warmup))))
+
+    def factor_when_thawed(step: int) -> float:
+        return factor(step) if step >= t.freeze_epochs * steps_per_epoch else 0.0
+
+    return optimizer, LambdaLR(optimizer, [factor_when_thawed if g["wide"] else factor for g in groups])
+
+
+def schedules(config: Config, game: nn.Module, optimizer: Optimizer) -> list[Callback]:
+    """What changes during training beside the learning rate: temperature, weight of the entropy, weight decay."""
+    c, t = config.channel, config.training
+
+    def between(start: float, end: float) -> Callable[[float], float]:
+        return lambda done: start + (end - start) * min(1.0, done / max(c.anneal, 1e-9))
+
+    def set_temperature(value: float) -> None:
+        for module in game.modules():
+            if isinstance(module, Gumbel):
+                module.temperature = value
+
+    def set_entropy(value: float) -> None:
+        for module in game.modules():
+            if isinstance(module, Reinforce):
+                module.entropy = value
+
+    def set_price(value: float) -> None:
+        for module in game.modules():
+            if isinstance(module, Channel):
+                module.speak_cost = value
+
+    found: list[Callback] = [
+        Schedule(set_temperature, between(c.gumbel_start, c.gumbel_end)),
+        Schedule(set_entropy, between(c.entropy_start, c.entropy_end)),
+        # At full price from the start, a speaker that nobody understands yet learns to say nothing.
+        Schedule(set_price, between(0.0, c.speak_cost)),
+    ]
+    end = t.weight_decay_end
+    if end is not None:
+        decayed = [group for group in optimizer.param_groups if group["weight_decay"]]
+
+        def set_decay(value: float) -> None:
+            for group in decayed:
+                group["weight_decay"] = value
+
+        found.append(
+            Schedule(set_decay, lambda done: end + (t.weight_decay - end) * 0.5 * (1 + math.cos(math.pi * done)))
+        )
+    return found

@@ -1,0 +1,73 @@
+"""Options become a `Trainer` with its callbacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import nn
+
+from games.build.optimizer import build_optimizer, schedules
+from games.options.command_line import Start
+from patchgame_egg.distributed.processes import is_rank_zero
+from patchgame_egg.interaction import Interaction
+from patchgame_egg.training import checkpoint
+from patchgame_egg.training.callback import Callback, StopOnSignal
+from patchgame_egg.training.checkpoint import Checkpoint
+from patchgame_egg.training.loggers import Console, JsonLines, TensorBoard, WeightsAndBiases
+from patchgame_egg.training.trainer import Trainer
+from patchgame_egg.views.loader import ViewLoader
+
+
+def make_trainer(
+    start: Start,
+    game: nn.Module,
+    train: ViewLoader,
+    validation: ViewLoader,
+    folder: Path,
+    metrics: Callable[[Interaction], dict[str, float]],
+    callbacks: Sequence[Callback] = (),
+) -> Trainer:
+    """The trainer that the options describe, of whatever is called like a game.
+
+    Args:
+        start: the options, and the run to resume, if any.
+        game: what learns, on its device.
+        train: batches to learn from.
+        validation: batches to validate on.
+        folder: of the run.
+        metrics: see `Trainer`.
+        callbacks: called after those that log, before a checkpoint is written.
+
+    Raises:
+        ValueError: the checkpoint does not fit.
+    """
+    config, device = start.config, train.device
+    steps = math.ceil(len(train) / config.training.accumulate)
+    optimizer, scheduler = build_optimizer(config, game, steps)
+    everything: list[Callback] = [*schedules(config, game, optimizer), Console()]
+    if is_rank_zero():
+        everything.append(JsonLines(folder / "log.jsonl"))
+        if config.run.tensorboard:
+            everything.append(TensorBoard(folder / "tensorboard"))
+        if config.run.wandb:
+            everything.append(WeightsAndBiases(config.run.wandb, folder.name, asdict(config)))
+    everything += [*callbacks, Checkpoint(folder / "checkpoint.pt", config.run.checkpoint_every), StopOnSignal()]
+    trainer = Trainer(
+        game,
+        optimizer,
+        train,
+        scheduler,
+        validation,
+        device,
+        everything,
+        config.training.grad_norm,
+        precision=config.training.precision,
+        accumulate=config.training.accumulate,
+        metrics=metrics,
+    )
+    if start.resume is not None:
+        trainer.load_state_dict(checkpoint.load(folder / "checkpoint.pt", device))
+    return trainer

@@ -1,0 +1,1 @@
+"""Options: what there is, which go together, how they are read and kept."""

@@ -1,0 +1,161 @@
+"""From the command line, or a run's saved options, to a `Config`; mistakes end in one line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import inspect
+import io
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+import tyro
+
+from games.options.checks import check
+from games.options.config import Config
+from games.options.config_file import load_config
+from games.options.presets import PRESETS
+
+_Options = TypeVar("_Options")
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the command line asks for.
+
+    Attributes:
+        config: all options.
+        preset: the preset that they started from.
+        resume: the run to go on with, or None.
+    """
+
+    config: Config
+    preset: str
+    resume: Path | None
+
+
+def parse(argv: Sequence[str], prog: str = "python -m games.patchgame", about: str | None = None) -> Start:
+    """Reads the command line: a preset or a run to resume, then any option over it.
+
+    Args:
+        argv: the words.
+        prog: the command, for ``--help``.
+        about: what it does, for ``--help``; None: what the options say of themselves.
+
+    Raises:
+        ValueError: a bad option, in one line.
+        SystemExit: after ``--help``.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--preset", default=None)
+    first.add_argument("--resume", type=Path, default=None)
+    try:
+        known, rest = first.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from error
+    if known.resume is not None and known.preset is not None:
+        raise ValueError("--resume takes up the run's own options: leave --preset out")
+    preset = known.preset or "small"
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}: one of {', '.join(PRESETS)}")
+    default = PRESETS[preset]
+    if known.resume is not None:
+        default, preset = load_config(known.resume / "config.json")
+    description = (
+        f"{inspect.cleandoc(about or Config.__doc__ or '')}\n\n"
+        f"--preset small|paper|released   where the options start (now {preset})\n"
+        "--resume RUN                    go on with the run in that folder\n"
+    )
+    config = read_options(Config, rest, prog, description, default)
+    return Start(_complete(config, default, known.resume is not None), preset, known.resume)
+
+
+def _complete(config: Config, default: Config, resumes: bool) -> Config:
+    if resumes and config.run.frozen_speaker != default.run.frozen_speaker:
+        raise ValueError("--frozen-speaker starts a new run: leave --resume out")
+    # A run that is resumed has its speaker already, and the run that it came from may be gone.
+    if config.run.frozen_speaker and not resumes:
+        taught, _ = load_config(Path(config.run.frozen_speaker) / "config.json")
+        config = replace(
+            config,
+            speaker=replace(taught.speaker, speakers=config.speaker.speakers),
+            channel=taught.channel,
+            images=replace(config.images, image_size=taught.images.image_size, load_size=taught.images.load_size),
+        )
+    check(config)
+    return config
+
+
+def read_options(
+    kind: type[_Options], argv: Sequence[str], prog: str, description: str, default: _Options | None = None
+) -> _Options:
+    """Reads a command line into a dataclass of options.
+
+    Args:
+        kind: the dataclass.
+        argv: the words.
+        prog: the command, for ``--help``.
+        description: of the command, for ``--help``.
+        default: where the options start; None: at the dataclass's own defaults.
+
+    Raises:
+        ValueError: a bad option, in one line.
+        SystemExit: after ``--help``.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                kind,
+                prog=prog,
+                description=description,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                args=list(argv),
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ValueError(_one_line(said.getvalue())) from None
+
+
+def pick_device(name: str) -> torch.device:
+    """The device behind ``--device``.
+
+    Raises:
+        ValueError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _one_line(box: str) -> str:
+    """The message inside the box that tyro draws around an error, in line-drawing characters or in ASCII."""
+    message: list[str] = []
+    for line in (line.strip("│ ") for line in box.splitlines()[1:]):
+        rule = not line.strip("─-╰╯ ")
+        if rule and message:
+            break
+        if not rule:
+            message.append(line)
+    suggestion = re.search(r"Perhaps you meant:\s*[│\s]*(--[\w-]+)", box)
+    return " ".join(message) + (f"; did you mean {suggestion[1]}?" if suggestion else "") + " (--help lists all)"
+
+
+def fail(message: object) -> None:
+    """Ends the program with one line on stderr and exit status 2; who goes on all the same finds the line as a note."""
+    print(f"error: {message}", file=sys.stderr)
+    end = SystemExit(2)
+    end.add_note(str(message))
+    raise end

@@ -1,0 +1,1 @@
+"""What all experiments share: trainings finished once, measurements kept, tables written."""

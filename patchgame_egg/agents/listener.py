@@ -1,0 +1,122 @@
+"""The listener of PatchGame (section 3.3 of the paper): a message and an image become vectors that are compared.
+
+Letters in shapes: B batch, T message slots, V vocabulary, D width. The paper leaves open what a silent slot is:
+`Listener`'s ``silence`` defaults to what the text says; the small preset of ``games.patchgame`` sets what was measured
+to learn faster. The text encoder's blocks are pre-norm with GELU, as in the ViT that the paper likens them to
+(``norm="post"``: Vaswani's, with ReLU).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from patchgame_egg.agents.heads import Head, compare_narrow, narrow_is_cheaper
+from patchgame_egg.agents.transformer import Block
+from patchgame_egg.interaction import Message
+
+Silence = Literal["skip", "gate", "attend"]
+
+
+class TextEncoder(nn.Module):
+    """A transformer encoder over the symbols of a message; the CLS token's last state is its embedding (section 3.3).
+
+    Args:
+        vocab_size: V.
+        slots: T, the largest possible message.
+        dim: D. The paper: 192.
+        depth: number of blocks. The paper: 12.
+        heads: attention heads. The paper: 3.
+        norm: where the blocks normalise, see `Block`.
+        silence: what a silent slot is. ``skip``: nothing, only spoken symbols are encoded. ``gate``: the same
+            values, and silent slots learn whether they should have spoken, at the cost of encoding them all.
+            ``attend``: the authors' release, where every slot takes part and silence is a zero vector with a position.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        slots: int,
+        dim: int = 192,
+        depth: int = 12,
+        heads: int = 3,
+        norm: Literal["pre", "post"] = "pre",
+        silence: Silence = "skip",
+    ) -> None:
+        super().__init__()
+        self.silence, self.out_dim = silence, dim
+        self.symbols = nn.Parameter(torch.randn(vocab_size, dim) * 0.02)
+        self.positions = nn.Parameter(torch.randn(slots, dim) * 0.02)
+        self.cls = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
+        self.blocks = nn.ModuleList(Block(dim, heads, norm) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
+
+    def forward(self, message: Message) -> Tensor:
+        """A message to embeddings ``[B, D]``."""
+        mask, gate = message.mask, None
+        x = message.vectors @ self.symbols.to(message.vectors.dtype)  # [B, T, D]
+        if self.silence == "gate" and message.gate is not None:
+            gate = F.pad(message.gate, (1, 0), value=1.0)
+            unsaid = F.embedding(message.symbols, self.symbols)
+            x = torch.where(mask[:, :, None], x, unsaid.to(x.dtype))
+        x = x + self.positions
+        if self.silence == "attend":
+            mask = torch.ones_like(mask)
+        elif gate is None:
+            # Spoken slots first, in order, up to the longest message: silence costs nothing.
+            longest = int(mask.sum(dim=1).max())
+            order = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
+            x = x.gather(1, order[:, :, None].expand(-1, -1, x.shape[2]))
+            mask = mask.gather(1, order)
+        x = torch.cat([self.cls.expand(len(x), -1, -1).to(x.dtype), x], dim=1)  # [B, 1 + T, D]
+        present = F.pad(mask, (1, 0), value=True)
+        for block in self.blocks[:-1]:
+            x = block(x, present, gate)
+        # Only CLS is read at the end, so only CLS asks in the last block.
+        return self.norm(self.blocks[-1](x, present, gate, queries=1)[:, 0])
+
+
+class Listener(nn.Module):
+    """Embeds the message and the other view of the image in one space (section 3.3).
+
+    Args:
+        text: a module from `Message` to ``[B, text.out_dim]``.
+        vision: a module from images to ``[B, vision_dim]``.
+        vision_dim: width of what ``vision`` gives.
+        head_hidden: see `Head`; each embedding has a head of its own.
+        head_bottleneck: see `Head`.
+        head_wide: see `Head`.
+        narrow: in training, where that is cheaper, give short vectors with the same cosines between texts and images
+            in the place of wide ones (`compare_narrow`). For losses that compare nothing else, and detach neither.
+    """
+
+    def __init__(
+        self,
+        text: TextEncoder,
+        vision: nn.Module,
+        vision_dim: int,
+        head_hidden: int = 2048,
+        head_bottleneck: int = 256,
+        head_wide: int = 0,
+        narrow: bool = False,
+    ) -> None:
+        super().__init__()
+        self.text, self.vision, self.narrow = text, vision, narrow
+        self.text_head = Head(text.out_dim, head_hidden, head_bottleneck, head_wide)
+        self.vision_head = Head(vision_dim, head_hidden, head_bottleneck, head_wide)
+
+    def forward(
+        self, message: Message, receiver_input: Tensor, aux_input: dict[str, Tensor] | None = None
+    ) -> Sequence[Tensor]:
+        """Message and images ``[B, 3, H, W]`` to (text embedding, image embedding), each ``[B, D]``, not normalised."""
+        said, seen = self.text(message), self.vision(receiver_input)
+        first, second = self.text_head.wide, self.vision_head.wide
+        if not (self.narrow and self.training and first and second) or not narrow_is_cheaper(
+            len(said), first.in_features
+        ):
+            return self.text_head(said), self.vision_head(seen)
+        return compare_narrow(self.text_head.narrow(said), self.vision_head.narrow(seen), first.weight, second.weight)

@@ -1,0 +1,153 @@
+"""The paper's speaker (section 3.2): PatchSymbol says what each patch would say, PatchRank which patches matter.
+
+Deterministic networks: everything that turns their numbers into symbols is in `patchgame_egg.channels.patch`. Beyond
+the paper, one message may have patches of several sizes (`PatchSymbols`, and ``scales`` of `PatchRank`). Letters in
+shapes: B batch, P patches, L symbols per patch, V vocabulary, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from patchgame_egg.agents.trunks import ResNet9, vit_tiny
+from patchgame_egg.patches import patch_grid, patch_sizes
+
+
+@dataclass(frozen=True)
+class PatchFeatures:
+    """What a patch speaker knows before anything is chosen.
+
+    Attributes:
+        logits: symbol logits of every patch, ``[B, P, L, V]``.
+        scores: importance of every patch, any real number, ``[B, P]``.
+        scales: number of grids that the patches lie on, see `patchgame_egg.patches`.
+    """
+
+    logits: Tensor
+    scores: Tensor
+    scales: int = 1
+
+
+class PatchSymbol(nn.Module):
+    """A 2-layer MLP from the raw pixels of each patch, seen alone, to symbol logits (equation 4).
+
+    Args:
+        image_size: side of the square images, pixels.
+        patch_size: side S of the square patches, pixels.
+        vocab_size: V, at least 2.
+        symbols_per_patch: L, at least 1.
+        hidden: width of the MLP.
+        logit_scale: 0 leaves the logits as they are (the paper). Above 0, each symbol's logit is standardised over
+            the batch and multiplied by it, so that the symbols differ by more than the Gumbel noise (whose
+            standard deviation is 1.28) from the first step on and no symbol is born dead.
+        context: replace the MLP by a ViT-tiny over the whole image, as the authors' release does by default.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        patch_size: int,
+        vocab_size: int,
+        symbols_per_patch: int = 1,
+        hidden: int = 768,
+        logit_scale: float = 0.0,
+        context: bool = False,
+    ) -> None:
+        super().__init__()
+        patch_grid(image_size, patch_size)
+        if vocab_size < 2:
+            raise ValueError(f"vocabulary of {vocab_size}: a language needs at least 2 symbols")
+        if symbols_per_patch < 1:
+            raise ValueError(f"{symbols_per_patch} symbols per patch: at least 1 is needed")
+        self.patch_size, self.vocab_size, self.symbols_per_patch = patch_size, vocab_size, symbols_per_patch
+        self.logit_scale = logit_scale
+        self.context = vit_tiny(image_size, patch_size) if context else None
+        in_dim = 192 if context else 3 * patch_size**2
+        self.mlp = nn.Sequential(
+            nn.Linear(in_dim, hidden), nn.ReLU(), nn.Linear(hidden, symbols_per_patch * vocab_size)
+        )
+        self.standardise = nn.BatchNorm1d(symbols_per_patch * vocab_size, affine=False) if logit_scale else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` to logits ``[B, P, L, V]``; patches in raster order."""
+        if self.context is not None:
+            patches = self.context(images)  # [B, P, 192]
+        else:
+            s = self.patch_size
+            b, c, h, w = images.shape
+            patches = images.reshape(b, c, h // s, s, w // s, s).permute(0, 2, 4, 1, 3, 5)
+            patches = patches.reshape(b, -1, c * s * s)  # [B, P, 3*S*S]
+        logits = self.mlp(patches)  # [B, P, L*V]
+        if self.standardise is not None:
+            logits = self.standardise(logits.float().flatten(0, 1)).view_as(logits) * self.logit_scale
+        return logits.unflatten(2, (self.symbols_per_patch, self.vocab_size))
+
+
+class PatchSymbols(nn.Module):
+    """Patches of several sizes, which share a vocabulary: each size has a `PatchSymbol` of its own.
+
+    Args:
+        sizes: for the patches of each grid, the finest first.
+    """
+
+    def __init__(self, sizes: Sequence[PatchSymbol]) -> None:
+        super().__init__()
+        self.sizes = nn.ModuleList(sizes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` to logits ``[B, P, L, V]``; grid after grid."""
+        return torch.cat([symbol(images) for symbol in self.sizes], dim=1)
+
+
+class PatchRank(nn.Module):
+    """A ResNet-9 over the whole image that scores every patch (section 3.2; the ranking itself is the channel's).
+
+    Args:
+        image_size: side of the square images, pixels.
+        patch_size: side of the square patches, of the smallest if there are several sizes, pixels.
+        width: channels of its first block.
+        dropout: probability of dropping a feature before the last layer.
+        scales: number of grids, see `patchgame_egg.patches`. All are scored from one trunk. Each has weights of its own
+            in the last layer: with shared ones a patch would score as the mean of those within it, never above them.
+    """
+
+    def __init__(
+        self, image_size: int, patch_size: int, width: int = 64, dropout: float = 0.0, scales: int = 1
+    ) -> None:
+        super().__init__()
+        patch_sizes(image_size, patch_size, scales)
+        self.grid, self.scales = patch_grid(image_size, patch_size), scales
+        self.trunk = ResNet9(width, patch_size)
+        self.dropout = nn.Dropout(dropout)
+        self.score = nn.Linear(self.trunk.out_dim, scales)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` to scores ``[B, P]``; grid after grid, each in raster order."""
+        features, scores = self.trunk(images), []
+        for scale in range(self.scales):
+            cells = F.adaptive_avg_pool2d(features, self.grid // 2**scale)  # [B, C, G, G]
+            scores.append(self.score(self.dropout(cells.flatten(2).mT))[:, :, scale])
+        return torch.cat(scores, dim=1).float()
+
+
+class PatchSpeaker(nn.Module):
+    """PatchSymbol and PatchRank side by side (Fig. 2): each sees the raw image, neither sees the other.
+
+    Args:
+        symbol: images to logits ``[B, P, L, V]``.
+        rank: images to scores ``[B, P]``.
+        scales: number of grids that the patches of both lie on.
+    """
+
+    def __init__(self, symbol: nn.Module, rank: nn.Module, scales: int = 1) -> None:
+        super().__init__()
+        self.symbol, self.rank, self.scales = symbol, rank, scales
+
+    def forward(self, sender_input: Tensor, aux_input: dict[str, Tensor] | None = None) -> PatchFeatures:
+        """Images ``[B, 3, H, W]`` to what the channel chooses from."""
+        return PatchFeatures(self.symbol(sender_input), self.rank(sender_input), self.scales)

@@ -1,0 +1,172 @@
+"""The paper's channel (section 3.2): which patches speak, by a differentiable ranking, and what each of them says.
+
+Letters in shapes: B batch, P patches, L symbols per patch, T = P*L slots, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from patchgame_egg.agents.patch_speaker import PatchFeatures
+from patchgame_egg.channels.channel import Channel
+from patchgame_egg.channels.estimator import Estimator
+from patchgame_egg.channels.gumbel import Gumbel, gumbel_max
+from patchgame_egg.channels.ranking import RankOp, soft_rank
+from patchgame_egg.interaction import Message
+
+Gate = Literal["rank", "free", "released"]
+
+
+# Probabilities are kept this far from 0 and 1 where their logarithms are taken.
+_EPS = 1e-4
+
+
+class PatchChannel(Channel):
+    """Symbols for patches, and a gate that decides which patches speak (equations 5 to 9 with `Gumbel`).
+
+    Args:
+        estimator: see `Channel`.
+        gate: how likely a patch is to speak. ``rank`` (equation 8): its soft rank over K, so that half of the patches
+            speak whatever the image. ``free``: the sigmoid of its score, so that any number may. ``released``: the
+            authors' release, where every patch always speaks, its one-hot symbol scaled by a relaxed sample around
+            sigmoid(2 rank/K - 1); nothing is discrete or silent there.
+        keep: exactly this many patches speak. In training they are drawn without replacement, each in proportion to
+            its odds (Plackett and Luce, as in Kool et al., 2019); in evaluation they are the likeliest. None: every
+            patch for itself, and in evaluation those with a probability of at least 1/2.
+        rank_strength: regularisation of the soft rank; the larger, the closer together the probabilities.
+        rank_spread: 0 ranks the scores as they are (the paper). Above 0, each image's scores are first standardised
+            to this standard deviation, counted in shares of K ranks, so that the ranking neither starts out flat
+            nor hardens as the scores grow; ranks spread evenly over [0, 1] have 0.29.
+        rank_op: see `soft_rank`.
+        speak_cost: see `Channel`; needs the gate ``free``, since the others fix the mean length.
+        seed: of the noise.
+
+    Raises:
+        ValueError: an option is out of its range, or does not go with another.
+    """
+
+    def __init__(
+        self,
+        estimator: Estimator | None = None,
+        gate: Gate = "rank",
+        keep: int | None = None,
+        rank_strength: float = 1.0,
+        rank_spread: float = 0.0,
+        rank_op: RankOp = "torch",
+        speak_cost: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(estimator, speak_cost, seed)
+        if gate not in ("rank", "free", "released"):
+            raise ValueError(f"unknown gate {gate!r}: rank, free or released")
+        if not rank_strength > 0:
+            raise ValueError(f"ranking strength must be above 0, got {rank_strength}")
+        if rank_spread < 0:
+            raise ValueError(f"ranking spread must be 0 or more, got {rank_spread}")
+        if keep is not None and keep < 1:
+            raise ValueError(f"keep must be at least 1 patch, got {keep}")
+        if keep is not None and (gate == "released" or not self.estimator.discrete):
+            raise ValueError("keep needs silent patches: under the gate 'released' and without symbols all speak")
+        if gate == "released" and not isinstance(self.estimator, Gumbel):
+            raise ValueError("the gate 'released' is defined for the Gumbel estimator alone")
+        if speak_cost and (gate != "free" or keep is not None):
+            raise ValueError("a cost per symbol needs the gate 'free' without keep: elsewhere the length is fixed")
+        soft_rank(torch.zeros(1, 2), rank_strength, rank_op)  # a missing package is found here, not in training
+        self.gate, self.keep = gate, keep
+        self.rank_strength, self.rank_spread, self.rank_op = rank_strength, rank_spread, rank_op
+
+    def keep_probability(self, scores: Tensor) -> Tensor:
+        """How likely every patch is to speak: ``[B, P] -> [B, P]``; rank/K (equations 7 and 8) is in [1/P, 1]."""
+        if self.gate == "free":
+            return scores.sigmoid()
+        patches = scores.shape[1]
+        if self.rank_spread:
+            centred = scores - scores.mean(dim=1, keepdim=True)
+            unit = centred.square().mean(dim=1, keepdim=True).add(1e-6).rsqrt()
+            scores = centred * unit * self.rank_spread * patches * self.rank_strength
+        return soft_rank(scores, self.rank_strength, self.rank_op) / patches
+
+    def decide(self, probability: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Which patches speak.
+
+        Args:
+            probability: ``[B, P]`` in [0, 1].
+
+        Returns:
+            0 and 1, ``[B, P]``; the log-probability of that, ``[B]``; the entropy of the choice, nats, ``[B]``.
+        """
+        uniform = self.uniform(*probability.shape, device=probability.device) if self.training else None
+        if self.keep is not None:
+            return _draw_without_replacement(probability, self.keep, uniform)
+        hard = probability >= 0.5 if uniform is None else uniform < probability
+        p = probability.clamp(_EPS, 1 - _EPS)
+        yes, no = p.log(), (1 - p).log()
+        return (
+            hard.to(probability.dtype),
+            torch.where(hard, yes, no).sum(dim=1),
+            -(p * yes + (1 - p) * no).sum(dim=1),
+        )
+
+    def forward(self, features: PatchFeatures) -> Message:
+        """Speaks: patches in raster order, the L symbols of a patch side by side."""
+        per_patch = features.logits.shape[2]
+        logits = features.logits.flatten(1, 2)  # [B, T, V]
+        uniform = self.uniform(*logits.shape, device=logits.device) if self.training else None
+        vectors, penalty = self.estimator.choose(logits, uniform)
+        probability = self.keep_probability(features.scores)
+        symbols = vectors.detach().argmax(dim=2)
+        log_prob = entropy = expected = None
+        if self.gate == "released" or not self.estimator.discrete:
+            gate = self._relax(probability) if self.gate == "released" else probability
+            gate = gate.repeat_interleave(per_patch, dim=1)
+            mask = torch.ones_like(symbols, dtype=torch.bool)
+        else:
+            hard, choice_log_prob, choice_entropy = self.decide(probability)
+            gate = self.estimator.gate(hard, probability).repeat_interleave(per_patch, dim=1)  # [B, T]
+            mask = gate.detach() > 0.5
+            if self.estimator.scored and self.training:
+                log_probs = logits.float().log_softmax(dim=2)
+                said = log_probs.gather(2, symbols[:, :, None]).squeeze(2)
+                # A symbol that nobody heard did nothing for or against the loss.
+                log_prob = choice_log_prob + (said * mask).sum(dim=1)
+                entropy = choice_entropy - ((log_probs.exp() * log_probs).sum(dim=2) * mask).sum(dim=1)
+                expected = self.estimator.expect(logits.mean(dim=1))
+        return Message(
+            symbols=symbols,
+            vectors=vectors * gate[:, :, None],
+            mask=mask,
+            gate=gate if self.estimator.discrete and not self.estimator.scored else None,
+            keep_prob=probability.detach(),
+            log_prob=log_prob,
+            entropy=entropy,
+            expected_loss=expected,
+            penalty=penalty if isinstance(penalty, Tensor) and self.training else None,
+        )
+
+    def _relax(self, probability: Tensor) -> Tensor:
+        logit = 2 * probability - 1
+        if self.training:
+            logit = logit + self.uniform(*probability.shape, device=probability.device).logit(eps=1e-6)
+        return logit.sigmoid()
+
+
+def _draw_without_replacement(probability: Tensor, keep: int, uniform: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The first ``keep`` of an order drawn in proportion to the odds; see `PatchChannel.decide`."""
+    patches = probability.shape[1]
+    if keep > patches:
+        raise ValueError(f"keep {keep} of {patches} patches: at most {patches}")
+    odds = probability.logit(eps=_EPS)
+    # The odds are clamped, and tie where the probabilities do not.
+    keys = probability.detach() if uniform is None else gumbel_max(odds.detach(), uniform)[1]
+    order = keys.sort(dim=1, descending=True, stable=True).indices
+    hard = torch.zeros_like(probability).scatter(1, order[:, :keep], 1.0)
+    drawn = odds.gather(1, order)
+    # Column i: over those that are still there when draw i is made.
+    left = drawn.flip(1).logcumsumexp(dim=1).flip(1)
+    weighted = (drawn.exp() * drawn).flip(1).cumsum(dim=1).flip(1)
+    log_prob = (drawn - left)[:, :keep].sum(dim=1)
+    entropy = (left - weighted / left.exp())[:, :keep].sum(dim=1)
+    return hard, log_prob, entropy

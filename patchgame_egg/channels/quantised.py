@@ -1,0 +1,65 @@
+"""A codebook: a choice is the nearest code, the gradient goes straight through (van den Oord et al., 2017)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from vector_quantize_pytorch import VectorQuantize
+
+from patchgame_egg.channels.estimator import Estimator
+from patchgame_egg.distributed.random_module import RandomModule
+
+
+class Quantised(Estimator, RandomModule):
+    """The nearest code of a learnt codebook (van den Oord et al., 2017), by ``vector-quantize-pytorch``.
+
+    The speaker's last axis holds a code of D numbers instead of V logits. Codes follow a moving average; a commitment
+    loss keeps the speaker near them; those that fall out of use are put where a speaker's code lies. The gradient is
+    the straight-through one: that of the one-hot vectors is carried over to the code by the pseudo-inverse of the
+    codebook, which is "as if the code had been copied" for every listener whose embedding is linear in the code.
+
+    Args:
+        code_dim: D.
+        vocab_size: V, codes in the codebook.
+        commitment: weight of the commitment loss.
+        decay: of the codebook's moving average, per step.
+        seed: of the codes' first places and revivals.
+    """
+
+    def __init__(
+        self, code_dim: int, vocab_size: int, commitment: float = 0.25, decay: float = 0.95, seed: int = 0
+    ) -> None:
+        super().__init__(seed)
+        if not 0 <= decay < 1 or commitment < 0:
+            raise ValueError(f"decay must be in [0, 1) and commitment 0 or more, got {decay} and {commitment}")
+        self.quantiser = VectorQuantize(
+            code_dim, vocab_size, decay=decay, commitment_weight=commitment, kmeans_init=True,
+            threshold_ema_dead_code=1, rotation_trick=False,
+        )  # fmt: skip
+
+    def nearest(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Finds the nearest codes; in training, the codebook learns from it.
+
+        Args:
+            codes: the speaker's, float32 ``[N, D]``.
+
+        Returns:
+            Their symbols, int64 ``[N]``, and the commitment loss, a scalar, 0 in evaluation.
+        """
+        # Distances in half precision would be those of other codes.
+        with torch.autocast(codes.device.type, enabled=False):
+            if self.training:
+                with self.local_randomness(codes.device):
+                    _, (symbols,), penalty = self.quantiser(codes[None])
+                return symbols, penalty.sum()
+            # The quantiser would make its codebook from the first codes that it meets, in evaluation too.
+            return torch.cdist(codes, self.quantiser.codebook).argmin(dim=1), codes.new_zeros(())
+
+    def choose(self, logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
+        codes = logits.float().flatten(0, -2)
+        symbols, penalty = self.nearest(codes)
+        book = self.quantiser.codebook.detach()  # [V, D]
+        hard = F.one_hot(symbols, len(book)).to(codes.dtype)
+        moved = (codes - codes.detach()) @ torch.linalg.pinv(book)
+        return (hard + moved).unflatten(0, logits.shape[:-1]), penalty

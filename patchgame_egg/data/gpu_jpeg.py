@@ -1,0 +1,115 @@
+"""JPEG files decoded by a GPU, a batch at a time; workers then only read.
+
+nvjpeg rounds in other places than the CPU's decoder, so pixels differ a little, and training with them.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.io import ImageReadMode, decode_jpeg
+
+from patchgame_egg.data.images import UNREADABLE, EncodedImages, centre_square
+from patchgame_egg.data.loader import ImageLoader, Readable
+
+# The image or a file's bytes, the label, the index.
+_Item = tuple[Tensor, int, int]
+
+
+def is_plain(data: bytes) -> bool:
+    """Whether these bytes are a whole JPEG in colour or grey, which a GPU decodes as a CPU would."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.format == "JPEG" and image.mode in ("RGB", "L") and data.endswith(b"\xff\xd9")
+    except UNREADABLE:
+        return False
+
+
+class _Encoded(Dataset[_Item]):
+    """Plain JPEGs as bytes, all else decoded."""
+
+    def __init__(self, images: Readable) -> None:
+        self.images = images
+
+    def __getitem__(self, index: int) -> _Item:
+        assert isinstance(self.images.source, EncodedImages)
+        try:
+            data, label = self.images.source.encoded(index)
+        except UNREADABLE:
+            return self.images[index]
+        if not is_plain(data):
+            return self.images[index]
+        return torch.frombuffer(bytearray(data), dtype=torch.uint8), label, index
+
+
+class GpuJpegLoader(ImageLoader):
+    """An `ImageLoader` whose batches come out of a GPU's decoder, on that GPU.
+
+    Args:
+        source: `EncodedImages`. Others, and those that are small enough to be kept in memory, are decoded on the CPU.
+        batch_size: over all ranks; all options of `ImageLoader` follow.
+        device: the GPU.
+        decode: ``torchvision.io.decode_jpeg``, or what does the same.
+
+    Raises:
+        ValueError: the device cannot decode, or see `ImageLoader`.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        batch_size: int,
+        *,
+        device: torch.device,
+        decode: Callable[..., list[Tensor]] = decode_jpeg,
+        **options: Any,
+    ) -> None:
+        super().__init__(source, batch_size, **options)
+        self.device, self.decode = device, decode
+        self.encoded = isinstance(source, EncodedImages) and self.images.images is None
+        if self.encoded:
+            self._try_decoder()
+            workers = self.loader.num_workers
+            self.loader = DataLoader(
+                _Encoded(self.images),
+                batch_sampler=self.order,  # type: ignore[arg-type]
+                num_workers=workers,
+                persistent_workers=workers > 0,
+                collate_fn=list,
+            )
+
+    def _try_decoder(self) -> None:
+        file = io.BytesIO()
+        Image.new("RGB", (16, 16)).save(file, "jpeg")
+        try:
+            self._decoded([torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)])
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"--decode gpu: torchvision cannot decode on {self.device}: {reason}") from error
+
+    def _decoded(self, files: list[Tensor]) -> list[Tensor]:
+        return self.decode(files, mode=ImageReadMode.RGB, device=self.device) if files else []
+
+    def _batches(self) -> Iterator[Sequence[Tensor]]:
+        return map(self._batch, self.loader) if self.encoded else super()._batches()
+
+    def _batch(self, items: list[_Item]) -> Sequence[Tensor]:
+        try:
+            decoded = iter(self._decoded([image for image, _, _ in items if image.dim() == 1]))
+        except RuntimeError:  # one broken file spoils the list; the CPU replaces it
+            items = [self.images[index] for _, _, index in items]
+        size = self.images.source.size  # type: ignore[attr-defined]
+        # A GPU resizes floats alone.
+        images = [
+            centre_square(next(decoded).float(), size).round().clamp(0, 255).to(torch.uint8)
+            if image.dim() == 1
+            else image.to(self.device)
+            for image, _, _ in items
+        ]
+        return torch.stack(images), torch.tensor([n for _, n, _ in items]), torch.tensor([i for _, _, i in items])

@@ -1,0 +1,117 @@
+"""What a source of images is, and how files become uint8 squares."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+"""What decoders raise on files that are not what they seem; each is worth skipping, none is worth a lost run."""
+
+
+class ImageSource(Protocol):
+    """What the loader needs to know of a set of images."""
+
+    classes: list[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]: ...
+
+
+def centre_square(pixels: Tensor, size: int) -> Tensor:
+    """Resizes the shorter side to ``size`` (bicubic) and cuts out the middle.
+
+    Args:
+        pixels: ``[3, H, W]``, uint8 on a CPU, or floats.
+        size: side of the square.
+
+    Returns:
+        ``[3, size, size]`` of the same type; floats may leave their range a little.
+    """
+    scale = size / min(pixels.shape[1:])
+    height, width = (max(size, round(side * scale)) for side in pixels.shape[1:])
+    if (height, width) != tuple(pixels.shape[1:]):
+        # The values of PIL but for a level here and there; of bytes, in a fifth of its time.
+        pixels = F.interpolate(pixels[None], (height, width), mode="bicubic", antialias=True)[0]
+    top, left = (height - size) // 2, (width - size) // 2
+    return pixels[:, top : top + size, left : left + size].contiguous()
+
+
+def square(image: Image.Image, size: int) -> Tensor:
+    """RGB, shorter side resized to ``size`` (bicubic), centre square: uint8 ``[3, size, size]``."""
+    image.draft("RGB", (size, size))  # lets the JPEG decoder skip resolution that nobody will see
+    pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    return centre_square(torch.from_numpy(pixels).permute(2, 0, 1), size)
+
+
+class EncodedImages(Dataset[tuple[Tensor, int]]):
+    """A source whose images lie encoded somewhere, decoded when asked for.
+
+    Attributes:
+        classes: the classes' names.
+        size: side of the squares handed out, pixels.
+    """
+
+    classes: list[str]
+    size: int
+
+    def encoded(self, index: int) -> tuple[bytes, int]:
+        """An image as it is stored, and its class number."""
+        raise NotImplementedError
+
+    def name(self, index: int) -> str:
+        """The file behind an index."""
+        raise NotImplementedError
+
+    def made_of(self) -> tuple[object, Iterable[Path]]:
+        """What the images depend on, for a cache: plain values, and files."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        data, label = self.encoded(index)
+        with Image.open(io.BytesIO(data)) as image:
+            return square(image, self.size), label
+
+
+class ImageFiles(EncodedImages):
+    """Image files with labels.
+
+    Args:
+        paths: the files.
+        labels: one class number each.
+        classes: the classes' names.
+        size: side of the squares handed out, pixels.
+    """
+
+    def __init__(self, paths: Sequence[Path], labels: Sequence[int], classes: list[str], size: int) -> None:
+        self.paths, self.labels, self.classes, self.size = list(paths), list(labels), classes, size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def encoded(self, index: int) -> tuple[bytes, int]:
+        """A file's bytes and class number."""
+        return self.paths[index].read_bytes(), self.labels[index]
+
+    def name(self, index: int) -> str:
+        """The file's path."""
+        return str(self.paths[index])
+
+    def made_of(self) -> tuple[object, Iterable[Path]]:
+        """The labels and the files."""
+        return self.labels, self.paths
+
+
+def side(source: ImageSource) -> int:
+    """The side of a source's images in pixels, 0 if it does not say."""
+    return int(getattr(source, "size", 0) or getattr(source, "image_size", 0))

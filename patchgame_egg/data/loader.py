@@ -1,0 +1,219 @@
+"""From files to batches of uint8 images: decoding, then one loader for training and validation.
+
+A source is a map-style data set of ``(uint8 image [3, S, S], label)`` with ``classes``; `patchgame_egg.data.sources`
+finds them. What the loader yields depends on the seed, the epoch and the position alone, whatever the number of workers
+and ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from patchgame_egg.data.images import UNREADABLE, ImageSource, side
+from patchgame_egg.distributed.processes import rank, world_size
+from patchgame_egg.interaction import Batch
+
+# Decoded images are kept while all of them fit in this much memory.
+_MEMORY_BYTES = 2**30
+
+
+# Of a source in groups, the images of so many groups are mixed at a time.
+_GROUPS_AT_ONCE = 8
+
+
+class Readable(Dataset[tuple[Tensor, int, int]]):
+    """Puts the next readable image in the place of one that cannot be read, and remembers decoded ones.
+
+    Items are (image, label, index of the image that it really is).
+    """
+
+    def __init__(self, source: ImageSource, shared: bool = False) -> None:
+        self.source = source
+        size = side(source)
+        self.images: Tensor | None = None
+        if 0 < len(source) * 3 * size * size <= _MEMORY_BYTES:
+            self.images = torch.empty(len(source), 3, size, size, dtype=torch.uint8)
+            # A slot is marked here after it is filled.
+            self.labels = torch.full((len(source),), -2, dtype=torch.int64)
+            if shared:
+                try:
+                    # Worker processes fill one memory.
+                    self.images.share_memory_()
+                    self.labels.share_memory_()
+                except RuntimeError:  # containers often have little shared memory; images are decoded anew then
+                    self.images = None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
+        if self.images is not None and self.labels[index] != -2:
+            return self.images[index], int(self.labels[index]), index
+        for actual in replacements(index, len(self)):
+            try:
+                image, label = self.source[actual]
+            except UNREADABLE:
+                continue
+            if self.images is not None:
+                self.images[actual] = image
+                self.labels[actual] = label
+            return image, label, actual
+        raise RuntimeError(f"none of {min(len(self), 100)} images in a row can be read, the first is number {index}")
+
+
+def replacements(index: int, count: int) -> Iterator[int]:
+    """The indices tried in turn for an image: itself, then up to 99 others far from it in the list."""
+    # Neighbours in a list often share a fate, and a batch: a stride near the golden section of the list meets neither.
+    stride = next(s for s in range(max(1, round(count * 0.618)), 2 * count + 2) if np.gcd(s, count) == 1)
+    for k in range(min(count, 100)):
+        yield (index + k * stride) % count
+
+
+def readable(source: ImageSource, indices: Sequence[int]) -> tuple[Tensor, list[int]]:
+    """Images and labels at the given places, another image in the place of each that cannot be read.
+
+    Returns:
+        uint8 ``[N, 3, S, S]`` and N class numbers.
+    """
+    images = Readable(source)
+    items = [images[i] for i in indices]
+    return torch.stack([image for image, _, _ in items]), [label for _, label, _ in items]
+
+
+def mixed(groups: Sequence[int], generator: np.random.Generator) -> np.ndarray:
+    """An order that keeps to a few groups at a time, so that a slow disk reads in few places.
+
+    Args:
+        groups: how many images lie together, in the order of their indices.
+        generator: draws the order.
+
+    Returns:
+        Every index once: the groups shuffled, then the images of each eight groups.
+    """
+    starts = np.cumsum([0, *groups])
+    parts = [np.arange(starts[g], starts[g + 1]) for g in generator.permutation(len(groups))]
+    together = [np.concatenate(parts[i : i + _GROUPS_AT_ONCE]) for i in range(0, len(parts), _GROUPS_AT_ONCE)]
+    return np.concatenate([generator.permutation(indices) for indices in together])
+
+
+class _Order:
+    """Index lists of one epoch's batches, this rank's share of each; the rest of the last one is left out."""
+
+    def __init__(self, count: int, batch_size: int, seed: int, shuffle: bool, groups: Sequence[int] | None) -> None:
+        self.count, self.batch_size, self.seed, self.shuffle = count, batch_size, seed, shuffle
+        self.groups = groups
+        self.epoch, self.start = 1, 0
+
+    def __len__(self) -> int:
+        return self.count // self.batch_size - self.start
+
+    def __iter__(self) -> Iterator[list[int]]:
+        # Held-out images come in one fixed shuffled order: sorted by class, all candidates would be of one kind.
+        generator = np.random.default_rng((self.seed, self.epoch if self.shuffle else 0))
+        order = generator.permutation(self.count) if self.groups is None else mixed(self.groups, generator)
+        share = self.batch_size // world_size()
+        for batch in range(self.start, self.count // self.batch_size):
+            begin = batch * self.batch_size + rank() * share
+            yield order[begin : begin + share].tolist()
+
+
+class ImageLoader:
+    """Batches of uint8 images; the same ones in the same order for a seed, whatever the workers and ranks.
+
+    Args:
+        source: the images.
+        batch_size: over all ranks.
+        seed: of the order.
+        shuffle: a new order every epoch (training), or one fixed order (validation).
+        workers: processes that decode; 0 decodes in this one.
+        pin_memory: page-locked batches, for faster copies to a GPU.
+
+    Attributes:
+        skipped: the unreadable images met so far, by name where the source has names.
+
+    Raises:
+        ValueError: fewer images than one batch, or a batch that the ranks cannot share evenly.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        if batch_size > len(source):
+            raise ValueError(f"a batch of {batch_size} needs at least as many images, got {len(source)}")
+        if batch_size % world_size():
+            raise ValueError(f"a batch of {batch_size} does not divide among {world_size()} processes")
+        self.source = source
+        self.order = _Order(len(source), batch_size, seed, shuffle, getattr(source, "groups", None))
+        self.skipped: dict[int, str] = {}
+        self.images = Readable(source, shared=workers > 0)
+        self.loader = DataLoader(
+            self.images,
+            batch_sampler=self.order,  # type: ignore[arg-type]
+            num_workers=workers,
+            pin_memory=pin_memory,
+            persistent_workers=workers > 0,
+        )
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return self.order.count // self.order.batch_size
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Which epoch comes next, counted from 1, and from which of its batches on."""
+        self.order.epoch, self.order.start = epoch, start
+
+    def __iter__(self) -> Iterator[Batch]:
+        asked = iter(self.order)
+        for images, labels, index in self._batches():
+            for want, got in zip(next(asked), index.tolist(), strict=True):
+                if want != got:
+                    self._note_skipped(want, got)
+            yield Batch(images, labels, aux_input={"index": index})
+
+    def _batches(self) -> Iterator[Sequence[Tensor]]:
+        return iter(self.loader)
+
+    def _note_skipped(self, want: int, got: int) -> None:
+        name = getattr(self.source, "name", lambda i: f"image {i}")
+        for bad in replacements(want, len(self.source)):
+            if bad == got:
+                return
+            self.skipped[bad] = name(bad)
+
+
+class EveryImage:
+    """All images of a source once, in order; each process has its share, and those that cannot be read are left out.
+
+    Args:
+        source: the images.
+        batch_size: of each process.
+        workers: processes that decode; 0 decodes in this one.
+    """
+
+    def __init__(self, source: ImageSource, batch_size: int = 256, workers: int = 0) -> None:
+        mine = range(rank(), len(source), world_size())
+        self.loader = DataLoader(Subset(Readable(source), mine), batch_size, num_workers=workers)
+        self.mine = mine
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        done = 0
+        for images, labels, index in self.loader:
+            asked = torch.tensor(self.mine[done : done + len(index)])
+            done += len(index)
+            itself = index == asked
+            if itself.any():
+                yield Batch(images[itself], labels[itself], aux_input={"index": index[itself]})

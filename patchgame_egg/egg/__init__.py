@@ -1,0 +1,31 @@
+"""Our agents in EGG's games, EGG's in ours, and its records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from patchgame_egg.lazy_names import hand_on
+
+if TYPE_CHECKING:
+    from patchgame_egg.egg.agents import (
+        Aux as Aux,
+        EggChannel as EggChannel,
+        EggLoss as EggLoss,
+        EggReceiver as EggReceiver,
+        LossInEgg as LossInEgg,
+        ReceiverInEgg as ReceiverInEgg,
+        Scored as Scored,
+        SenderInEgg as SenderInEgg,
+        in_egg as in_egg,
+    )
+    from patchgame_egg.egg.records import (
+        EggMessage as EggMessage,
+        Layout as Layout,
+        from_egg as from_egg,
+        from_tensor as from_tensor,
+        load_egg as load_egg,
+        to_egg as to_egg,
+        to_tensor as to_tensor,
+    )
+
+__getattr__, __dir__, __all__ = hand_on(__name__)

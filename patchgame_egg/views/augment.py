@@ -1,0 +1,375 @@
+"""One random view of an image: how strong it is, how its parameters are drawn, and how it is made from them.
+
+Views are made as for BYOL (Grill et al., 2020), which section 3.1 of the PatchGame paper follows: a resized crop, a
+flip, colour jitter, greyscale, Gaussian blur and solarisation, in this order. The default strengths are those of the
+authors' release. Every function is pure; `patchgame_egg.views.transforms` draws the uniform numbers. Parameters stay on
+the CPU: the CPU and a GPU make the same views, and nothing waits for a GPU. Pixels are worked on where the images are,
+by kornia's functions, with two exceptions:
+
+- *Crop.* kornia's crops of a batch alias when they shrink. Here every crop goes through torch's antialiased bicubic
+  resize, which is torchvision's and Pillow's: where a crop has more pixels than the view, every one of them counts.
+- *Hue.* `shift_hue` gives the values of kornia's ``adjust_hue`` in a fraction of its time on a CPU.
+
+Differences from the release: it works on 8-bit numbers after the crop too, and its blur (Pillow's) approximates a
+Gaussian by boxes.
+
+One file, because a view is one chain: what is drawn for a step is read beside what the step does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from kornia.enhance import solarize
+from kornia.filters import gaussian_blur2d
+from torch import Tensor
+
+# As many as torchvision's RandomResizedCrop makes before it gives up.
+CROP_TRIES = 10
+NUMBERS_PER_VIEW = 2 * CROP_TRIES + 4 + 4 + 8
+
+
+@dataclass(frozen=True)
+class ViewStrength:
+    """How strongly one view changes an image. The defaults are the release's first view.
+
+    Attributes:
+        min_area: the smallest share of the image's area that a crop may take; the largest is 1.
+        ratio: smallest and largest width / height of a crop, drawn log-uniformly.
+        flip: probability of a horizontal flip.
+        jitter: probability of the four colour changes below, which come in a random order.
+        brightness: the factor is drawn from ``[max(0, 1 - brightness), 1 + brightness]``.
+        contrast: likewise, about the mean grey.
+        saturation: likewise, about the grey image.
+        hue: the turn is drawn from ``[-hue, hue]``, in turns of the colour circle, at most 0.5.
+        grey: probability of greyscale.
+        blur: probability of Gaussian blur.
+        sigma: smallest and largest standard deviation of the blur, in pixels of a view of 224 pixels; smaller or
+            larger views scale it.
+        solarise: probability that pixel values of 0.5 or more are inverted.
+
+    Raises:
+        ValueError: a strength is out of its range.
+    """
+
+    min_area: float = 0.14
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    jitter: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.2
+    hue: float = 0.1
+    grey: float = 0.2
+    blur: float = 1.0
+    sigma: tuple[float, float] = (0.1, 2.0)
+    solarise: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "jitter", "grey", "blur", "solarise"):
+            _check_range(name, getattr(self, name), 0, 1, "it is a probability")
+        _check_range("min_area", self.min_area, 1e-4, 1, "it is a share of the image's area")
+        _check_range("hue", self.hue, 0, 0.5, "half a turn reaches every colour")
+        for name in ("brightness", "contrast", "saturation"):
+            _check_range(name, getattr(self, name), 0, math.inf, "0 leaves the image as it is")
+        for name in ("ratio", "sigma"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} must be (low, high) with 0 < low <= high, got {(low, high)}")
+
+
+def _check_range(name: str, value: float, low: float, high: float, why: str) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be between {low} and {high}, as {why}; got {value}")
+
+
+# The release's pair is asymmetric: its speaker always sees a blurred view, its listener rarely one, at times solarised.
+FIRST_VIEW = ViewStrength()
+SECOND_VIEW = ViewStrength(blur=0.1, solarise=0.2)
+
+
+@dataclass(frozen=True)
+class ViewParameters:
+    """What was drawn for the B images of one view; all tensors are on the CPU.
+
+    Attributes:
+        box: float ``[B, 4]``, whole numbers: the crop's top, left, height and width in the source's pixels.
+        flip: bool ``[B]``.
+        jitter: bool ``[B]``.
+        order: int64 ``[B, 4]``, a permutation of 0 to 3 per row: `COLOUR_CHANGES` in the order of their turns.
+        factors: float ``[B, 4]``: brightness, contrast, saturation (1 changes nothing) and hue in turns (0 does not).
+        grey: bool ``[B]``.
+        sigma: float ``[B]``, in the view's pixels; 0 where there is no blur.
+        solarise: bool ``[B]``.
+    """
+
+    box: Tensor
+    flip: Tensor
+    jitter: Tensor
+    order: Tensor
+    factors: Tensor
+    grey: Tensor
+    sigma: Tensor
+    solarise: Tensor
+
+    def __getitem__(self, rows: slice) -> ViewParameters:
+        return ViewParameters(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+
+def draw_parameters(
+    numbers: Tensor, strength: ViewStrength, height: int, width: int, image_size: int
+) -> ViewParameters:
+    """Turns uniform numbers into the parameters of one view per row.
+
+    Crops have the distribution of torchvision's RandomResizedCrop. It draws until a crop fits into the image; here
+    `CROP_TRIES` are drawn for every image and the first that fits is taken, else the largest one of an allowed ratio.
+
+    Args:
+        numbers: ``[B, NUMBERS_PER_VIEW]`` in [0, 1), on the CPU.
+        strength: the view's strengths.
+        height: of the source images, in pixels.
+        width: likewise.
+        image_size: side of the view, in pixels.
+
+    Returns:
+        The parameters of B views.
+    """
+    areas, ratios, order, factors, rest = torch.split(numbers, [CROP_TRIES, CROP_TRIES, 4, 4, 8], dim=1)
+    top, left, flip, jitter, grey, blur, sigma, solarise = rest.unbind(1)
+
+    low, high = (math.log(ratio) for ratio in strength.ratio)
+    areas = height * width * (strength.min_area + (1 - strength.min_area) * areas)
+    ratios = (low + (high - low) * ratios).exp()
+    widths, heights = (areas * ratios).sqrt().round().clamp(min=1), (areas / ratios).sqrt().round().clamp(min=1)
+    fits = (widths <= width) & (heights <= height)
+    first = fits.int().argmax(1, keepdim=True)
+    nearest = min(max(width / height, strength.ratio[0]), strength.ratio[1])
+    crop_width = widths.gather(1, first).squeeze(1).where(fits.any(1), min(width, round(height * nearest)))
+    crop_height = heights.gather(1, first).squeeze(1).where(fits.any(1), min(height, round(width / nearest)))
+    top = (top * (height - crop_height + 1)).floor()
+    left = (left * (width - crop_width + 1)).floor()
+
+    strengths = torch.tensor([strength.brightness, strength.contrast, strength.saturation])
+    lowest = (1 - strengths).clamp(min=0)
+    scales = lowest + (1 + strengths - lowest) * factors[:, :3]
+    hue = strength.hue * (2 * factors[:, 3:] - 1)
+    sigma = (strength.sigma[0] + (strength.sigma[1] - strength.sigma[0]) * sigma) * image_size / 224
+    return ViewParameters(
+        box=torch.stack([top, left, crop_height, crop_width], 1),
+        flip=flip < strength.flip,
+        jitter=jitter < strength.jitter,
+        order=order.argsort(1),
+        factors=torch.cat([scales, hue], 1),
+        grey=grey < strength.grey,
+        sigma=sigma.where(blur < strength.blur, 0.0),
+        solarise=solarise < strength.solarise,
+    )
+
+
+def crop_resize(images: Tensor, box: Tensor, flip: Tensor, size: int) -> Tensor:
+    """Crops every image by its own box, resizes with antialiasing (bicubic) to whole numbers of 8 bits, and flips.
+
+    On a CPU image by image, by torch's 8-bit kernel; on a GPU by `crop_by_matrices`. Like Pillow, the kernel rounds and
+    clips between columns and rows, so the two differ by rounding, and by a few levels at the sharpest edges.
+
+    Args:
+        images: uint8 ``[B, 3, H, W]``.
+        box: ``[B, 4]``, on the CPU: top, left, height, width.
+        flip: bool ``[B]``, on the CPU.
+        size: side of the result.
+
+    Returns:
+        float32 ``[B, 3, size, size]`` in [0, 1].
+    """
+    if images.device.type != "cpu":
+        return crop_by_matrices(images, box, flip, size)
+    crops = torch.cat(
+        [
+            F.interpolate(
+                image[None, :, top : top + height, left : left + width], (size, size), mode="bicubic", antialias=True
+            )
+            for image, (top, left, height, width) in zip(images, box.int().tolist(), strict=True)
+        ]
+    )
+    crops = _change(crops, flip, lambda x: x.flip(3))
+    return crops.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+
+def crop_by_matrices(images: Tensor, box: Tensor, flip: Tensor, size: int) -> Tensor:
+    """What `crop_resize` does, as two matrix products for all images at once: a GPU would starve on single crops."""
+    height, width = images.shape[2:]
+    top, left, tall, wide = box.to(images.device, non_blocking=True).unbind(1)
+    rows, columns = _resize_matrices(top, tall, height, size), _resize_matrices(left, wide, width, size)
+    columns = torch.where(flip.to(images.device, non_blocking=True)[:, None, None], columns.flip(1), columns)
+    resized = rows[:, None] @ images.float() @ columns[:, None].mT  # [B, 3, size, size]
+    return resized.round_().clamp_(0, 255).div_(255)
+
+
+def _resize_matrices(start: Tensor, length: Tensor, source: int, size: int) -> Tensor:
+    """Rows of weights ``[B, size, source]`` that resize ``length`` pixels from ``start`` on, both ``[B]``.
+
+    Keys' cubic with a = -1/2, stretched where the crop shrinks and cut off at the crop's edge, as in Pillow.
+    """
+    start, length = start[:, None, None], length[:, None, None]
+    scale = length / size
+    centre = (torch.arange(size, device=start.device)[:, None] + 0.5) * scale  # [B, size, 1]
+    pixel = torch.arange(source, device=start.device) - start + 0.5  # [B, 1, source], counted inside the crop
+    distance = ((pixel - centre) / scale.clamp(min=1)).abs()  # [B, size, source]
+    near = (1.5 * distance - 2.5) * distance.square() + 1
+    far = ((2.5 - 0.5 * distance) * distance - 4) * distance + 2
+    weights = torch.where(distance < 1, near, far).where((distance < 2) & (pixel > 0) & (pixel < length), 0.0)
+    return weights / weights.sum(dim=2, keepdim=True)
+
+
+def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
+    """Turns the colour circle.
+
+    With the hue h in sixths of a turn, a channel is ``min + (max - min) * f(h)``, where f is a trapezium over h: 1 up
+    to a sixth from the channel's own colour (red 0, green 2, blue 4), 0 from two sixths on. The hue comes from sorting
+    the three colours by minima and maxima: choosing pixel by pixel takes three times as long.
+
+    Args:
+        images: ``[B, 3, H, W]`` in [0, 1].
+        turns: ``[B]``, 1 is the whole circle.
+
+    Returns:
+        Images of the same shape.
+    """
+    red, green, blue = images.unbind(1)
+    high, low = torch.maximum(green, blue), torch.minimum(green, blue)
+    largest, middle = torch.maximum(red, high), torch.minimum(red, high)
+    smallest = torch.minimum(middle, low)
+    span = largest - smallest
+    bluer, not_red = (green < blue).to(images.dtype), (red < high).to(images.dtype)
+    # The hue within its sixth, signed; |0 + x| where red is largest and green next, |-6 + x| blue next, and so on.
+    hue = (middle - low).div_(span.clamp(min=1e-12)).sub_(bluer, alpha=6)
+    hue.add_(not_red.mul_(bluer.mul_(12).sub_(2))).abs_()
+    hue.add_(6 * turns.to(images.device, non_blocking=True).view(-1, 1, 1))
+    hue.sub_((hue / 6).floor_(), alpha=6)
+    shares = (
+        (hue - 3).abs_().sub_(1).clamp_(0, 1),
+        (hue - 2).abs_().neg_().add_(2).clamp_(0, 1),
+        (hue - 4).abs_().neg_().add_(2).clamp_(0, 1),
+    )
+    return torch.stack([torch.addcmul(smallest, span, share) for share in shares], 1)
+
+
+def grey_of(images: Tensor) -> Tensor:
+    """The luma of images, ``[B, 3, H, W]`` to ``[B, 1, H, W]``."""
+    red, green, blue = images.split(1, 1)
+    return (0.299 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+
+
+def _blend_(images: Tensor, factor: Tensor, other: Tensor | None) -> Tensor:
+    """Moves images away from others, or from black, by a factor each, in place: what Pillow calls to enhance."""
+    factor = factor.to(images.device, non_blocking=True).view(-1, 1, 1, 1)
+    images.mul_(factor)
+    if other is not None:
+        images.add_(other * (1 - factor))
+    return images.clamp_(0, 1)
+
+
+def adjust_brightness_(images: Tensor, factor: Tensor) -> Tensor:
+    """Away from black: ``[B, 3, H, W]`` in [0, 1], in place, by ``[B]`` factors; 1 changes nothing."""
+    return _blend_(images, factor, None)
+
+
+def adjust_contrast_(images: Tensor, factor: Tensor) -> Tensor:
+    """Away from the mean grey, likewise."""
+    return _blend_(images, factor, grey_of(images.mean((2, 3), keepdim=True)))
+
+
+def adjust_saturation_(images: Tensor, factor: Tensor) -> Tensor:
+    """Away from the grey image, likewise."""
+    return _blend_(images, factor, grey_of(images))
+
+
+COLOUR_CHANGES: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
+    adjust_brightness_,
+    adjust_contrast_,
+    adjust_saturation_,
+    shift_hue,
+)
+
+
+def _change(images: Tensor, chosen: Tensor, change: Callable[..., Tensor], *values: Tensor) -> Tensor:
+    """Applies ``change`` to the chosen images alone; ``chosen`` is on the CPU, so counting them waits for no GPU."""
+    if bool(chosen.all()):
+        return change(images, *values)
+    rows = chosen.nonzero().squeeze(1)
+    if len(rows) == 0:
+        return images
+    where = rows.to(images.device, non_blocking=True)
+    return images.index_copy_(0, where, change(images.index_select(0, where), *(value[rows] for value in values)))
+
+
+def change_colours(view: Tensor, parameters: ViewParameters) -> Tensor:
+    """Jitters the colours of the images that were chosen for it, each in its own order, then greys those chosen.
+
+    Args:
+        view: ``[B, 3, S, S]`` in [0, 1]; may be changed in place.
+        parameters: B rows.
+
+    Returns:
+        The images with their new colours, in [0, 1].
+    """
+    if len(view) == 1:
+        for index in parameters.order[0].tolist() if parameters.jitter else []:
+            view = COLOUR_CHANGES[index](view, parameters.factors[:, index])
+    else:
+        for turn in range(4):
+            for index, change in enumerate(COLOUR_CHANGES):
+                chosen = parameters.jitter & (parameters.order[:, turn] == index)
+                view = _change(view, chosen, change, parameters.factors[:, index])
+    return _change(view, parameters.grey, lambda x: grey_of(x).repeat(1, 3, 1, 1))
+
+
+def blur(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
+    """Gaussian blur, by kornia or, of a single image on a CPU, by sums of shifted copies, which take a third as long.
+
+    Args:
+        images: ``[B, 3, H, W]``.
+        sigma: standard deviation of each image's kernel, above 0, ``[B]``, on the CPU.
+        reach: pixels on each side that count, less than H and W; images are mirrored at their edges.
+
+    Returns:
+        Images of the same shape.
+    """
+    if len(images) > 1 or images.device.type != "cpu":
+        return gaussian_blur2d(images, 2 * reach + 1, sigma[:, None].expand(-1, 2))
+    weights = (-0.5 * (torch.arange(reach + 1) / sigma).square()).exp()
+    weights = weights / (2 * weights.sum() - 1)
+    first, *others = (w for w in weights.tolist() if w > 1e-7)
+    pad = len(others)
+    for dim, edges in ((3, (pad, pad, 0, 0)), (2, (0, 0, pad, pad))):
+        padded, side = F.pad(images, edges, mode="reflect"), images.shape[dim]
+        images = padded.narrow(dim, pad, side) * first
+        for k, weight in enumerate(others, 1):
+            for at in (pad - k, pad + k):
+                images.add_(padded.narrow(dim, at, side), alpha=weight)
+    return images
+
+
+def make_view(images: Tensor, parameters: ViewParameters, strength: ViewStrength, image_size: int) -> Tensor:
+    """Makes one view of every image.
+
+    Args:
+        images: uint8 ``[B, 3, H, W]``, on any device.
+        parameters: B rows.
+        strength: what the parameters were drawn from; its largest sigma sets the reach of the blur.
+        image_size: side S of the view.
+
+    Returns:
+        float32 ``[B, 3, S, S]`` in [0, 1], on the images' device.
+    """
+    view = crop_resize(images, parameters.box, parameters.flip, image_size)
+    view = change_colours(view, parameters)
+    # Three standard deviations; reflection needs the reach to be smaller than the image.
+    reach = min(math.ceil(3 * strength.sigma[1] * image_size / 224), image_size - 1)
+
+    view = _change(view, parameters.sigma > 0, lambda x, sigma: blur(x, sigma, reach), parameters.sigma)
+    return _change(view, parameters.solarise, lambda x: solarize(x, torch.full((len(x),), 0.5, device=x.device)))

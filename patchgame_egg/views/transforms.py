@@ -1,0 +1,167 @@
+"""The modules that turn batches of images into views: two random ones for training, a fixed one for evaluation.
+
+Section 3.1 of the PatchGame paper shows the agents two random views of every image; `patchgame_egg.views.augment` says
+how one is made of uniform numbers, which are drawn here per image. All views come out normalised by ImageNet's mean and
+standard deviation.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from patchgame_egg.distributed.random_module import RandomModule
+from patchgame_egg.views.augment import (
+    FIRST_VIEW,
+    NUMBERS_PER_VIEW,
+    SECOND_VIEW,
+    ViewStrength,
+    draw_parameters,
+    make_view,
+)
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+
+
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+# A CPU is fastest on what stays in its cache, so images go through in groups of about this many pixels, and larger
+# ones singly: nothing has then to be picked out of a batch and put back.
+CPU_GROUP_PIXELS, CPU_SINGLE_PIXELS = 2**18, 2**15
+
+
+def normalise(images: Tensor, out: Tensor) -> Tensor:
+    """Subtracts ImageNet's mean and divides by its standard deviation.
+
+    Args:
+        images: ``[B, 3, H, W]`` in [0, 1].
+        out: where the result goes, of the same shape; may be ``images``.
+
+    Returns:
+        ``out``.
+    """
+    for channel, into, mean, std in zip(images.unbind(1), out.unbind(1), IMAGENET_MEAN, IMAGENET_STD, strict=True):
+        torch.sub(channel, mean, out=into).div_(std)
+    return out
+
+
+def denormalise(images: Tensor) -> Tensor:
+    """Undoes the normalisation, for pictures.
+
+    Args:
+        images: ``[B, 3, H, W]``, as a view comes out.
+
+    Returns:
+        RGB in [0, 1], a new tensor of the same shape; what lies outside is clipped.
+    """
+    mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (images * std + mean).clamp(0, 1)
+
+
+def _check_images(images: Tensor) -> None:
+    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3:
+        raise ValueError(
+            f"views are made from uint8 images [B, 3, H, W] with values 0 to 255, got {images.dtype} of shape "
+            f"{tuple(images.shape)}; turn floats in [0, 1] into them with (images * 255).round().to(torch.uint8)"
+        )
+
+
+def _check_size(image_size: int) -> None:
+    if image_size < 2:
+        raise ValueError(f"image_size must be at least 2 pixels, got {image_size}")
+
+
+class RandomViews(RandomModule):
+    """Two random views of every image.
+
+    The draws go on in evaluation mode: use `EvaluationView` there.
+
+    Args:
+        image_size: side S of the views, in pixels.
+        seed: of the draws.
+        first: strengths of the speaker's view; the default is the release's.
+        second: strengths of the listener's view; likewise.
+
+    Raises:
+        ValueError: a size that is too small, or images that are not uint8 ``[B, 3, H, W]``.
+    """
+
+    def __init__(
+        self, image_size: int, seed: int = 0, first: ViewStrength = FIRST_VIEW, second: ViewStrength = SECOND_VIEW
+    ) -> None:
+        super().__init__(seed)
+        _check_size(image_size)
+        self.image_size = image_size
+        self.first = first
+        self.second = second
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Draws and makes the views.
+
+        Args:
+            images: uint8 ``[B, 3, H, W]``, on any device.
+
+        Returns:
+            Two float32 ``[B, 3, S, S]`` on that device, normalised by ImageNet's mean and standard deviation.
+        """
+        _check_images(images)
+        # Crops are fastest where the colours of a pixel lie beside each other.
+        images = images.contiguous(memory_format=torch.channels_last)
+        return self._view(images, self.first), self._view(images, self.second)
+
+    def _view(self, images: Tensor, strength: ViewStrength) -> Tensor:
+        count, _, height, width = images.shape
+        size = self.image_size
+        parameters = draw_parameters(self.uniform(count, NUMBERS_PER_VIEW), strength, height, width, size)
+        group = count
+        if images.device.type == "cpu":
+            pixels = max(height * width, size * size)
+            group = max(1, CPU_GROUP_PIXELS // pixels) if size * size < CPU_SINGLE_PIXELS else 1
+        views = torch.empty(count, 3, size, size, device=images.device)
+        for start in range(0, count, group):
+            rows = slice(start, start + group)
+            normalise(make_view(images[rows], parameters[rows], strength, size), out=views[rows])
+        return views
+
+
+class EvaluationView(nn.Module):
+    """The one view for evaluation: the shorter side is resized to the view's, then the middle is cut out.
+
+    Args:
+        image_size: side S of the view, in pixels.
+
+    Raises:
+        ValueError: a size that is too small, or images that are not uint8 ``[B, 3, H, W]``.
+    """
+
+    def __init__(self, image_size: int) -> None:
+        super().__init__()
+        _check_size(image_size)
+        self.image_size = image_size
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Makes the view: uint8 ``[B, 3, H, W]`` to normalised float32 ``[B, 3, S, S]``, on the same device."""
+        _check_images(images)
+        size = self.image_size
+        height, width = images.shape[-2:]
+        height, width = (size * side // min(height, width) for side in (height, width))
+        view = images.float() / 255
+        if view.shape[-2:] != (height, width):
+            view = F.interpolate(view, (height, width), mode="bicubic", antialias=True).clamp_(0, 1)
+        top, left = round((height - size) / 2), round((width - size) / 2)
+        view = view[:, :, top : top + size, left : left + size].contiguous()
+        return normalise(view, out=view)
+
+
+class Middle(EvaluationView):
+    """The middle of an image, without resizing it: `EvaluationView` shows all of it, smaller."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 ``[B, 3, H, W]`` to a normalised float32 ``[B, 3, S, S]``."""
+        size = self.image_size
+        top, left = ((side - size) // 2 for side in images.shape[-2:])
+        return super().forward(images[:, :, top : top + size, left : left + size])

@@ -1,0 +1,56 @@
+"""A run of version 0.1.0, before the folders, loads, is analysed and goes on.
+
+It was made at commit 1c2affe by ``python -m games.patchgame`` with the tests' tiny options (networks of width 2,
+``--candidates 16 --workers 0``), its language by ``python -m games.record RUN --images 48``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from analysis import load, measure
+from games.patchgame import main
+from games.record import main as record
+from games.runs.load import load_game, load_trunk
+from patchgame_egg import read_log
+
+FORMER = Path(__file__).parent / "run_of_0_1_0"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "runs" / "former"
+    shutil.copytree(FORMER, folder)
+    config = folder / "config.json"
+    options = json.loads(config.read_text())
+    options["run"]["out"] = str(folder.parent)
+    config.write_text(json.dumps(options))
+    return folder
+
+
+def test_its_language_is_played_again_to_the_symbol(run: Path) -> None:
+    before = load(run)
+    assert record([str(run), "--images", "48", "--device", "cpu"]) == 0
+    after = load(run)
+    assert (after.symbols == before.symbols).mean() > 0.99 and (after.mask == before.mask).mean() > 0.99
+    np.testing.assert_array_equal(after.images, before.images)
+    assert len(measure(after, permutations=3)) > 50
+
+
+def test_its_networks_load(run: Path) -> None:
+    game, config = load_game(run, torch.device("cpu"))
+    assert config.speaker.vocab == 16 and sum(p.numel() for p in game.parameters()) > 10_000
+    assert load_trunk(run, torch.device("cpu")).trunk(torch.zeros(1, 3, 32, 32)).shape[0] == 1
+
+
+def test_it_goes_on(run: Path) -> None:
+    before = read_log(run / "log.jsonl")
+    assert main(["--resume", str(run), "--epochs", "2"]) == 0
+    after = read_log(run / "log.jsonl")
+    assert after[: len(before)] == before and max(r["epoch"] for r in after) == 2

@@ -1,0 +1,9 @@
+"""Options under which a step takes milliseconds."""
+
+TINY = [
+    "--image-size", "32", "--patch-size", "8", "--vocab", "16", "--scenes", "32", "--batch-size", "8",
+    "--candidates", "8", "--symbol-hidden", "16", "--rank-width", "4", "--text-dim", "12", "--text-depth", "1",
+    "--vision", "resnet9", "--vision-width", "4", "--head-hidden", "16", "--head-bottleneck", "8", "--head-wide", "0",
+    "--freeze-epochs", "0", "--warmup", "0", "--device", "cpu", "--no-corpus",
+]  # fmt: skip
+"""Options under which a step takes milliseconds, over any preset."""
