@@ -37,7 +37,7 @@ GLOSSARY: dict[str, Term] = {
         "entropy of a symbol",
         "How hard it is to guess the next symbol when nothing else is known: 0 if it is always the same, "
         "most if all are equally frequent.",
-        0, _INF, "nats", ("0", "ln V"),
+        0, _INF, "bits", ("0", "log2 V"),
     ),
     "perplexity": Term(
         "perplexity",
@@ -58,7 +58,7 @@ GLOSSARY: dict[str, Term] = {
     "message_entropy": Term(
         "entropy of a message",
         "How hard it is to guess a whole message: most if no two messages are alike.",
-        0, _INF, "nats", ("0", "ln N"),
+        0, _INF, "bits", ("0", "log2 N"),
     ),
     # What symbols stand for
     "ami": Term(
@@ -96,7 +96,7 @@ GLOSSARY: dict[str, Term] = {
     ),
     "synonymy": Term(
         "synonymy", "How uncertain the symbol stays when the concept is known: 0 if each has only one symbol.",
-        0, _INF, "nats", ("0", "ln V"),
+        0, _INF, "bits", ("0", "log2 V"),
     ),
     "polysemy": Term(
         "polysemy", "How uncertain the concept stays when the symbol is known: 0 if each symbol has one meaning.",

@@ -66,7 +66,7 @@ def vocabulary(corpus: Corpus) -> Iterator[Row]:
         ("tokens", tokens, n),
         ("active_symbols", found.active_symbols, tokens),
         ("dead_symbols", corpus.vocab_size - found.active_symbols, tokens),
-        ("symbol_entropy", found.entropy, tokens),
+        ("symbol_entropy", found.symbol_entropy, tokens),
         ("perplexity", found.perplexity, tokens),
         ("mean_length", found.mean_length, n),
         ("distinct_messages", found.distinct_messages, n),
