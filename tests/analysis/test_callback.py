@@ -123,6 +123,7 @@ def test_it_is_cheap() -> None:
     assert time.process_time() - began < 1  # an epoch of the small preset takes a minute
 
 
+@pytest.mark.slow
 def test_a_run_logs_it(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = [*tiny, "--no-pictures", "--out", str(tmp_path), "--epochs", "3", "--analyse-every", "2"]
     assert main([*options, "--name", "run"]) == 0
@@ -146,6 +147,7 @@ def test_a_run_logs_it(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFi
     assert again == [2, 4]
 
 
+@pytest.mark.slow
 def test_it_can_be_switched_off_and_needs_symbols(tiny: list[str], tmp_path: Path) -> None:
     options = [*tiny, "--no-pictures", "--no-tensorboard", "--out", str(tmp_path), "--epochs", "1"]
     assert main([*options, "--name", "off", "--analyse-every", "0"]) == 0

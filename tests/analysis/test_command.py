@@ -32,6 +32,7 @@ def run_folder(path: Path, seed: int = 0, **options: object) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_run_gets_a_page_a_table_or_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = run_folder(tmp_path / "first")
     (run / "metrics.json").write_text("the run's own")
@@ -52,6 +53,7 @@ def test_a_run_gets_a_page_a_table_or_json(tmp_path: Path, capsys: pytest.Captur
     assert (run / "metrics.json").read_text() == "the run's own"
 
 
+@pytest.mark.slow
 def test_a_file_gets_its_page_beside_it(tmp_path: Path) -> None:
     write_json_lines(only_messages(), tmp_path / "dump.jsonl")
     assert main([str(tmp_path / "dump.jsonl")]) == 0 and (tmp_path / "dump.html").exists()
@@ -99,6 +101,7 @@ def test_help_shows_how(capsys: pytest.CaptureFixture[str]) -> None:
         assert not stop.value.code and "python -m analysis compare runs/first runs/second" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_runs_that_differ_in_their_seed_are_one_variant(tmp_path: Path) -> None:
     runs = [
         run_folder(tmp_path / "a", 0), run_folder(tmp_path / "b", 1), run_folder(tmp_path / "c", 2, keep=4)

@@ -103,6 +103,7 @@ def test_every_variant_is_one_that_can_be_played(variants: dict[str, list[str]])
     assert len({compare.run_name(name) for name in variants}) == len(variants)
 
 
+@pytest.mark.slow
 def test_a_comparison_runs_and_goes_on_where_it_stopped(
     tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

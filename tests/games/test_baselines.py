@@ -285,6 +285,7 @@ def test_cells_have_the_size_that_was_asked_for(stride: int) -> None:
         assert ours.items() <= theirs.items(), "weights have other names or shapes than those of the whole network"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", LEARNT)
 def test_each_learns_a_tiny_set(method: str, tiny: list[str]) -> None:
     words = ["--image-size", "16", "--code-dim", "8", "--epochs", "4", "--vision-width", "8", "--patch-size", "4"]
@@ -367,6 +368,7 @@ def test_the_command(method: str, quick: list[str], tmp_path: Path, capsys: pyte
         assert log(run)[-1] == metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", LEARNT)
 def test_stopped_runs_go_on_with_the_same_numbers(method: str, quick: list[str], tmp_path: Path) -> None:
     assert main([method, *quick, "--name", "whole"]) == 0

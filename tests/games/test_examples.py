@@ -12,6 +12,8 @@ import torch
 from games import custom_speaker, lewis, lstm_baseline
 from games.custom_speaker import ColourSpeaker
 
+pytestmark = pytest.mark.docs
+
 SIX_EPOCHS = ["--scenes", "512", "--epochs", "6"]
 CHANCE = 1 / 128
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def losses(run: Path) -> list[tuple[int, float]]:
     return [(r["step"], r["loss"]) for r in read_log(run / "log.jsonl") if r["kind"] == "train"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 def test_two_steps_of_every_preset_at_toy_size(preset: str, tiny: list[str], tmp_path: Path) -> None:
     options = [*tiny, "--scenes", "16", "--epochs", "1", "--out", str(tmp_path), "--name", "run"]
@@ -92,14 +94,11 @@ def test_two_steps_of_every_preset_at_toy_size(preset: str, tiny: list[str], tmp
     assert saved == preset and config.speaker.vocab == 16
 
 
-def test_presets_hold_what_their_names_say() -> None:
-    paper, released = parse(["--preset", "paper"]).config, parse(["--preset", "released", "--vocab", "64"]).config
-    assert (paper.images.image_size, paper.speaker.patch_size, paper.speaker.vocab) == (224, 32, 128)
-    assert (paper.listener.text_dim, paper.listener.text_depth, paper.listener.text_heads) == (192, 12, 3)
-    assert (paper.listener.vision, paper.training.optimizer, paper.training.epochs) == ("resnet18", "sgd", 100)
-    assert paper.channel.gate == "rank" and not paper.speaker.context and not paper.loss.learn_temperature
-    assert (released.channel.gate, released.listener.silence) == ("released", "attend")
-    assert released.speaker.vocab == 64
+@pytest.mark.parametrize("preset", PRESETS)
+def test_options_count_over_the_preset(preset: str) -> None:
+    assert parse(["--preset", preset]).config == PRESETS[preset]
+    other = replace(PRESETS[preset], speaker=replace(PRESETS[preset].speaker, vocab=64))
+    assert parse(["--vocab", "64", "--preset", preset]).config == other
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -115,6 +114,7 @@ def test_every_parameter_gets_a_gradient(preset: str, tiny: list[str], tmp_path:
     assert not missing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("speaker", "channel"), ALLOWED)
 def test_every_speaker_goes_with_every_channel(speaker: str, channel: str, quick: list[str], tmp_path: Path) -> None:
     options = [*quick, "--speaker", speaker, "--channel", channel, "--name", "run"]
@@ -148,6 +148,7 @@ def test_sequences_have_no_patches_to_fit_in(quick: list[str]) -> None:
     assert message.symbols.shape == (2, 4) and message.mask.all()
 
 
+@pytest.mark.slow
 def test_the_length_of_a_message_can_be_chosen(quick: list[str], tmp_path: Path) -> None:
     for name, options in {
         "three": ["--keep", "3"],
@@ -161,6 +162,7 @@ def test_the_length_of_a_message_can_be_chosen(quick: list[str], tmp_path: Path)
     assert lengths == {"three": 3, "quarter": 4, "scored": 3, "two each": 6, "fixed": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [["--gate", "free", "--lr", "0.03"], ["--speaker", "gru", "--logit-scale", "1", "--lr", "0.2"]],
     ids=lambda o: o[1],
@@ -192,6 +194,7 @@ def stop_at(step: int, options: list[str]) -> Path:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -211,6 +214,7 @@ def test_stopped_runs_resume_with_identical_losses(options: list[str], quick: li
     assert metrics(stopped) == metrics(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_population_says_who_understands_whom(
     quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -257,6 +261,7 @@ def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source", [["--speakers", "2"], ["--channel", "quantised"], ["--speaker", "lstm", "--channel", "reinforce"]],
     ids=" ".join,
@@ -283,6 +288,7 @@ def test_a_frozen_speaker_is_taken_over_and_outlives_its_run(
     assert equal(part(stopped, "sender."), speaker[0]) and equal(part(stopped, "receiver."), part(frozen, "receiver."))
 
 
+@pytest.mark.slow
 def test_a_frozen_speaker_stays_frozen_where_batch_normalisation_is_replaced(
     quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +303,7 @@ def test_a_frozen_speaker_stays_frozen_where_batch_normalisation_is_replaced(
     assert equal(part(before, "channel."), part(after, "channel."))
 
 
+@pytest.mark.slow
 def test_a_frozen_speaker_that_cannot_be_had_is_one_line(
     quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -339,6 +346,7 @@ def test_a_gallery_shows_what_lies_near_its_code() -> None:
     torch.testing.assert_close(likely.flatten(), codes.softmax(-1).max(-1).values.flatten())
 
 
+@pytest.mark.slow
 def test_released_freezes_the_wide_map_for_an_epoch(tiny: list[str], tmp_path: Path) -> None:
     options = [*tiny, "--head-wide", "16", "--freeze-epochs", "1", "--epochs", "2", "--warmup", "1"]
     trainer, _, _ = build(parse(["--preset", "released", *options]), torch.device("cpu"), tmp_path)
@@ -364,6 +372,7 @@ def run_command(options: list[str], **kwargs: Any) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_by_one_process_at_a_time(
     quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -390,6 +399,8 @@ def test_a_run_is_trained_by_one_process_at_a_time(
     assert not is_being_trained(run)
 
 
+@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
 def test_killed_runs_resume_with_identical_losses(how: signal.Signals, tiny: list[str], tmp_path: Path) -> None:
     # One thread in every process: a sum over threads would round differently.
@@ -446,6 +457,7 @@ def main_until(options: list[str], epochs: int) -> int:
     return 0
 
 
+@pytest.mark.slow
 def test_corrupt_images_are_named_at_the_end(
     photo_folder: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -549,6 +561,7 @@ def test_bad_options_end_with_one_clear_line(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_mismatched_checkpoint_is_one_line(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -585,6 +598,7 @@ def test_help_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert "(default: 224)" in out
 
 
+@pytest.mark.slow
 def test_tensorboard_and_weights_and_biases_get_every_number(
     tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

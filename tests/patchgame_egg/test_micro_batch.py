@@ -58,6 +58,7 @@ def by_hand(played: Game, size: int) -> tuple[Tensor, dict[str, Tensor]]:
     return loss.detach(), {n: p.grad for n, p in played.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 4, 6])
 @pytest.mark.parametrize(
     "options",

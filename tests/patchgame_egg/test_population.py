@@ -152,6 +152,7 @@ def quick(seed: int) -> Pairs:
     return Pairs([nn.Identity()] * 2, [channel()] * 2, [nn.Identity()] * 3, nn.Identity(), seed)
 
 
+@pytest.mark.slow
 def test_every_pair_is_drawn_as_often_as_any_other_and_after_any_other() -> None:
     # The two processes below import this file too, and need no SciPy.
     from scipy.stats import chisquare
@@ -334,6 +335,7 @@ def test_a_frozen_speaker_stays_as_it_is_and_speaks_as_in_evaluation(name: str) 
             assert not unchanged, key
 
 
+@pytest.mark.slow
 def test_a_listener_learns_the_language_of_a_frozen_speaker() -> None:
     # The frozen speaker's words are good: a listener grew up with them.
     torch.manual_seed(4)
@@ -391,6 +393,8 @@ def close(a: dict[str, Any], b: dict[str, Any]) -> None:
             assert value == b[name], name
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_two_processes_play_the_game_of_one(tmp_path: Path) -> None:
     mp.spawn(worker, (free_port(), str(tmp_path)), nprocs=2)
     alone = play_everything(None)

@@ -51,6 +51,7 @@ def run(copy: Path, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.process
 def test_the_metric_is_in_the_table_the_glossary_and_the_report(copy: Path) -> None:
     code = """
 from pathlib import Path
@@ -70,6 +71,7 @@ assert "share of one symbol" in render(corpus, measure(corpus, permutations=2))
     run(copy, "-c", code)
 
 
+@pytest.mark.process
 def test_the_tests_of_the_copy_know_it(copy: Path) -> None:
     tests = ["tests/analysis/metrics/test_common.py", "tests/project/test_layering.py"]
     tests += ["tests/project/test_docs.py", "tests/project/test_names.py"]

@@ -20,6 +20,8 @@ import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +35,8 @@ from games.baselines import main as train_baseline
 from games.compare import main as compare_games
 from games.lewis import main as lewis_game
 from games.options.command_line import parse
-from games.options.presets import PAPER, PRESETS, RELEASED
+from games.options.config import Config
+from games.options.presets import PAPER, PRESETS
 from games.patchgame import main
 from games.record import main as record_run
 from games.reproduce.__main__ import parse_setting
@@ -45,9 +48,11 @@ from tests.support.tiny import TINY
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GENERATED = ROOT / "docs" / "reference.md"
+GAMES = ROOT / "docs" / "games.md"
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 MODULES = [p for package in ("patchgame_egg", "games", "analysis") for p in sorted((ROOT / package).rglob("*.py"))]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+TIERS = {marker.split(":")[0] for marker in PYPROJECT["tool"]["pytest"]["ini_options"]["markers"]}
 
 # Over every documented command, and last, so that these count. The held-out scenes are many: in few, large batches.
 FAST = [*TINY, "--candidates", "128", "--workers", "0", "--no-pictures", "--no-tensorboard", "--corpus"]
@@ -145,6 +150,9 @@ def development_tool(name: str) -> Callable[..., None]:
     def check(*words: str) -> None:
         assert name in PYPROJECT["tool"] and any(p.startswith(name) for p in PYPROJECT["dependency-groups"]["dev"])
         assert all((ROOT / w).exists() for w in words if "/" in w or w.endswith(".py"))
+        # A tier that is no marker would leave out nothing, and say nothing.
+        for expression in (value for option, value in pairwise(words) if option == "-m"):
+            assert set(re.findall(r"\w+", expression)) - {"not", "and", "or"} <= TIERS, f"no such tier: {expression}"
 
     return check
 
@@ -310,6 +318,7 @@ def fake_set(root: str, download: bool = False, **part: Any) -> FakeData:
     return fake
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "docs/reference.md"])
 def test_every_block_of_the_page_runs(
     name: str, tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -343,6 +352,8 @@ def test_an_unknown_command_does_not_escape() -> None:
         run_command(["uv", "run", "python", "-m", "games.patchgame", "--no-such-option", "1"])
     with pytest.raises(AssertionError, match="no extra gpu"):
         run_command(["pip", "install", "-e", ".[gpu]"])
+    with pytest.raises(AssertionError, match="no such tier: not slwo"):
+        run_command(["uv", "run", "pytest", "-m", "not slwo"])
     text = "A=1 python x \\\n  -y  # why\n$ cd b && ls\n# only this\n"
     assert list(commands(text)) == [["python", "x", "-y"], ["cd", "b"], ["ls"]]
 
@@ -350,6 +361,7 @@ def test_an_unknown_command_does_not_escape() -> None:
 # Links, names and lists
 
 
+@cache
 def slugs(page: Path) -> set[str]:
     """The anchors that a forge gives to the headings."""
     seen: dict[str, int] = {}
@@ -374,6 +386,7 @@ def test_links_and_images_lead_somewhere(name: str) -> None:
         assert not anchor or anchor in slugs(goal), f"{name} links to {link}: {sorted(slugs(goal))}"
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "docs/reference.md"])
 def test_options_and_files_in_the_text_exist(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     commands = (
@@ -408,41 +421,58 @@ def test_the_picture_of_the_repository_is_complete() -> None:
 
 
 def test_lists_in_the_pages_are_complete() -> None:
-    games = code_spans(ROOT / "docs" / "games.md")
+    games = code_spans(GAMES)
     assert set(sources.NAMES) | set(PRESETS) <= set(games)
     hooks = {span.split("(")[0] for span in games}
     assert {hook for hook in dir(Callback) if hook.startswith("on_")} <= hooks
 
 
-def test_presets_are_as_the_table_says() -> None:
-    small = PRESETS["small"]
-    assert small.speaker.logit_scale > 0 and small.channel.rank_spread > 0 and small.channel.gate == "rank"
-    assert not small.speaker.context and small.listener.vision == "resnet9" and small.listener.head_wide == 0
-    assert small.listener.text_norm == "pre" and not small.loss.learn_temperature and not small.loss.detach_negatives
-    assert small.training.optimizer == "adamw" and small.training.grad_norm
-    for preset in (PAPER, RELEASED):
-        s, c, h, i, t = preset.speaker, preset.channel, preset.listener, preset.images, preset.training
-        assert (i.data, i.image_size, s.patch_size, s.rank_width, s.symbol_hidden) == ("scenes", 224, 32, 64, 768)
-        assert (s.logit_scale, c.rank_spread, c.rank_strength) == (0, 0, 1)
-        assert (h.text_dim, h.text_depth, h.text_heads, h.vision) == (192, 12, 3, "resnet18")
-        assert (h.head_hidden, h.head_bottleneck, h.head_wide) == (2048, 256, 65536)
-        assert (t.epochs, t.batch_size, t.grad_norm, t.precision) == (100, 512, None, "fp32")
-        assert (i.min_area, i.blur, i.solarise, preset.loss.temperature) == (0.14, (1.0, 0.1), (0.0, 0.2), 0.07)
-    s, c, h, t = PAPER.speaker, PAPER.channel, PAPER.listener, PAPER.training
-    assert (s.context, s.rank_dropout, c.gate, c.gumbel_start, c.gumbel_end) == (False, 0, "rank", 1, 1)
-    assert (h.text_norm, h.silence, t.optimizer, t.lr) == ("pre", "skip", "sgd", 1e-4)
-    assert not PAPER.loss.learn_temperature and not PAPER.loss.detach_negatives
-    s, c, h, t = RELEASED.speaker, RELEASED.channel, RELEASED.listener, RELEASED.training
-    assert (s.context, s.rank_dropout, c.gate) == (True, 0.1, "released")
-    assert (c.gumbel_start, c.gumbel_end, c.anneal) == (5, 1, 0.5)
-    assert (h.text_norm, h.silence, t.optimizer, t.lr, t.min_lr) == ("post", "attend", "adamw", 2e-4, 1e-5)
-    assert (t.warmup, t.weight_decay, t.weight_decay_end, t.freeze_epochs) == (30, 0.04, 0.4, 1)
-    assert RELEASED.loss.learn_temperature and RELEASED.loss.detach_negatives
+def in_words(c: Config) -> dict[str, str]:
+    """What the table of presets has to say of these options, row by row, in any order of the parts."""
+    s, h, t, hot, cold = c.speaker, c.listener, c.training, c.channel.gumbel_start, c.channel.gumbel_end
+    wide = f"{h.head_hidden}, {h.head_hidden}, {h.head_bottleneck}, then {h.head_wide:,}"
+    optimizer = {"sgd": "SGD with momentum 0.9", "adamw": "AdamW"}[t.optimizer]
+    growing = f"; growing from {t.weight_decay} to {t.weight_decay_end}" if t.weight_decay_end else ""
+    return {
+        "images, patches": f"{c.images.image_size} px, {s.patch_size} px",
+        "PatchSymbol": "ViT-tiny" if s.context else f"MLP; logits {'standardised' if s.logit_scale else 'as they are'}",
+        "PatchRank": f"ResNet-9; {s.rank_width} channels" + (f"; dropout {s.rank_dropout}" if s.rank_dropout else ""),
+        "ranking": f"scores {'standardised' if c.channel.rank_spread else 'as they are'}",
+        "who speaks": {"rank": "equation 8", "released": "every patch, softly"}[c.channel.gate],
+        "silent slots": {"gate": "--help", "skip": "skipped", "attend": "attended to"}[h.silence],
+        "text encoder": f"{h.text_dim} wide; {h.text_depth} blocks; {h.text_heads} heads; {h.text_norm}-norm",
+        "vision trunk": h.vision.replace("resnet", "ResNet-"),
+        "heads": wide if h.head_wide else "no wide map",
+        "temperature of the loss": "learnt" if c.loss.learn_temperature else "constant",
+        "negatives": "detached" if c.loss.detach_negatives else "with gradients",
+        "Gumbel temperature": f"{cold:g}" if hot == cold else f"from {hot:g} to {cold:g} over half; then {cold:g}",
+        "optimizer": optimizer + ("; clipped" if t.grad_norm else "") + growing,
+        "learning rate": f"{t.lr:g}; cosine",
+        "length": f"{t.epochs} epochs; {t.batch_size} images",
+    }
+
+
+def test_the_table_of_presets_is_true() -> None:
+    table = re.search(r"^\| \| `small` \| `paper` \| `released` \|\n.*\n((?:\|.*\n)+)", GAMES.read_text(), re.MULTILINE)
+    assert table is not None and list(PRESETS) == ["small", "paper", "released"]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[1].splitlines()]
+    assert [row[0] for row in rows] == list(in_words(PAPER))
+    for name, small, paper, released in rows:
+        paper = paper.replace("as `small`", small)
+        for words, meaning in (("as `paper`", paper), ("the same size", paper.split(";")[0]), ("the same", paper)):
+            released = released.replace(words, meaning)
+        for preset, cell in zip(PRESETS, (small, paper, released), strict=True):
+            cell = re.sub(r"\de-\d( \* \d+ / \d+)?", lambda m: f"{eval(m[0]):g}", cell)
+            # `--help` says the numbers, which would go out of date in a page.
+            vague = "--help" in cell or "narrow" in cell
+            parts = [] if vague else in_words(PRESETS[preset])[name].split("; ")
+            assert all(part in cell for part in parts), f"{name} of {preset}: {cell!r} should say {parts}"
 
 
 # The reference
 
 
+@pytest.mark.slow
 def test_the_reference_is_up_to_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

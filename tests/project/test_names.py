@@ -100,6 +100,7 @@ def test_former_import_paths_go_on_working(module: str, names: str) -> None:
         _ = found.Nonsense
 
 
+@pytest.mark.process
 def test_the_package_itself_loads_nothing_heavy() -> None:
     heavy = {"scipy", "pandas", "torch", "matplotlib"}
     code = f"import sys, analysis, patchgame_egg; print(sorted({heavy} & sys.modules.keys()))"

@@ -69,6 +69,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     assert not list(work.iterdir()), "a notebook leaves nothing where it runs"
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs(name: str, kernel: Any) -> None:
     notebook = read(name)

@@ -219,6 +219,7 @@ def test_noise_and_shuffled_pixels_are_seen_by_both() -> None:
     assert pixels[0] == pixels[1] and not torch.equal(mixed, batch.sender_input)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [[], ["--symbols-per-patch", "2", "--silence", "skip"], ["--gate", "released", "--silence", "attend"],

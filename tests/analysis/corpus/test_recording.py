@@ -229,6 +229,7 @@ def test_the_command_restores_what_was_trained(run: Path, capsys: pytest.Capture
     np.testing.assert_allclose(again.text, first.text, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_other_images_have_a_file_of_their_own(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = (run / "corpus.npz").read_bytes()
     words = [str(run), "--device", "cpu"]

@@ -116,6 +116,7 @@ def random_scene(rng: np.random.Generator, difficult: float) -> tuple[Detections
     return found, Objects(torch.tensor(boxes).float(), torch.tensor(labels), excused)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("difficult", [0.0, 0.4])
 @pytest.mark.parametrize("seed", range(3))
 def test_average_precision_is_that_of_a_loop(seed: int, difficult: float) -> None:
@@ -189,6 +190,7 @@ TRUNKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["fpn", "c4"])
 @pytest.mark.parametrize("name", TRUNKS)
 def test_the_trunk_s_weights_are_taken_over_and_all_of_them_learn(name: str, form: str) -> None:
@@ -311,6 +313,7 @@ def test_every_image_is_seen_before_any_comes_again_and_half_are_mirrored() -> N
     assert 8 <= mirrored <= 32
 
 
+@pytest.mark.slow
 def test_a_detector_learns_to_find_a_square() -> None:
     detector = build_detector(tiny_trunk(), 1, SMALL)
     held_out = Squares(24, seed=1)
@@ -343,6 +346,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
     return Setting("table2", "toy", tmp_path, device="cpu")
 
 
+@pytest.mark.slow
 def test_table_2_keeps_what_is_finished(toy: Setting, capsys: pytest.CaptureFixture[str]) -> None:
     table2.run(toy)
     assert capsys.readouterr().out.count("step 4 of 4") == 2
@@ -375,6 +379,7 @@ def test_images_with_boxes_are_asked_for_before_anything_is_trained(tmp_path: Pa
         table2.trainings(Setting("table2", "photos", tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["photos", "imagenet"])
 def test_the_recipes_take_a_step(scale: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table2.rehearse(Setting("table2", scale, tmp_path, device="cpu", dry_run=True))

@@ -19,6 +19,8 @@ from analysis.metrics.result import wilson
 from analysis.metrics.vocabulary_usage import usage
 from tests.support.synthetic_corpus import degenerate_corpora, only_messages, scene_corpus, sequence_corpus
 
+pytestmark = pytest.mark.slow
+
 SCENES = scene_corpus(60)
 assert SCENES.images is not None
 CORPORA = {

@@ -78,6 +78,7 @@ def test_equals_scikit_learn_fold_by_fold(seed: int) -> None:
             assert said[spoken].tolist() == model.predict(unseen).tolist()
 
 
+@pytest.mark.slow
 def test_a_symbol_for_each_class_is_enough() -> None:
     symbols, mask, labels = language(0, about=0.5)
     symbols[:, 0], mask[:, 0] = labels + 8, True
@@ -98,6 +99,7 @@ def test_silence_is_the_largest_class() -> None:
     assert [result.value for result in results(found)] == pytest.approx([0.6] * 3)
 
 
+@pytest.mark.slow
 def test_shuffled_labels_stay_in_their_fold_and_luck_is_told_from_meaning() -> None:
     ps = []
     for seed in range(12):
@@ -121,6 +123,7 @@ def test_folds_share_every_class_and_allow_rare_ones() -> None:
     assert all(result.value < 1 for result in results(rare))
 
 
+@pytest.mark.slow
 def test_names_and_padding_do_not_matter_and_unknown_labels_are_left_out() -> None:
     symbols, mask, labels = language(1, about=0.2)
     found = bag_of_symbols_classification(symbols, mask, labels, permutations=2)

@@ -159,6 +159,7 @@ def test_a_perfect_language_beats_every_shuffled_one() -> None:
     assert abs(found.ami.null_mean) < 0.02
 
 
+@pytest.mark.slow
 def test_patches_of_one_image_are_not_independent() -> None:
     ps, scores = [], []
     for seed in range(40):

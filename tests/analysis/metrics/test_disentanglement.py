@@ -157,6 +157,7 @@ def test_names_order_of_items_and_padding_do_not_matter(metric: Callable[..., Re
     assert value(metric, attributes, np.where(mask, symbols, -99), mask) == found
 
 
+@pytest.mark.slow
 @each
 def test_null_of_random_languages_is_calibrated(metric: Callable[..., Result]) -> None:
     results = []

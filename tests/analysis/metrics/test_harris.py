@@ -144,6 +144,7 @@ def test_names_and_order_of_messages_do_not_matter() -> None:
     assert other.conditional_entropy == pytest.approx(found.conditional_entropy)
 
 
+@pytest.mark.slow
 def test_null_of_random_languages_is_calibrated() -> None:
     results = []
     for seed in range(60):

@@ -139,6 +139,7 @@ def test_names_order_and_padding_do_not_matter(estimator: str) -> None:
     assert measured(attributes, np.where(mask, symbols, -4), mask, estimator=estimator).value == found
 
 
+@pytest.mark.slow
 @each
 def test_null_of_random_languages_is_calibrated(estimator: str) -> None:
     results = [measured(*random_language(s), estimator=estimator, permutations=19, seed=s) for s in range(30)]

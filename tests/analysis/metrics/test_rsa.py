@@ -46,6 +46,7 @@ def test_opposites_have_minus_one() -> None:
     assert representational_similarity(one, other, permutations=0).value == pytest.approx(-1)
 
 
+@pytest.mark.slow
 def test_null_is_calibrated() -> None:
     rng = np.random.default_rng(0)
     p = [
@@ -61,6 +62,7 @@ def test_items_do_not_come_in_an_order() -> None:
     assert found == pytest.approx(representational_similarity(POINTS, np.abs(POINTS), permutations=0).value)
 
 
+@pytest.mark.slow
 def test_many_items_are_ranked_to_a_millionth() -> None:
     rng = np.random.default_rng(0)
     one = rng.normal(size=(2100, 4))

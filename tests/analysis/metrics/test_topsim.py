@@ -106,6 +106,7 @@ def test_a_null_of_whole_items() -> None:
     assert topsim(oblong, oblong, permutations=4000).p == pytest.approx(12 / 720, abs=0.006)
 
 
+@pytest.mark.slow
 def test_random_languages_are_not_significant() -> None:
     rng = np.random.default_rng(0)
     found = []
@@ -121,6 +122,7 @@ def test_random_languages_are_not_significant() -> None:
     assert covered > 0.93
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_value_of_all_items() -> None:
     rng = np.random.default_rng(0)
     truth = value(*noisy(rng, 3000, 0.3))
@@ -211,6 +213,7 @@ def test_errors_say_what_is_wrong() -> None:
         topsim(GRID[:, 0], GRID)
 
 
+@pytest.mark.slow
 def test_pairs_that_share_an_item_are_not_independent() -> None:
     """Outliers on both sides make independent pairs look significant, but not whole items."""
     rng = np.random.default_rng(0)

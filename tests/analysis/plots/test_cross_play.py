@@ -55,6 +55,7 @@ def numbers(ax: Axes) -> dict[tuple[int, int], Text]:
 SHAPES = [(1, 2), (2, 1), (2, 2), (3, 10), (10, 3), (12, 12), (1, 12)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_every_pair_has_its_number_in_its_cell(shape: tuple[int, int], drawn: Draw) -> None:
     accuracy = np.linspace(0, 1, shape[0] * shape[1], dtype=np.float32).reshape(shape)
@@ -95,6 +96,7 @@ def test_rows_are_speakers_and_cells_have_the_color_of_the_scale(tmp_path: Path)
         assert column == pytest.approx(middles[0, 0][1] + listener * 82.5, abs=4)
 
 
+@pytest.mark.slow
 def test_numbers_stand_out_from_every_color(drawn: Draw) -> None:
     accuracy = np.linspace(0, 1, 144).reshape(12, 12)
     matrix = drawn(accuracy, 0.5).axes[0]

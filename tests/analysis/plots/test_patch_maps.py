@@ -262,6 +262,7 @@ def test_selection_of_nothing() -> None:
     assert confident_patches(symbols, np.zeros((3, 4), bool), confidence) == []
 
 
+@pytest.mark.slow
 def test_gallery_shows_exactly_the_selected_patches(tmp_path: Path) -> None:
     grid, n = (2, 3), 7
     symbols, spoken, confidence = random_language(n, 6, 1, 6, 3)

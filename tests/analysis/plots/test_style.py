@@ -6,12 +6,14 @@ from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import pytest
 
 from analysis.plots.curves import learning_curves
 from tests.analysis.plots.test_curves import train, validation
 from tests.analysis.plots.test_patch_maps import gallery, maps
 
 
+@pytest.mark.slow
 def test_pictures_leave_no_trace_and_ignore_the_readers_settings(tmp_path: Path) -> None:
     def draw(folder: Path) -> list[bytes]:
         learning_curves([train(1, 2.0), validation(2)], folder / "curves.png")

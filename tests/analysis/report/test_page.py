@@ -20,6 +20,8 @@ from analysis.report.summary import findings
 from tests.support.browser import CHROMIUM, Browser
 from tests.support.synthetic_corpus import degenerate_corpora, only_messages, scene_corpus, sequence_corpus
 
+pytestmark = pytest.mark.slow
+
 LOG = [
     *({"kind": "train", "step": s, "epoch": 1, "loss": 4.0 - 0.1 * s, "images": 8} for s in range(1, 11)),
     {"kind": "validation", "step": 10, "epoch": 1, "loss": 3.0, "acc": 0.4, "candidates": 64, "active_symbols": 28,
@@ -177,6 +179,7 @@ SLIDE = """(k => {{ const box = document.getElementById('k'); box.value = k;
 box.dispatchEvent(new Event('input')) }})({})"""
 
 
+@pytest.mark.process
 def test_the_page_opens_without_complaint(browser: Browser, file: Path) -> None:
     browser.complaints.clear()
     browser.look()
@@ -188,6 +191,7 @@ def test_the_page_opens_without_complaint(browser: Browser, file: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.process
 def test_search_filters_the_dictionary(browser: Browser, file: Path) -> None:
     browser.open(file)
     assert len(browser.run(SHOWN)) == 24
@@ -203,6 +207,7 @@ def test_search_filters_the_dictionary(browser: Browser, file: Path) -> None:
     assert len(browser.run(SHOWN)) == 28
 
 
+@pytest.mark.process
 def test_the_slider_changes_which_patches_are_shown(browser: Browser, file: Path, scenes: Corpus) -> None:
     browser.open(file)
     assert browser.run(BRIGHT) == scenes.mask.sum(axis=1)[:64].tolist()
@@ -218,6 +223,7 @@ def test_the_slider_changes_which_patches_are_shown(browser: Browser, file: Path
     assert browser.run(BRIGHT) == scenes.mask.sum(axis=1)[:64].tolist()
 
 
+@pytest.mark.process
 def test_the_address_is_the_state(browser: Browser, file: Path) -> None:
     browser.open(file, "#symbol=2&k=5&by=colour")
     assert browser.run(SHOWN) == [2] and set(browser.run(BRIGHT)) == {5}
@@ -231,6 +237,7 @@ def test_the_address_is_the_state(browser: Browser, file: Path) -> None:
     assert browser.run(SHOWN) == []
 
 
+@pytest.mark.process
 def test_a_tapped_patch_shows_where_its_symbol_is_said(browser: Browser, file: Path, scenes: Corpus) -> None:
     browser.look()
     browser.open(file)
@@ -248,6 +255,7 @@ def test_a_tapped_patch_shows_where_its_symbol_is_said(browser: Browser, file: P
     assert len(browser.run(SHOWN)) == 24
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("width", [320, 390, 768, 1180])
 def test_nothing_overflows(browser: Browser, file: Path, width: int) -> None:
     browser.look(width)
@@ -279,6 +287,7 @@ CONTRASTS = """(() => {
   return poor; })()"""
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_text_can_be_read(browser: Browser, file: Path, dark: bool) -> None:
     browser.look(dark=dark)
@@ -289,6 +298,7 @@ def test_text_can_be_read(browser: Browser, file: Path, dark: bool) -> None:
     assert browser.run(CONTRASTS) == []
 
 
+@pytest.mark.process
 def test_paper_is_white_and_has_no_controls(browser: Browser, file: Path) -> None:
     browser.look(dark=True, paper=True)
     browser.open(file)
@@ -301,6 +311,7 @@ def test_paper_is_white_and_has_no_controls(browser: Browser, file: Path) -> Non
     browser.look()
 
 
+@pytest.mark.process
 def test_what_a_corpus_says_is_text_and_never_markup(browser: Browser, scenes: Corpus, tmp_path: Path) -> None:
     evil = replace(
         scenes, label_names=(EVIL,) * 10, attribute_names=(EVIL, *scenes.attribute_names[1:]),
@@ -318,6 +329,7 @@ def test_what_a_corpus_says_is_text_and_never_markup(browser: Browser, scenes: C
     assert "{{ 7 * 7 }}" in browser.run("document.body.innerText")
 
 
+@pytest.mark.process
 def test_a_page_without_sections_works(browser: Browser, tmp_path: Path) -> None:
     for name, corpus in (("messages", only_messages()), ("sequences", sequence_corpus())):
         path = tmp_path / f"{name}.html"

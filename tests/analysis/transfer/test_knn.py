@@ -142,6 +142,7 @@ def test_chance_is_the_most_frequent_class() -> None:
     assert found.chance_top5 == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 def test_linear_probe_learns_what_is_linear() -> None:
     train, test = clouds(400, 8, spread=0.5), clouds(200, 9, spread=0.5)
     assert linear_probe(train, test).top1 > 0.95
@@ -156,6 +157,7 @@ def test_linear_probe_learns_what_is_linear() -> None:
         linear_probe(train, Features(test.values[:, :3], test.labels))
 
 
+@pytest.mark.slow
 def test_the_probe_against_scikit_learn_s_own_pipeline() -> None:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -214,6 +216,8 @@ def worker(rank: int, port: int, path: str) -> None:
     end_rank()
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_every_image_once_on_any_number_of_processes(tmp_path: Path) -> None:
     expected = [features(21), features(1)]
     assert expected[0].values.shape == (21, 3)

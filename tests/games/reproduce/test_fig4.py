@@ -26,6 +26,8 @@ from games.reproduce.vit.distillation import FastRank, distil, rank_correlation
 from games.reproduce.vit.models import VitRecipe, make_vit, open_vit, train_vit
 from games.runs.load import load_game
 
+pytestmark = pytest.mark.docs
+
 CPU = torch.device("cpu")
 
 

@@ -34,6 +34,8 @@ from games.reproduce.runner.tables import table_rows
 from games.reproduce.runner.training import Diverged, Stopped, is_finished, train, train_all
 from games.runs.lock import LOCK
 
+pytestmark = pytest.mark.docs
+
 Run = Callable[..., Path]
 
 
@@ -224,6 +226,7 @@ def test_a_diverged_row_leaves_the_table_standing(tmp_path: Path) -> None:
         table_rows(wanted, nothing)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_reach_trainings_in_processes_of_their_own(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -418,6 +421,7 @@ def test_a_wrong_option_is_told_before_processes_are_started(
     assert "--vocab 1: must be at least 2" in capsys.readouterr().err
 
 
+@pytest.mark.process
 def test_a_failure_of_another_process_names_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = Setting("bag", "toy", tmp_path, device="cpu", jobs=2)
     monkeypatch.setattr(

@@ -34,6 +34,7 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_its_language_is_played_again_to_the_symbol(run: Path) -> None:
     before = load(run)
     assert record([str(run), "--images", "48", "--device", "cpu"]) == 0
@@ -49,6 +50,7 @@ def test_its_networks_load(run: Path) -> None:
     assert load_trunk(run, torch.device("cpu")).trunk(torch.zeros(1, 3, 32, 32)).shape[0] == 1
 
 
+@pytest.mark.slow
 def test_it_goes_on(run: Path) -> None:
     before = read_log(run / "log.jsonl")
     assert main(["--resume", str(run), "--epochs", "2"]) == 0

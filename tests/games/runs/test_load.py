@@ -37,6 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "one"
 
 
+@pytest.mark.slow
 def test_the_trunk_of_a_run_is_the_listener_s(run: Path) -> None:
     trained = load_trunk(run, torch.device("cpu"))
     saved = torch.load(run / "checkpoint.pt", weights_only=True)["game"]
@@ -50,6 +51,7 @@ def test_the_trunk_of_a_run_is_the_listener_s(run: Path) -> None:
     assert torch.equal(game.state_dict()["receiver.text.cls"], saved["receiver.text.cls"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["moco", "random"])
 def test_the_trunk_of_a_baseline(method: str, run: Path) -> None:
     assert baselines([method, *TINY, "--epochs", "1", "--out", str(run.parent), "--name", method]) == 0
@@ -70,6 +72,7 @@ def test_runs_that_are_none(tmp_path: Path, run: Path) -> None:
         load_trunk(tmp_path, torch.device("cpu"))
 
 
+@pytest.mark.slow
 def test_images_are_shown_as_the_usual_protocol_says(run: Path) -> None:
     config = load_trunk(run, torch.device("cpu")).config
     size = config.images.image_size
@@ -154,6 +157,7 @@ SAVED: dict[str, Callable[[nn.Module], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("convention", SAVED)
 def test_checkpoints_of_others(convention: str, tmp_path: Path) -> None:
     model = resnet()
@@ -165,6 +169,7 @@ def test_checkpoints_of_others(convention: str, tmp_path: Path) -> None:
     torch.testing.assert_close(trunk.eval()(images), model.eval()(images))
 
 
+@pytest.mark.slow
 def test_models_of_timm(tmp_path: Path) -> None:
     source, _ = vision_trunk("resnet10t", 64)
     weights = {k.removeprefix("0."): v for k, v in source.state_dict().items()}
@@ -181,6 +186,7 @@ def test_without_a_file_weights_are_random() -> None:
     assert load_external_trunk("resnet18", None, 64)[1] == 512
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     # Other layers end in the latter name too, with the same shape.
     for name in ("layer3.0.conv1.weight", "bn1.weight"):

@@ -317,6 +317,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_a_run_goes_all_the_way_to_the_report(run: Path) -> None:
     assert {p.name for p in run.iterdir()} >= {"metrics.json", "importance.png", "gallery.png", "report.html"}
     corpus = load(run)
@@ -328,6 +329,7 @@ def test_a_run_goes_all_the_way_to_the_report(run: Path) -> None:
     assert "of patches, 4 by 4 and 2 by 2" in page and "They have 2 sizes" in page
 
 
+@pytest.mark.process
 def test_the_page_shows_patches_of_every_size(described: Corpus, tmp_path: Path) -> None:
     if CHROMIUM is None:
         pytest.skip("the page is looked at in Chromium, which is not installed")

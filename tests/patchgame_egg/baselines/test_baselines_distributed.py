@@ -6,6 +6,7 @@ import os
 import socket
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -18,6 +19,8 @@ from patchgame_egg.baselines.reconstruction import ReconstructionGame
 from patchgame_egg.distributed.batch_norm import sync_batch_norm
 from patchgame_egg.distributed.gather import gather_rows
 from tests.support.processes import end_rank
+
+pytestmark = pytest.mark.process
 
 
 def moco() -> nn.Module:
@@ -62,6 +65,7 @@ def worker(rank: int, port: int, path: str) -> None:
     end_rank()
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     alone = play(slice(0, 8))
     with socket.socket() as s:

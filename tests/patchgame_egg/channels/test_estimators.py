@@ -253,6 +253,7 @@ def test_the_running_mean_equals_a_slow_loop() -> None:
         torch.testing.assert_close(baseline(torch.zeros(4, V)), torch.full((4,), mean))
 
 
+@pytest.mark.slow
 def test_the_learnt_baseline_learns_what_can_be_known() -> None:
     generator = torch.Generator().manual_seed(13)
     estimator = Reinforce(LearntBaseline(4, 16))

@@ -109,6 +109,7 @@ def _build_beside_others(photos: Path, folder: Path, start: object, results: obj
     results.put(CachedImages(source, folder)[2][0].sum().item())  # type: ignore[attr-defined]
 
 
+@pytest.mark.process
 def test_processes_that_start_at_once_make_one_cache(
     photo_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +155,7 @@ def test_errors_are_one_line(photo_folder: Path, tmp_path: Path, monkeypatch: py
         CachedImages(source, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_game_on_cached_images_has_the_same_losses(photo_folder: Path, tmp_path: Path, tiny: list[str]) -> None:
     options = [*tiny, "--data", "folder", "--root", str(photo_folder), "--epochs", "2", "--out", str(tmp_path)]
     options += ["--no-pictures", "--no-tensorboard"]

@@ -52,6 +52,8 @@ def _pixels(scene: Scene, mask: np.ndarray) -> np.ndarray:
     return scene.image[:, mask].T / 255  # [pixels, 3]
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_a_fresh_process_draws_the_same_bytes() -> None:
     fresh = subprocess.run([sys.executable, "-c", DIGEST], capture_output=True, text=True, check=True)
     digest = hashlib.sha256()
@@ -70,6 +72,7 @@ def test_the_images_are_those_that_results_were_reported_on() -> None:
     assert digest.hexdigest() == "5ccc428b069ad8f72ba910b52d5db252d4ad634dec5f200636440a325b06111d"
 
 
+@pytest.mark.slow
 def test_splits_seeds_and_indices_share_no_scene() -> None:
     sets = [_digests(Scenes(300)), _digests(Scenes(300, split="val")), _digests(Scenes(300, seed=1))]
     assert [len(digests) for digests in sets] == [300, 300, 300]
@@ -106,6 +109,7 @@ def test_items_are_images_with_the_shape_as_label() -> None:
     assert torch.equal(pickle.loads(pickle.dumps(scenes))[3][0], scenes[3][0])  # loader workers may start afresh
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_size", [16, 64])
 def test_attributes_agree_with_the_scene(image_size: int) -> None:
     scenes = Scenes(300, image_size)
@@ -124,6 +128,7 @@ def test_global_random_state_is_left_alone() -> None:
     assert pickle.dumps(np.random.get_state()) == numpy_before
 
 
+@pytest.mark.slow
 def test_concepts_are_uniform_and_independent() -> None:
     scenes = Scenes(6000)
     table = torch.stack([scenes.attributes(index) for index in range(len(scenes))]).numpy()

@@ -46,6 +46,7 @@ def test_files_are_copied_byte_by_byte(shards: Path, photo_folder: Path) -> None
     assert Path(packed.name(7)).name == "00000007.jpg" and "train-0001.tar" in packed.name(7)
 
 
+@pytest.mark.slow
 def test_squares_are_written_without_loss(tmp_path: Path, photo_folder: Path) -> None:
     out = tmp_path / "scenes"
     assert write_shards(["--data", "scenes", "--scenes", "6", "--size", "24", "--out", str(out)]) == 0
@@ -212,6 +213,7 @@ class StopAfter(Callback):
         self.trainer.should_stop = self.trainer.step == 4
 
 
+@pytest.mark.slow
 def test_a_stopped_game_resumes_with_the_same_losses(
     shards: Path, tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Results, Resu
     return [alone, *(torch.load(path / f"{rank}.pt") for rank in range(2))]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("part", [0, 1], ids=["losses and statistics", "estimators"])
 def test_two_processes_equal_one(played: list[tuple[Results, Results]], part: int) -> None:
     alone, *ranks = (results[part] for results in played)
@@ -155,6 +156,8 @@ def resume_worker(rank: int, port: int, path: str) -> None:
     end_rank()
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_dropout_and_epoch_means_resume_on_every_rank(tmp_path: Path) -> None:
     mp.spawn(resume_worker, (free_port(), str(tmp_path)), nprocs=2)
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
@@ -171,6 +174,8 @@ def test_without_a_group_nothing_changes() -> None:
     assert sync_batch_norm(net, torch.device("cpu")) is net and type(net.norm) is nn.BatchNorm1d
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_the_command_gives_the_same_losses_on_two_processes(tmp_path: Path, tiny: list[str]) -> None:
     # SGD: AdamW divides by gradients that are nearly zero, which turns rounding into steps.
     options = [*tiny, "--silence", "gate", "--optimizer", "sgd", "--lr", "0.05", "--epochs", "2"]

@@ -37,6 +37,7 @@ def step(game: nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
     return loss.detach(), {n: p.grad for n, p in game.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.slow
 def test_which_networks_are_compiled() -> None:
     heads = {"text_head.mlp", "vision_head.mlp"}
     for options, speakers in (([], {"symbol", "rank"}), (["--speaker", "lstm", "--encoder-width", "4"], {"encoder"})):
@@ -75,6 +76,7 @@ def trace(module: nn.Module) -> None:
     COMPILE(module, backend="aot_eager")
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_machine_code_gives_the_same_losses_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     # Convolutions take longest to compile.
@@ -88,6 +90,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nn.Module, "compile", trace)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("ranks", [0, 1], ids=["alone", "in a group"])
 def test_a_compiled_run_goes_on_with_the_same_losses(

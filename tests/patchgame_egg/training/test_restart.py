@@ -47,6 +47,8 @@ def options(tiny: list[str], photo_folder: Path, tmp_path: Path) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_a_killed_rank_costs_no_step(options: list[str], tmp_path: Path) -> None:
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
@@ -95,6 +97,7 @@ def test_a_run_without_a_checkpoint_begins_anew_in_its_folder(
     assert [r["step"] for r in log(tmp_path / "run") if r["kind"] == "train"] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_without_a_name_the_newest_run_with_the_same_options_goes_on(
     options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
