@@ -25,6 +25,12 @@ class Batch:
         labels: ``[B]``, or None; the games here never train on them.
         receiver_input: what the receiver sees, or None.
         aux_input: more tensors with B rows, for example ``index``, the images' numbers in their data set.
+
+    Example:
+        >>> batch = Batch(torch.zeros(2, 3, 8, 8), aux_input={"index": torch.tensor([5, 3])})
+        >>> sender_input, labels, receiver_input, aux_input = batch
+        >>> tuple(sender_input.shape), labels, aux_input["index"].tolist()
+        ((2, 3, 8, 8), None, [5, 3])
     """
 
     sender_input: Tensor
@@ -67,6 +73,14 @@ class Message:
         entropy: float ``[B]`` or None: entropy of the sampling distribution along what was sampled, in nats.
         expected_loss: float ``[B]`` or None: the loss that the speaker expected (the baseline of REINFORCE).
         penalty: a scalar or None: what the channel adds to the loss for how it spoke (a commitment loss).
+
+    Example:
+        >>> symbols = torch.tensor([[2, 0], [1, 1]])
+        >>> mask = torch.tensor([[True, True], [True, False]])
+        >>> vectors = torch.nn.functional.one_hot(symbols, 3) * mask[:, :, None]
+        >>> message = Message(symbols, vectors.float(), mask)
+        >>> message.vectors[1].tolist(), message.lengths.tolist()
+        ([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]], [2, 1])
     """
 
     symbols: Tensor
@@ -104,6 +118,13 @@ class Interaction:
 
     ``message`` holds integer ids; ``aux["message_mask"]`` says which slots spoke. Images are not kept: an epoch of
     them would not fit in memory, and ``aux_input["index"]`` says which they were.
+
+    Example:
+        >>> first = Interaction(message=torch.tensor([[2, 0]]), aux={"loss": torch.tensor([0.5])})
+        >>> other = Interaction(message=torch.tensor([[1, 1]]), aux={"loss": torch.tensor([1.5])})
+        >>> both = first + other
+        >>> both.size, both.message.tolist(), both.aux["loss"].mean().item()
+        (2, [[2, 0], [1, 1]], 1.0)
     """
 
     sender_input: Tensor | None = None

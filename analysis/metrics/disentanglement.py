@@ -54,6 +54,16 @@ def positional_disentanglement(
     Returns:
         ``n`` is N. Undefined: ``too_few`` items, ``no_attributes``, ``constant_attributes``, ``constant_messages``;
         ``single_attribute`` if fewer than two vary.
+
+    Example:
+        >>> grid = np.array([[a, b] for a in range(4) for b in range(4)])
+        >>> said = np.ones((16, 2), dtype=bool)
+        >>> positional_disentanglement(grid, said, attributes=grid).value
+        1.0
+        >>> a, b = grid.T
+        >>> mixed = np.stack([(a + b) % 4, (a - b) % 4], axis=1)
+        >>> round(positional_disentanglement(mixed, said, attributes=grid).value, 3)
+        0.0
     """
     values = check_attributes(attributes, symbols)
     ids, _ = check_messages(symbols, mask)
@@ -81,6 +91,15 @@ def bag_of_symbols_disentanglement(
 
     Returns:
         As `positional_disentanglement`; ``constant_messages`` if no symbol's number varies.
+
+    Example:
+        >>> grid = np.array([[a, b] for a in range(4) for b in range(4)])
+        >>> said = np.ones((16, 2), dtype=bool)
+        >>> apart = np.random.default_rng(0).permuted(grid + [0, 4], axis=1)
+        >>> bag_of_symbols_disentanglement(apart, said, attributes=grid).value
+        1.0
+        >>> bag_of_symbols_disentanglement(grid, said, attributes=grid).value
+        0.0
     """
     values = check_attributes(attributes, symbols)
     ids, said = check_messages(symbols, mask)
@@ -108,6 +127,15 @@ def attribute_disentanglement(
     Returns:
         ``n`` is N. Undefined: ``too_few`` items, ``no_attributes``, ``constant_attributes``, ``constant_messages``;
         ``single_slot`` if fewer than two slots vary, since then there is no second best.
+
+    Example:
+        >>> grid = np.array([[a, b] for a in range(4) for b in range(4)])
+        >>> said = np.ones((16, 2), dtype=bool)
+        >>> attribute_disentanglement(grid, said, attributes=grid).value
+        1.0
+        >>> twice = np.stack([4 * grid[:, 0] + grid[:, 1]] * 2, axis=1)
+        >>> attribute_disentanglement(twice, said, attributes=grid).value
+        0.0
     """
     values = check_attributes(attributes, symbols)
     ids, _ = check_messages(symbols, mask)

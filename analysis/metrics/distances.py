@@ -24,13 +24,28 @@ MeaningKind = Literal["hamming", "jaccard", "cosine", "euclidean"]
 
 
 def message_distances(symbols: ArrayLike, mask: ArrayLike, kind: MessageKind = "edit") -> Floats:
-    """Distances between every two messages, ``[N (N - 1) / 2]``, in SciPy's condensed order; see `message_pairs`."""
+    """Distances between every two messages, ``[N (N - 1) / 2]``, in SciPy's condensed order; see `message_pairs`.
+
+    Example:
+        >>> symbols, said = [[1, 2, 3], [1, 3, 0], [0, 0, 0]], [[1, 1, 1], [1, 1, 0], [0, 0, 0]]
+        >>> message_distances(symbols, said).tolist()
+        [1.0, 3.0, 2.0]
+        >>> message_distances(symbols, said, "bag").round(3).tolist()
+        [0.2, 1.0, 1.0]
+    """
     pairs = message_pairs(symbols, mask, kind)
     return pairs.levels[pairs.indices()]
 
 
 def meaning_distances(meanings: ArrayLike, kind: MeaningKind = "hamming") -> Floats:
-    """Distances between every two meanings, ``[N (N - 1) / 2]``, in SciPy's condensed order; see `meaning_pairs`."""
+    """Distances between every two meanings, ``[N (N - 1) / 2]``, in SciPy's condensed order; see `meaning_pairs`.
+
+    Example:
+        >>> meaning_distances([[0, 1], [0, 2], [3, 2]]).tolist()
+        [0.5, 1.0, 0.5]
+        >>> meaning_distances([[1.0, 0.0], [2.0, 0.0], [0.0, 5.0]], "cosine").round(3).tolist()
+        [0.0, 1.0, 1.0]
+    """
     table = _check_meanings(meanings, kind)
     if kind in ("hamming", "jaccard"):
         pairs = meaning_pairs(table, kind)

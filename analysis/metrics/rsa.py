@@ -59,6 +59,14 @@ def representational_similarity(
 
     Raises:
         ValueError: an argument is not a matrix, or they are not as long.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> first, other = rng.normal(size=(40, 8)), rng.normal(size=(40, 8))
+        >>> round(representational_similarity(first, 3 * first[:, ::-1]).value, 3)
+        1.0
+        >>> round(representational_similarity(first, other).value, 3)
+        -0.022
     """
     one, other = _vectors(first=first, second=second)
     kept = known_items(one, "cosine") & known_items(other, "cosine")
@@ -95,6 +103,13 @@ def hashing_check(
 
     Raises:
         ValueError: an argument is not a matrix, or they are not as long.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> private, inputs = rng.normal(size=(40, 8)), rng.normal(size=(40, 8))
+        >>> found = hashing_check(private, 2 * private, inputs)
+        >>> round(found.sender_receiver.value, 3), round(found.sender_input.value, 3)
+        (1.0, -0.022)
     """
     spoken, heard, seen = _vectors(sender=sender, receiver=receiver, inputs=inputs)
     kept = known_items(spoken, "cosine") & known_items(heard, "cosine") & known_items(seen, "cosine")

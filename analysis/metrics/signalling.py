@@ -45,6 +45,10 @@ def message_numbers(symbols: ArrayLike, mask: ArrayLike) -> NDArray[np.int64]:
 
     Returns:
         From 0, int64 ``[N]``. Silence is a message, too.
+
+    Example:
+        >>> message_numbers([[3, 1], [3, 7], [3, 9]], [[1, 1], [1, 0], [1, 0]]).tolist()
+        [1, 0, 0]
     """
     ids, _ = check_messages(symbols, mask)
     if not ids.size:
@@ -73,6 +77,13 @@ def speaker_consistency(
 
     Raises:
         ValueError: shapes or types are wrong, or an id is below -1.
+
+    Example:
+        >>> found = speaker_consistency([0, 1, 2, 3] * 4, [7, 5, 6, 4] * 4)
+        >>> round(found.information.value, 3), round(found.share.value, 3), round(found.share.p, 3)
+        (1.386, 1.0, 0.01)
+        >>> round(speaker_consistency([0, 0, 1, 1] * 4, [0, 1, 0, 1] * 4).information.value, 3)
+        0.0
     """
     first, second = _numbers("messages", messages), _numbers("states", states)
     if first.shape != second.shape:
@@ -107,6 +118,12 @@ def instantaneous_coordination(
     may follow from what both agents see: only an intervention (`causal_influence`) shows that the listener listens.
 
     Args and Returns are those of `speaker_consistency`, with the listener's actions, ``[N]``, in place of the states.
+
+    Example:
+        >>> round(instantaneous_coordination([0, 1, 2, 3] * 4, [3, 2, 1, 0] * 4).information.value, 3)
+        1.386
+        >>> round(instantaneous_coordination([0, 0, 1, 1] * 4, [0, 1, 0, 1] * 4).information.value, 3)
+        0.0
     """
     return speaker_consistency(messages, actions, permutations=permutations, seed=seed)
 
@@ -128,6 +145,13 @@ def causal_influence(action_given_message: ArrayLike, message_prob: ArrayLike) -
 
     Raises:
         ValueError: shapes do not fit, or something is no probability.
+
+    Example:
+        >>> uniform = np.full(4, 1 / 4)
+        >>> round(causal_influence(np.eye(4), uniform).value, 3)
+        1.386
+        >>> causal_influence(np.full((4, 4), 1 / 4), uniform).value
+        0.0
     """
     actions, prob = np.asarray(action_given_message, dtype=float), np.asarray(message_prob, dtype=float)
     actions = actions[None] if actions.ndim == 2 else actions
@@ -178,6 +202,14 @@ def listening_influence(
 
     Raises:
         ValueError: shapes do not fit, or an option is out of range.
+
+    Example:
+        >>> matching, deaf = np.eye(8), np.eye(8)[[0] * 8]
+        >>> found = listening_influence(matching, matching, temperature=0.07, candidates=8)
+        >>> round(found.value, 3)  # ln 8
+        2.079
+        >>> listening_influence(deaf, matching, temperature=0.07, candidates=8).value
+        0.0
     """
     said, seen = np.asarray(text, dtype=float), np.asarray(image, dtype=float)
     if said.shape != seen.shape or said.ndim != 2:

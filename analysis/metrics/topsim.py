@@ -76,6 +76,16 @@ def topographic_similarity(
 
     Raises:
         ValueError: meanings or messages are malformed, or not as many.
+
+    Example:
+        >>> grid = np.array([[a, b] for a in range(4) for b in range(4)])
+        >>> said = np.ones((16, 2), dtype=bool)
+        >>> found = topographic_similarity(grid + [0, 4], said, meanings=grid)
+        >>> round(found.value, 3), round(found.p, 3)
+        (1.0, 0.01)
+        >>> drawn = np.random.default_rng(0).integers(8, size=(16, 2))
+        >>> round(topographic_similarity(drawn, said, meanings=grid).value, 3)
+        -0.02
     """
     ids, said = check_messages(symbols, mask)
     table = np.asarray(meanings)

@@ -46,6 +46,15 @@ class PatchChannel(Channel):
 
     Raises:
         ValueError: an option is out of its range, or does not go with another.
+
+    Example:
+        >>> logits = 9 * torch.eye(3)[[0, 2, 1, 0]][None, :, None]  # [1, 4 patches, 1 symbol each, V = 3]
+        >>> features = PatchFeatures(logits, scores=torch.tensor([[4.0, -3.0, 1.0, -8.0]]))
+        >>> message = PatchChannel().eval()(features)
+        >>> message.symbols.tolist(), message.mask.tolist()
+        ([[0, 2, 1, 0]], [[True, True, True, False]])
+        >>> message.keep_prob.tolist()
+        [[1.0, 0.5, 0.75, 0.25]]
     """
 
     def __init__(

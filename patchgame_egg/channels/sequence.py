@@ -24,6 +24,13 @@ class SequenceChannel(Channel):
 
     Raises:
         ValueError: an option is out of its range, or does not go with another.
+
+    Example:
+        >>> from patchgame_egg.agents.sequence_speaker import RecurrentDecoder
+        >>> decoder = RecurrentDecoder(vocab_size=5, max_len=4, dim=8, ends=False)
+        >>> message = SequenceChannel().eval()(SequenceFeatures(torch.zeros(2, 8), decoder))
+        >>> tuple(message.vectors.shape), message.lengths.tolist()
+        ((2, 4, 5), [4, 4])
     """
 
     def __init__(self, estimator: Estimator | None = None, speak_cost: float = 0.0, seed: int = 0) -> None:
