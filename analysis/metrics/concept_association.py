@@ -24,8 +24,8 @@ Order = NDArray[np.int64] | slice
 class Association:
     """How symbols and concepts go together; each number with what shuffled languages score.
 
-    All but ``ami`` are inflated by small samples and many symbols: 128 symbols and 1,000 classes share 2.55 nats by
-    luck in 10,000 tokens. Read them beside ``null_mean``.
+    All but ``ami`` are inflated by small samples and many symbols: 128 symbols and 1,000 classes share about 2.54 nats
+    by luck in 10,000 tokens. Read them beside ``null_mean``.
 
     Attributes:
         ami: adjusted mutual information, the headline. At most 1, which is one symbol per concept and one concept per
@@ -66,8 +66,8 @@ def association(
 
     The null gives whole messages to other images: the concepts of an image move together, at their places, as its
     patches are not independent. AMI itself takes tokens for independent, so that where images repeat their symbols even
-    a shuffled language scores above 0 (0.33 if each of 300 images of 30 classes says three of 128 symbols ten times
-    each): what exceeds ``null_mean`` is meaning. Linear in the number of tokens.
+    a shuffled language scores above 0 (about a third if each of 300 images of 30 classes says three of 128 symbols ten
+    times each): what exceeds ``null_mean`` is meaning. Linear in the number of tokens.
 
     AMI's expectation is exact, as scikit-learn's is, but takes 0.02 s instead of 7 for 128 symbols, 1,000 concepts and
     490,000 tokens: shuffled languages are adjusted as well.
@@ -78,7 +78,7 @@ def association(
         concepts: numbers from 0, of the images ``[N]`` or of what each slot shows ``[N, T]``; -1 where not known, and
             those tokens are left out.
         permutations: shuffled languages.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
         ``n`` counts tokens. Undefined: ``nothing_said``, ``no_concepts`` (none is known of what was said),

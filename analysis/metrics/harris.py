@@ -82,7 +82,7 @@ def harris_articulation(symbols: ArrayLike, mask: ArrayLike, *, threshold: float
         symbols: ids from 0, ``[N, T]``, in the order in which they are said.
         mask: true where a symbol was said, ``[N, T]``; silent slots are skipped.
         threshold: in nats, 0 or more.
-        seed: of shuffled languages and random cuts.
+        seed: seed of the shuffled languages.
 
     Returns:
         Undefined: ``all_silent``; ``constant_messages``; ``single_symbols`` if no message has two. Words and entropies
