@@ -64,8 +64,11 @@ class Message:
 
     Attributes:
         symbols: int64 ``[B, T]``, ids in [0, V); at silent slots what would have been said, which nobody hears.
-        vectors: float ``[B, T, V]``, exactly one-hot where a symbol is sent and exactly zero where none is,
-            differentiable where the channel is.
+        vectors: what the receiver reads, float ``[B, T, V]``, differentiable where the channel is. Of a
+            `PatchChannel` or `SequenceChannel` exactly one-hot where a symbol is sent and exactly zero where none is,
+            in training as in evaluation. Not so where nothing is discrete: `Continuous` gives standardised logits, and
+            the gate ``released`` scales every one-hot vector. The baselines differ too: a VQ-VAE sends codes of D
+            numbers, ``[B, T, D]``, and PatchVAE has a 1 for each of the parts in a cell (multi-hot).
         mask: bool ``[B, T]``, true where a symbol is sent.
         gate: float ``[B, T]`` or None: the mask as numbers whose gradient reaches whatever decided who speaks.
         keep_prob: float ``[B, P]`` in [0, 1] or None: how likely each patch was to speak.

@@ -74,7 +74,7 @@ class SymmetricInfoNCE(nn.Module):
     Args:
         temperature: tau, constant as in the paper, or where a learnt one starts.
         learnt: learn log(1/tau), kept below 100 as in CLIP, so that it cannot run away.
-        detach_others: see `symmetric_info_nce`.
+        detach_others: give the gathered side no gradient, as the authors' release does.
 
     Example:
         >>> contrast = SymmetricInfoNCE(temperature=0.1, learnt=True)

@@ -25,7 +25,7 @@ def measure(corpus: Corpus, *, permutations: int = 100, seed: int = 0) -> pd.Dat
         corpus: the record of a language.
         permutations: shuffled languages behind every p, at least 0; the smallest p is 1 / (1 + permutations). Of
             classifiers, which are trained anew for each, at most 20.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
         A row per number. ``group``: success, usage, concepts, structure, meaning, texts, signals, patches;

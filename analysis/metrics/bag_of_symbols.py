@@ -68,7 +68,7 @@ def bag_of_symbols_classification(
         folds: of equal size and with equal shares of each class, as far as possible; at least 2.
         permutations: shuffled labellings.
         max_items: how many images it rests on at most, drawn without replacement.
-        seed: of sample, folds and shuffling.
+        seed: seed of the sample, the folds and the shuffling.
 
     Returns:
         Undefined: ``no_labels``, ``too_few_items`` (below 2), ``constant_labels``, ``nothing_said``.

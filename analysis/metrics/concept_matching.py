@@ -102,7 +102,7 @@ def concept_best_matching(
             attribute is a concept. Concepts of slots are judged slot by slot, those of items message by message.
             What says nothing, or of which nothing is known, is not judged.
         permutations: shuffled languages.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
         Undefined: ``nothing_said``, ``no_concepts`` (none is known of what was said), ``constant_concepts``.

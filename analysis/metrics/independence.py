@@ -55,7 +55,7 @@ def context_independence(
         attributes: of the items, int ``[N, A]``; -1 where not known, which is no concept.
         estimator: of the probabilities, ``"count"`` or ``"aligned"``.
         permutations: shuffled languages, in which items swap their attributes.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
         ``n`` is N. A concept all of whose items are silent scores 0. Undefined: ``too_few`` items,

@@ -60,7 +60,7 @@ def message_variance(
         points: what the items are like, ``[N, D]``: a frozen perceptual embedding, or pixels. Items whose numbers are
             not all finite are left out.
         permutations: shuffled languages.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
         Undefined: ``too_few_items`` (below 2), ``constant_points``.
@@ -146,10 +146,11 @@ def spatial_meaningfulness(
         symbols: ids from 0, ``[N, T]``.
         mask: true where a symbol was said, ``[N, T]``.
         points: what the items are like, ``[N, D]``; items whose numbers are not all finite are left out.
-        message_distance: see `distances.message_pairs`.
+        message_distance: ``edit``, ``edit_mean``, ``edit_max``, ``hamming`` or ``bag``, as `message_distances` defines
+            them.
         permutations: shuffled languages.
         max_items: how many items it rests on at most, drawn without replacement: time and memory grow with the square.
-        seed: of sample and shuffling.
+        seed: seed of the sample and the shuffling.
 
     Returns:
         Undefined: ``too_few_items`` (below 3), ``constant_points``, ``equidistant_messages``; arrays are then empty.

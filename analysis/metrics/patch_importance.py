@@ -43,7 +43,7 @@ def importance_scores(
         grid: rows and columns of patches.
         scales: number of grids, of which that is the finest. Patches of all sizes are ranked together.
         images: bytes or floats ``[M, 3, H, W]``, the first M <= N images, of which edges are taken; None: no such row.
-        seed: of the random ranking.
+        seed: seed of the random ranking.
 
     Returns:
         A row per method: ``speaker``, ``random``, ``centre`` (the nearer to the middle, the higher), ``edge density``

@@ -50,7 +50,7 @@ def representational_similarity(
         second: other vectors of the same items, float ``[N, E]``.
         permutations: how many shuffles the null rests on; 0 for the value alone.
         max_items: how many items null and interval rest on at most.
-        seed: of sample, permutations and groups.
+        seed: seed of the sample, the permutations and the groups.
 
     Returns:
         ``n`` counts items with two vectors that are finite and not zero; the others are left out. Reasons:
@@ -97,9 +97,12 @@ def hashing_check(
         sender: what the sender makes of each item, float ``[N, D]``.
         receiver: what the receiver makes of each item, float ``[N, E]``.
         inputs: what both look at, as vectors: attributes one-hot, features, or pixels, float ``[N, F]``.
-        permutations: see `representational_similarity`, whose range and chance level are those of each result.
-        max_items: see there.
-        seed: see there.
+        permutations: how many shuffles each null rests on; 0 for the values alone.
+        max_items: how many items each null and interval rests on at most.
+        seed: seed of the sample, the permutations and the groups.
+
+    Returns:
+        Three results with the range and the chance level of `representational_similarity`.
 
     Raises:
         ValueError: an argument is not a matrix, or they are not as long.

@@ -68,9 +68,10 @@ def speaker_consistency(
 
     Args:
         messages: which message was said, from 0, ``[N]`` (`message_numbers`); -1 is not known and left out.
-        states: class or attribute of the item, or the speaker's own action, from 0, ``[N]``; -1 likewise.
+        states: class or attribute of the item, or the speaker's own action, from 0, ``[N]``; -1 is not known and left
+            out.
         permutations: shuffles of the messages over the items for the null.
-        seed: of the shuffles.
+        seed: seed of the shuffling.
 
     Returns:
         Both numbers with their nulls, whose p is the same; n counts items.
@@ -117,7 +118,17 @@ def instantaneous_coordination(
     It is 0 where they are independent, ln K where each of K equally frequent messages has an action of its own. Both
     may follow from what both agents see: only an intervention (`causal_influence`) shows that the listener listens.
 
-    Args and Returns are those of `speaker_consistency`, with the listener's actions, ``[N]``, in place of the states.
+    Args:
+        messages: which message was said, from 0, ``[N]`` (`message_numbers`); -1 is not known and left out.
+        actions: what the listener did, from 0, ``[N]``; -1 is not known and left out.
+        permutations: shuffles of the messages over the items for the null.
+        seed: seed of the shuffling.
+
+    Returns:
+        Both numbers with their nulls, whose p is the same; n counts items.
+
+    Raises:
+        ValueError: shapes or types are wrong, or an id is below -1.
 
     Example:
         >>> round(instantaneous_coordination([0, 1, 2, 3] * 4, [3, 2, 1, 0] * 4).information.value, 3)
@@ -195,7 +206,7 @@ def listening_influence(
         candidates: group size; items are grouped in order, an incomplete last group is left out.
         messages: how many to draw, at least 2; all of them if N is less.
         permutations: rotations for the null.
-        seed: of the draw and the rotations.
+        seed: seed of the draw and the rotations.
 
     Returns:
         In nats; n counts groups.

@@ -51,15 +51,14 @@ def tree_reconstruction_error(
     Limits: error 0 and share 1 if each attribute adds its part whatever the others are (concatenated one-hot codes);
     the error is the interaction of the attributes otherwise (XOR: 0.25, share 0; one symbol for each cell of a 3 x 3
     grid, one-hot: 4/9, share 1/2). Chance is not 0: K free pieces explain (K - 1) / (N - 1) of anything, which is what
-    the null shows. Linear in N, cubic in the
-    number of attribute values.
+    the null shows. Linear in N, cubic in the number of attribute values.
 
     Args:
         attributes: of the items, int ``[N, A]``; -1 where not known, and nothing is added for that attribute then.
             Items of which nothing is known are left out.
         representations: one vector per item, ``[N, D]``: embeddings, or messages by `one_hot_messages`.
         permutations: shuffled languages, in which items swap their attributes.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
         ``n`` counts the items that are left. Undefined: ``too_few`` items, not more than free pieces, which would

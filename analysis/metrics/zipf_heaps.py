@@ -108,7 +108,7 @@ def heaps(symbols: ArrayLike, mask: ArrayLike, *, seed: int = 0) -> Heaps:
     Args:
         symbols: ids from 0, ``[N, T]``.
         mask: true where a symbol was said, ``[N, T]``; silence does not count.
-        seed: of the order.
+        seed: seed of the order.
 
     Returns:
         Undefined: ``all_silent``, ``single_symbol``, ``too_few_tokens`` (under 10 per active symbol).

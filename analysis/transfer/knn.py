@@ -26,8 +26,8 @@ class Accuracy:
         top1: with its first answer.
         top5: with one of its first five; NaN for fewer than five classes.
         n: images asked about.
-        chance_top1: what it scores who knows only how frequent classes are in training.
-        chance_top5: likewise, with five answers; NaN for fewer than five classes.
+        chance_top1: what a guesser scores who knows only how frequent classes are in training.
+        chance_top5: what the same guesser scores with five answers; NaN for fewer than five classes.
     """
 
     top1: float
@@ -48,7 +48,7 @@ def nearest_neighbour_accuracy(
 
     Args:
         train: images that vote; those without a class are left out.
-        test: images asked about; likewise.
+        test: images asked about; those without a class are left out.
         k: neighbours; all images if there are fewer.
         temperature: tau, above 0.
         chunk: test images at a time, which bounds memory (16 bytes for each of them and each training image) and

@@ -21,9 +21,9 @@ def linear_probe(train: Features, test: Features, *, seed: int = 0, iterations: 
 
     Args:
         train: images to learn from; those without a class are left out.
-        test: images asked about; likewise.
-        seed: of the choice of that tenth.
-        iterations: of L-BFGS at most.
+        test: images asked about; those without a class are left out.
+        seed: seed of the choice of that tenth.
+        iterations: how many steps of L-BFGS at most.
 
     Raises:
         ValueError: no image has a class, there is only one class to learn, features are not finite, or widths differ.

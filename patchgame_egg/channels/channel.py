@@ -16,7 +16,7 @@ class Channel(RandomModule):
     Args:
         estimator: how the gradient gets past the choices; None: `Gumbel`.
         speak_cost: price of a spoken symbol, in nats of the listener's loss.
-        seed: of the noise.
+        seed: seed of the noise.
 
     Raises:
         ValueError: an option is out of its range, or does not go with another.

@@ -18,9 +18,9 @@ class SequenceChannel(Channel):
     silent. With `Continuous` messages never end.
 
     Args:
-        estimator: see `Channel`; not `Quantised`.
-        speak_cost: see `Channel`.
-        seed: of the noise.
+        estimator: how the gradient gets past the choices; None: `Gumbel`. Not `Quantised`.
+        speak_cost: price of a spoken symbol, in nats of the listener's loss.
+        seed: seed of the noise.
 
     Raises:
         ValueError: an option is out of its range, or does not go with another.
