@@ -52,7 +52,7 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
         kind: of file to write, a key of `FORMATS`.
         out: where to; None: into the run's folder or, of a file, beside it.
         permutations: shuffled languages behind every p.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
         The file.

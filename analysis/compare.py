@@ -33,10 +33,10 @@ def compare_runs(runs: Sequence[Path], folder: Path, *, permutations: int = 100,
         runs: whatever `analysis.corpus.loading.load` reads; what has no ``config.json`` is a variant of its own.
         folder: where the files go.
         permutations: shuffled languages behind every p.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
-        ``table.csv``, see `tabulate`, and ``metrics.png``.
+        ``table.csv``, as `tabulate` writes it, and ``metrics.png``.
 
     Raises:
         ValueError: fewer than two runs, or one that cannot be read.

@@ -43,6 +43,6 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_json(value: Any, path: Path) -> None:
-    """Writes plain values as JSON, whole or not at all; see `replacing`."""
+    """Writes plain values as JSON, the whole file or nothing, by `replacing`."""
     with replacing(path) as file:
         file.write((json.dumps(value, indent=2) + "\n").encode())

@@ -57,6 +57,13 @@ class Game(nn.Module):
     ) -> tuple[Tensor, Interaction]:
         """Plays one batch.
 
+        Args:
+            sender_input: what the sender sees, ``[B, ...]``. For the agents of this library: images, float
+                ``[B, 3, H, W]``, normalised, as a `ViewLoader` gives them, not the uint8 of an `ImageLoader`.
+            labels: ``[B]``, or None; handed to the loss and recorded.
+            receiver_input: what the receiver sees, float ``[B, 3, H, W]`` as well, or None.
+            aux_input: more tensors with B rows; handed to both agents and the loss, and recorded.
+
         Returns:
             The loss, a scalar averaged over the batch, and the `Interaction`, detached.
         """

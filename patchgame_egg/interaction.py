@@ -25,6 +25,12 @@ class Batch:
         labels: ``[B]``, or None; the games here never train on them.
         receiver_input: what the receiver sees, or None.
         aux_input: more tensors with B rows, for example ``index``, the images' numbers in their data set.
+
+    Example:
+        >>> batch = Batch(torch.zeros(2, 3, 8, 8), aux_input={"index": torch.tensor([5, 3])})
+        >>> sender_input, labels, receiver_input, aux_input = batch
+        >>> tuple(sender_input.shape), labels, aux_input["index"].tolist()
+        ((2, 3, 8, 8), None, [5, 3])
     """
 
     sender_input: Tensor
@@ -58,8 +64,11 @@ class Message:
 
     Attributes:
         symbols: int64 ``[B, T]``, ids in [0, V); at silent slots what would have been said, which nobody hears.
-        vectors: float ``[B, T, V]``, exactly one-hot where a symbol is sent and exactly zero where none is,
-            differentiable where the channel is.
+        vectors: what the receiver reads, float ``[B, T, V]``, differentiable where the channel is. Of a
+            `PatchChannel` or `SequenceChannel` exactly one-hot where a symbol is sent and exactly zero where none is,
+            in training as in evaluation. Not so where nothing is discrete: `Continuous` gives standardised logits, and
+            the gate ``released`` scales every one-hot vector. The baselines differ too: a VQ-VAE sends codes of D
+            numbers, ``[B, T, D]``, and PatchVAE has a 1 for each of the parts in a cell (multi-hot).
         mask: bool ``[B, T]``, true where a symbol is sent.
         gate: float ``[B, T]`` or None: the mask as numbers whose gradient reaches whatever decided who speaks.
         keep_prob: float ``[B, P]`` in [0, 1] or None: how likely each patch was to speak.
@@ -67,6 +76,14 @@ class Message:
         entropy: float ``[B]`` or None: entropy of the sampling distribution along what was sampled, in nats.
         expected_loss: float ``[B]`` or None: the loss that the speaker expected (the baseline of REINFORCE).
         penalty: a scalar or None: what the channel adds to the loss for how it spoke (a commitment loss).
+
+    Example:
+        >>> symbols = torch.tensor([[2, 0], [1, 1]])
+        >>> mask = torch.tensor([[True, True], [True, False]])
+        >>> vectors = torch.nn.functional.one_hot(symbols, 3) * mask[:, :, None]
+        >>> message = Message(symbols, vectors.float(), mask)
+        >>> message.vectors[1].tolist(), message.lengths.tolist()
+        ([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]], [2, 1])
     """
 
     symbols: Tensor
@@ -104,6 +121,13 @@ class Interaction:
 
     ``message`` holds integer ids; ``aux["message_mask"]`` says which slots spoke. Images are not kept: an epoch of
     them would not fit in memory, and ``aux_input["index"]`` says which they were.
+
+    Example:
+        >>> first = Interaction(message=torch.tensor([[2, 0]]), aux={"loss": torch.tensor([0.5])})
+        >>> other = Interaction(message=torch.tensor([[1, 1]]), aux={"loss": torch.tensor([1.5])})
+        >>> both = first + other
+        >>> both.size, both.message.tolist(), both.aux["loss"].mean().item()
+        (2, [[2, 0], [1, 1]], 1.0)
     """
 
     sender_input: Tensor | None = None

@@ -36,6 +36,14 @@ def symmetric_info_nce(
 
     Raises:
         ValueError: shapes differ or are not two-dimensional.
+
+    Example:
+        >>> loss, aux = symmetric_info_nce(torch.eye(4), torch.eye(4))
+        >>> round(loss.mean().item(), 3), aux["acc"].tolist()
+        (0.0, [1.0, 1.0, 1.0, 1.0])
+        >>> loss, aux = symmetric_info_nce(torch.ones(4, 8), torch.ones(4, 8))
+        >>> round(loss.mean().item(), 3), aux["acc"].tolist()  # ln 4: all candidates look alike
+        (1.386, [0.0, 0.0, 0.0, 0.0])
     """
     if text.shape != image.shape or text.dim() != 2:
         raise ValueError(f"expected two [batch, width] embeddings of one shape, got {text.shape} and {image.shape}")
@@ -66,7 +74,16 @@ class SymmetricInfoNCE(nn.Module):
     Args:
         temperature: tau, constant as in the paper, or where a learnt one starts.
         learnt: learn log(1/tau), kept below 100 as in CLIP, so that it cannot run away.
-        detach_others: see `symmetric_info_nce`.
+        detach_others: give the gathered side no gradient, as the authors' release does.
+
+    Example:
+        >>> contrast = SymmetricInfoNCE(temperature=0.1, learnt=True)
+        >>> round(contrast.temperature().item(), 3)
+        0.1
+        >>> text, image = torch.eye(4), torch.eye(4).roll(1, dims=0)  # each message fits another image
+        >>> loss, aux = contrast(None, None, None, (text, image), None, None)
+        >>> round(loss.mean().item(), 3), aux["acc"].mean().item()
+        (10.0, 0.0)
     """
 
     def __init__(self, temperature: float = 0.07, learnt: bool = False, detach_others: bool = False) -> None:

@@ -37,9 +37,9 @@ def exchange_in_parts(
             exponential-moving-average codebook does.
         exchange: of a part.
         size: images per part, at least 1; the last part may be smaller.
-        sender_input: of the whole batch, ``[B, ...]``.
-        receiver_input: likewise.
-        aux_input: likewise.
+        sender_input: what the sender sees in the whole batch, ``[B, ...]``.
+        receiver_input: what the receiver sees in the whole batch, ``[B, ...]``, or None.
+        aux_input: more tensors of the whole batch, with B rows each, or None.
 
     Returns:
         The message and the receiver's output of the whole batch.

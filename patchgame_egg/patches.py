@@ -79,7 +79,7 @@ def patch_boxes(grid: tuple[int, int], scales: int = 1) -> NDArray[np.int64]:
         Row and column of the upper left corner, and the side: int64 ``[P, 3]``.
 
     Raises:
-        ValueError: see `grid_shapes`.
+        ValueError: there is no grid, or the finest cannot be halved so often.
     """
     boxes = []
     for scale, (rows, columns) in enumerate(grid_shapes(grid, scales)):
@@ -97,7 +97,7 @@ def by_grid(values: NDArray[Any], grid: tuple[int, int], scales: int = 1) -> lis
         scales: number of grids, from 1.
 
     Raises:
-        ValueError: see `grid_shapes`.
+        ValueError: there is no grid, or the finest cannot be halved so often.
     """
     shapes = grid_shapes(grid, scales)
     ends = np.cumsum([rows * columns for rows, columns in shapes])[:-1]

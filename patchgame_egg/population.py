@@ -17,12 +17,12 @@ class Population(RandomModule):
     """Several speakers and listeners; in training a random pair plays each batch, the same on every rank.
 
     Args:
-        senders: n of them.
-        channels: n, each sender's own: noise, baseline and codebook belong to a speaker.
-        receivers: m of them.
-        loss: see `Game`.
-        seed: of the pairs.
-        micro_batch: see `Game`.
+        senders: n modules, ``sender(sender_input, aux_input)`` each.
+        channels: n, one for each sender: noise, baseline and codebook belong to a speaker.
+        receivers: m modules, ``receiver(message, receiver_input, aux_input)`` each.
+        loss: gives one value per sample and what to record, called as in `Game`.
+        seed: seed of the random pairs.
+        micro_batch: in training, activations of at most so many images are in memory at a time; 0: of the whole batch.
 
     Attributes:
         pair: (speaker, listener) who play in evaluation.
@@ -86,11 +86,12 @@ class FrozenSpeakerGame(Game):
     How fast the listener gets there is the language's ease of learning (Li and Bowling, 2019).
 
     Args:
-        sender: see `Game`; it and the channel are changed in place.
-        channel: see `Game`.
-        receiver: see `Game`; the only one who learns.
-        loss: see `Game`.
-        micro_batch: see `Game`.
+        sender: ``sender(sender_input, aux_input)`` gives what the channel understands; it and the channel are changed
+            in place.
+        channel: gives a `Message`; it no longer samples.
+        receiver: ``receiver(message, receiver_input, aux_input)`` gives what the loss understands; it alone learns.
+        loss: gives one value per sample and what to record, called as in `Game`.
+        micro_batch: in training, activations of at most so many images are in memory at a time; 0: of the whole batch.
     """
 
     def __init__(

@@ -69,7 +69,7 @@ def annotate_files(corpus: Corpus, notes: Mapping[str, Notes], source: ImageFile
 
     Args:
         corpus: of these images; ``info["index"]`` says which.
-        notes: what is said, by image, see `analysis.corpus.annotation_files.read_notes`.
+        notes: what is said, by image, as `analysis.corpus.annotation_files.read_notes` gives it.
         source: the images.
         root: the folder from which on images are named.
 
@@ -165,7 +165,7 @@ def _in_square(box: Box, width: int, height: int) -> Box:
 def _shown(
     boxes: Sequence[Box], grid: tuple[int, int], scales: int, pixels: int = 256
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Which box each patch shows, -1 for none, and how much of it all boxes cover; see `annotate_files`."""
+    """Which box each patch shows, -1 for none, and how much of it all boxes cover, for `annotate_files`."""
     maps = np.zeros((len(boxes), pixels, pixels))
     for drawn, (x0, y0, x1, y1) in zip(maps, boxes, strict=True):
         across, down = (_overlaps(np.array(ends), pixels)[0] * pixels for ends in ((x0, x1), (y0, y1)))

@@ -85,7 +85,7 @@ class Corpus:
 
     @property
     def boxes(self) -> NDArray[np.int64]:
-        """Where each patch lies, ``[P, 3]``, see `patchgame_egg.patches.patch_boxes`; P is 0 without patches."""
+        """Row, column and side of each patch, ``[P, 3]``, in cells of the finest grid; P is 0 without patches."""
         return patch_boxes(self.grid, self.scales) if self.grid else np.zeros((0, 3), dtype=np.int64)
 
     def save(self, path: Path | str) -> None:

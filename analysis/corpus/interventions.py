@@ -41,17 +41,17 @@ def play_probes(
     - ``1/4 dropped``, ``1/2 dropped``, ``3/4 dropped``: so many of the patches that speak fall silent. Of a sequence,
       so many symbols go, and the rest closes up.
     - ``random patches speak``: as many as did, drawn at random, say their symbols in the place of those that did.
-    - ``silent patches speak``: likewise the patches that were least likely to speak. What is understood by patches that
-      are chosen and not by these is what the choice is worth to this listener.
+    - ``silent patches speak``: as many of the patches that were least likely to speak say their symbols instead. What
+      is understood by the chosen patches and not by these is what the choice is worth to this listener.
     - ``noise images``: both agents see the same Gaussian noise, of mean 0 and standard deviation 1 after
       normalisation. Far above chance, the messages are hashes of pixels.
     - ``pixels shuffled``: both see the image with its pixels in a random order. What is understood then is its colours.
 
     Args:
-        game: see `analysis.corpus.recording.record`.
-        batches: see there.
+        game: any game whose channel says symbols; of a population, the first speaker and the first listener play.
+        batches: the groups, in order. Images are normalised views, the same ones for both agents (`EvaluationView`).
         vocab_size: V.
-        seed: of all that is random here.
+        seed: seed of all that is random here.
 
     Returns:
         Name to bool ``[N]``: whether the right image came first in its group, see
@@ -59,7 +59,7 @@ def play_probes(
         games about images alone.
 
     Raises:
-        ValueError: see `analysis.corpus.recording.record`; or the game does not say who was understood.
+        ValueError: the channel passes numbers and not symbols, or the game does not say who was understood.
     """
     game = one_pair(game)
     found: dict[str, list[NDArray[np.bool_]]] = {}

@@ -36,7 +36,8 @@ def load(path: Path | str, *, layout: Layout | None = None) -> Corpus:
         path: a folder with a ``corpus.npz``, such as a run's; a corpus (``.npz``); JSON lines (``.jsonl``), see
             `analysis.corpus.json_lines`. Any other file is taken for interactions, written by `Interaction.save` or by
             EGG's InteractionSaver.
-        layout: of EGG's messages, see `patchgame_egg.egg.records`; None: by their dimensions.
+        layout: how EGG's messages are laid out, ``symbol``, ``slots`` or ``ended`` (`patchgame_egg.egg.records`);
+            None: found by their dimensions.
 
     Raises:
         ValueError: there is no such file, or it holds something else.

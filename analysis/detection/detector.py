@@ -157,7 +157,7 @@ def build_detector(trunk: nn.Module, classes: int, shape: DetectorShape, seed: i
             left out.
         classes: how many, without the background.
         shape: of the detector.
-        seed: of the new layers' weights.
+        seed: seed of the new layers' weights.
 
     Returns:
         A detector of RGB images in [0, 1], which normalises and scales them itself.

@@ -77,7 +77,7 @@ def fine_tune(
         detector: of `analysis.detection.detector.build_detector`; it is moved to ``device``.
         images: to train on; every one is seen before any comes again, half of them mirrored.
         recipe: of the training.
-        seed: of everything random: the order, mirroring, sizes, and which regions the loss looks at.
+        seed: seed of everything random: the order, mirroring, sizes, and which regions the loss looks at.
         device: where.
         report: called after every step with its number, from 1 on, and the loss.
 

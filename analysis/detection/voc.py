@@ -142,7 +142,7 @@ def voc_sets(root: Path | str, seed: int = 0) -> tuple[VocImages, VocImages]:
     Args:
         root: a folder with ``Annotations`` and ``JPEGImages``; or one that torchvision's `VOCDetection` has filled,
             with ``VOCdevkit/VOC2007`` and perhaps further years: all are trained on, what is held out is of the first.
-        seed: of a split.
+        seed: seed of the random split.
 
     Raises:
         ValueError: no such folder, nothing in it, a list names an image that is not there, or an annotation is broken.

@@ -92,7 +92,7 @@ def cells(corpus: Corpus, concept: Concept, *, draws: int = 100, seed: int = 0) 
         corpus: the record of a language.
         concept: of `concepts_of`.
         draws: shuffled languages, at least 2.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
     """
     values = np.broadcast_to(concept.values.reshape(len(corpus), -1), corpus.symbols.shape)
     shape = (corpus.vocab_size, len(concept.value_names))

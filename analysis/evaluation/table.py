@@ -25,7 +25,7 @@ def measure(corpus: Corpus, *, permutations: int = 100, seed: int = 0) -> pd.Dat
         corpus: the record of a language.
         permutations: shuffled languages behind every p, at least 0; the smallest p is 1 / (1 + permutations). Of
             classifiers, which are trained anew for each, at most 20.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
         A row per number. ``group``: success, usage, concepts, structure, meaning, texts, signals, patches;
@@ -33,6 +33,16 @@ def measure(corpus: Corpus, *, permutations: int = 100, seed: int = 0) -> pd.Dat
         about, or empty; ``value``, NaN only with a ``reason``; ``chance``: what a guess scores, where that is known
         beforehand; ``null_mean``, ``null_std``, ``p`` and ``draws``: shuffled languages; ``low`` and ``high``: a 95 %
         interval; ``n``: items.
+
+    Example:
+        >>> attributes = np.array([[a, b] for a in range(4) for b in range(4)])
+        >>> symbols = attributes + np.array([0, 4])
+        >>> corpus = Corpus(symbols, np.ones_like(symbols, dtype=bool), vocab_size=8, attributes=attributes)
+        >>> table = measure(corpus, permutations=19).set_index("metric")
+        >>> float(table.loc["active_symbols", "value"])
+        8.0
+        >>> round(float(table.loc["topographic_similarity", "value"].iloc[0]), 3)
+        1.0
     """
     drawn = permutations, seed
     rows = chain(

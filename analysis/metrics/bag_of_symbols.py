@@ -68,13 +68,23 @@ def bag_of_symbols_classification(
         folds: of equal size and with equal shares of each class, as far as possible; at least 2.
         permutations: shuffled labellings.
         max_items: how many images it rests on at most, drawn without replacement.
-        seed: of sample, folds and shuffling.
+        seed: seed of the sample, the folds and the shuffling.
 
     Returns:
         Undefined: ``no_labels``, ``too_few_items`` (below 2), ``constant_labels``, ``nothing_said``.
 
     Raises:
         ValueError: messages or labels are malformed, or there are fewer than two folds.
+
+    Example:
+        >>> classes = np.arange(40) % 2
+        >>> said = np.ones((40, 1), dtype=bool)
+        >>> found = bag_of_symbols_classification(classes[:, None] + 7, said, classes, permutations=4)
+        >>> found.naive_bayes.value, found.chance, found.naive_bayes.p
+        (1.0, 0.5, 0.2)
+        >>> one_word = bag_of_symbols_classification(np.full((40, 1), 7), said, classes, permutations=0)
+        >>> one_word.naive_bayes.value
+        0.5
     """
     ids, said = check_messages(symbols, mask)
     if folds < 2:
@@ -129,6 +139,13 @@ def held_out_classification(
 
     Raises:
         ValueError: messages or labels are malformed, or no image is left to train on or to ask about.
+
+    Example:
+        >>> classes = np.arange(40) % 2
+        >>> said = np.ones((40, 1), dtype=bool)
+        >>> found = held_out_classification(classes[:, None] + 7, said, classes, np.arange(40) >= 30)
+        >>> found.logistic_regression.value, found.logistic_regression.n, found.chance
+        (1.0, 10, 0.5)
     """
     ids, said = check_messages(symbols, mask)
     asked = np.asarray(held_out)

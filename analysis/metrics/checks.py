@@ -69,6 +69,11 @@ def check_messages(symbols: ArrayLike, mask: ArrayLike) -> tuple[NDArray[np.int6
 
     Raises:
         ValueError: the shapes differ, a spoken id is negative, or the mask is none.
+
+    Example:
+        >>> symbols, said = check_messages([[3, 9], [1, 2]], [[1, 0], [1, 1]])
+        >>> symbols.tolist(), said.tolist()
+        ([[3, -1], [1, 2]], [[True, False], [True, True]])
     """
     ids, said = np.asarray(symbols), check_mask(mask)
     if ids.shape != said.shape or ids.ndim != 2:

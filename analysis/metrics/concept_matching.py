@@ -102,13 +102,23 @@ def concept_best_matching(
             attribute is a concept. Concepts of slots are judged slot by slot, those of items message by message.
             What says nothing, or of which nothing is known, is not judged.
         permutations: shuffled languages.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
         Undefined: ``nothing_said``, ``no_concepts`` (none is known of what was said), ``constant_concepts``.
 
     Raises:
         ValueError: messages or concepts are malformed.
+
+    Example:
+        >>> said = np.ones((6, 1), dtype=bool)
+        >>> concepts = [0, 0, 1, 1, 2, 2]
+        >>> found = concept_best_matching([[5], [5], [3], [3], [4], [4]], said, concepts)
+        >>> found.score.value, [(match.symbol, match.value) for match in found.dictionary]
+        (1.0, [(3, 1), (4, 2), (5, 0)])
+        >>> found = concept_best_matching([[5], [3], [5], [3], [5], [3]], said, concepts)
+        >>> round(found.score.value, 3), round(found.score.null_mean, 3)
+        (0.333, 0.513)
     """
     ids, said = check_messages(symbols, mask)
     language = _language(ids, said, _check(concepts, ids.shape))

@@ -38,9 +38,9 @@ def positional_disentanglement(
     over the entropy of the slot; the mean over these slots. Silence is a symbol of its own here. Linear in N.
 
     Range 0 to 1. Limits: 1 if every slot spells one attribute, given enough items (estimated from counts, 1,000 items
-    of two attributes with ten values get 0.979); 0 for a code in which a slot tells as much of two attributes. Chance
-    is near 0, above it for few items; the null says how much. Equal to EGG's ``Disent.posdis`` if the end symbol, and
-    zeros after it, are either kept or silent: names do not matter, and silence varies with them.
+    of two attributes with ten values get about 0.98); 0 for a code in which a slot tells as much of two attributes.
+    Chance is near 0, above it for few items; the null says how much. Equal to EGG's ``Disent.posdis`` if the end
+    symbol, and zeros after it, are either kept or silent: names do not matter, and silence varies with them.
 
     Args:
         symbols: ids from 0, ``[N, T]``.
@@ -49,11 +49,21 @@ def positional_disentanglement(
             attribute's information and of the entropy that it is divided by. Attributes that do not vary cannot
             compete: at least two must.
         permutations: shuffled languages, in which items swap their attributes.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
         ``n`` is N. Undefined: ``too_few`` items, ``no_attributes``, ``constant_attributes``, ``constant_messages``;
         ``single_attribute`` if fewer than two vary.
+
+    Example:
+        >>> grid = np.array([[a, b] for a in range(4) for b in range(4)])
+        >>> said = np.ones((16, 2), dtype=bool)
+        >>> positional_disentanglement(grid, said, attributes=grid).value
+        1.0
+        >>> a, b = grid.T
+        >>> mixed = np.stack([(a + b) % 4, (a - b) % 4], axis=1)
+        >>> round(positional_disentanglement(mixed, said, attributes=grid).value, 3)
+        0.0
     """
     values = check_attributes(attributes, symbols)
     ids, _ = check_messages(symbols, mask)
@@ -65,8 +75,9 @@ def bag_of_symbols_disentanglement(
 ) -> Result:
     """Bag-of-symbols disentanglement (bosdis): is each symbol, wherever it stands, about one attribute and no other?
 
-    As `positional_disentanglement`, with how often a symbol occurs in the message in place of what a slot holds, and
-    the mean over the symbols whose number varies. Silence is no symbol here. Linear in N, for each symbol.
+    For each symbol, the information that its number in the message shares with its best attribute less that with the
+    second best, over the entropy of that number; the mean over the symbols whose number varies. Silence is no symbol
+    here. Linear in N, for each symbol.
 
     Range 0 to 1. Limits: 1 if every symbol belongs to one attribute, in any order; 0 if two attributes share all their
     symbols. Chance is near 0. EGG reserves symbol 0 for the end of the message and leaves it out; here 0 is a symbol as
@@ -77,10 +88,20 @@ def bag_of_symbols_disentanglement(
         mask: true where a symbol was said, ``[N, T]``.
         attributes: of the items, int ``[N, A]``; -1 where not known.
         permutations: shuffled languages, in which items swap their attributes.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
-        As `positional_disentanglement`; ``constant_messages`` if no symbol's number varies.
+        ``n`` is N. Undefined: ``too_few`` items, ``no_attributes``, ``constant_attributes``; ``constant_messages`` if
+        no symbol's number varies; ``single_attribute`` if fewer than two attributes vary.
+
+    Example:
+        >>> grid = np.array([[a, b] for a in range(4) for b in range(4)])
+        >>> said = np.ones((16, 2), dtype=bool)
+        >>> apart = np.random.default_rng(0).permuted(grid + [0, 4], axis=1)
+        >>> bag_of_symbols_disentanglement(apart, said, attributes=grid).value
+        1.0
+        >>> bag_of_symbols_disentanglement(grid, said, attributes=grid).value
+        0.0
     """
     values = check_attributes(attributes, symbols)
     ids, said = check_messages(symbols, mask)
@@ -103,11 +124,20 @@ def attribute_disentanglement(
         mask: true where a symbol was said, ``[N, T]``; silence is a symbol of its own.
         attributes: of the items, int ``[N, A]``; -1 where not known.
         permutations: shuffled languages, in which items swap their attributes.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
         ``n`` is N. Undefined: ``too_few`` items, ``no_attributes``, ``constant_attributes``, ``constant_messages``;
         ``single_slot`` if fewer than two slots vary, since then there is no second best.
+
+    Example:
+        >>> grid = np.array([[a, b] for a in range(4) for b in range(4)])
+        >>> said = np.ones((16, 2), dtype=bool)
+        >>> attribute_disentanglement(grid, said, attributes=grid).value
+        1.0
+        >>> twice = np.stack([4 * grid[:, 0] + grid[:, 1]] * 2, axis=1)
+        >>> attribute_disentanglement(twice, said, attributes=grid).value
+        0.0
     """
     values = check_attributes(attributes, symbols)
     ids, _ = check_messages(symbols, mask)

@@ -24,13 +24,54 @@ MeaningKind = Literal["hamming", "jaccard", "cosine", "euclidean"]
 
 
 def message_distances(symbols: ArrayLike, mask: ArrayLike, kind: MessageKind = "edit") -> Floats:
-    """Distances between every two messages, ``[N (N - 1) / 2]``, in SciPy's condensed order; see `message_pairs`."""
+    """Distances between every two messages.
+
+    Args:
+        symbols: ids from 0, ``[N, T]``.
+        mask: true where a symbol was said, ``[N, T]``.
+        kind: ``edit``: insertions, deletions and substitutions, 0 to T. ``edit_mean``: these over the mean length of
+            the two, 0 to 2. ``edit_max``: over the longer length, 0 to 1. ``hamming``: share of the T slots that
+            differ, silence being a value, 0 to 1. ``bag``: share of the symbols of both without a partner in the
+            other, in whatever order, 0 to 1.
+
+    Returns:
+        Float ``[N (N - 1) / 2]``, in SciPy's condensed order.
+
+    Raises:
+        ValueError: messages are malformed, or there is no such kind.
+
+    Example:
+        >>> symbols, said = [[1, 2, 3], [1, 3, 0], [0, 0, 0]], [[1, 1, 1], [1, 1, 0], [0, 0, 0]]
+        >>> message_distances(symbols, said).tolist()
+        [1.0, 3.0, 2.0]
+        >>> message_distances(symbols, said, "bag").round(3).tolist()
+        [0.2, 1.0, 1.0]
+    """
     pairs = message_pairs(symbols, mask, kind)
     return pairs.levels[pairs.indices()]
 
 
 def meaning_distances(meanings: ArrayLike, kind: MeaningKind = "hamming") -> Floats:
-    """Distances between every two meanings, ``[N (N - 1) / 2]``, in SciPy's condensed order; see `meaning_pairs`."""
+    """Distances between every two meanings.
+
+    Args:
+        meanings: attributes ``[N, A]``, integers, -1 where an item's is not known; or vectors, float ``[N, D]``.
+        kind: ``hamming``: share of the attributes known of both that differ, 0 to 1. ``jaccard``: one minus
+            intersection over union of the sets of known (attribute, value) pairs, 0 to 1. ``cosine``: one minus the
+            cosine, 0 to 2. ``euclidean``.
+
+    Returns:
+        Float ``[N (N - 1) / 2]``, in SciPy's condensed order.
+
+    Raises:
+        ValueError: meanings are malformed or not finite, or there is no such kind.
+
+    Example:
+        >>> meaning_distances([[0, 1], [0, 2], [3, 2]]).tolist()
+        [0.5, 1.0, 0.5]
+        >>> meaning_distances([[1.0, 0.0], [2.0, 0.0], [0.0, 5.0]], "cosine").round(3).tolist()
+        [0.0, 1.0, 1.0]
+    """
     table = _check_meanings(meanings, kind)
     if kind in ("hamming", "jaccard"):
         pairs = meaning_pairs(table, kind)

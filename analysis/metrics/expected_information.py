@@ -27,6 +27,12 @@ def expected_mutual_information(counts: ArrayLike) -> float:
 
     Returns:
         0 to the smaller entropy; 0 for an empty table.
+
+    Example:
+        >>> round(expected_mutual_information([[2, 0], [0, 2]]), 3)
+        0.231
+        >>> round(expected_mutual_information([[200, 0], [0, 200]]), 3)
+        0.001
     """
     table = np.asarray(counts)
     # Cells of the same margins have the same expectation.

@@ -82,7 +82,7 @@ def harris_articulation(symbols: ArrayLike, mask: ArrayLike, *, threshold: float
         symbols: ids from 0, ``[N, T]``, in the order in which they are said.
         mask: true where a symbol was said, ``[N, T]``; silent slots are skipped.
         threshold: in nats, 0 or more.
-        seed: of shuffled languages and random cuts.
+        seed: seed of the shuffled languages.
 
     Returns:
         Undefined: ``all_silent``; ``constant_messages``; ``single_symbols`` if no message has two. Words and entropies
@@ -90,6 +90,15 @@ def harris_articulation(symbols: ArrayLike, mask: ArrayLike, *, threshold: float
 
     Raises:
         ValueError: the threshold is negative.
+
+    Example:
+        >>> words = [[0, 1], [2, 3], [4, 5], [6, 7]]
+        >>> text = [a + b + c for a in words for b in words for c in words]
+        >>> found = harris_articulation(text, np.ones((64, 6), dtype=bool))
+        >>> found.boundaries.value, round(found.boundaries.null_mean, 1)
+        (3.0, 0.2)
+        >>> found.vocabulary
+        ((0, 1), (2, 3), (4, 5), (6, 7))
     """
     if not threshold >= 0:
         raise ValueError(f"threshold is {threshold}: a boundary is a rise, give 0 or more nats")

@@ -55,7 +55,7 @@ def context_independence(
         attributes: of the items, int ``[N, A]``; -1 where not known, which is no concept.
         estimator: of the probabilities, ``"count"`` or ``"aligned"``.
         permutations: shuffled languages, in which items swap their attributes.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
         ``n`` is N. A concept all of whose items are silent scores 0. Undefined: ``too_few`` items,
@@ -63,6 +63,17 @@ def context_independence(
 
     Raises:
         ValueError: there is no such estimator.
+
+    Example:
+        >>> grid = np.array([[a, b] for a in range(4) for b in range(4)])
+        >>> said = np.ones((16, 2), dtype=bool)
+        >>> round(context_independence(grid + [0, 4], said, attributes=grid).value, 3)
+        0.25
+        >>> round(context_independence(grid + [0, 4], said, attributes=grid, estimator="aligned").value, 3)
+        1.0
+        >>> drawn = np.random.default_rng(0).integers(8, size=(16, 2))
+        >>> round(context_independence(drawn, said, attributes=grid, estimator="aligned").value, 3)
+        0.148
     """
     if estimator not in ("count", "aligned"):
         raise ValueError(f"estimator is {estimator!r}: use 'count' or 'aligned'")

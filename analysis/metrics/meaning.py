@@ -60,13 +60,21 @@ def message_variance(
         points: what the items are like, ``[N, D]``: a frozen perceptual embedding, or pixels. Items whose numbers are
             not all finite are left out.
         permutations: shuffled languages.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
         Undefined: ``too_few_items`` (below 2), ``constant_points``.
 
     Raises:
         ValueError: messages are malformed, or points are no matrix of as many rows.
+
+    Example:
+        >>> said, points = np.ones((4, 1), dtype=bool), [[0.0], [0.0], [1.0], [1.0]]
+        >>> message_variance([[5], [5], [3], [3]], said, points).explained.value
+        1.0
+        >>> found = message_variance([[5], [3], [5], [3]], said, points)
+        >>> found.explained.value, found.unexplained, round(found.by_chance, 3)
+        (0.0, 0.25, 0.167)
     """
     ids, _ = check_messages(symbols, mask)
     rows = _known(points, len(ids))
@@ -138,16 +146,27 @@ def spatial_meaningfulness(
         symbols: ids from 0, ``[N, T]``.
         mask: true where a symbol was said, ``[N, T]``.
         points: what the items are like, ``[N, D]``; items whose numbers are not all finite are left out.
-        message_distance: see `distances.message_pairs`.
+        message_distance: ``edit``, ``edit_mean``, ``edit_max``, ``hamming`` or ``bag``, as `message_distances` defines
+            them.
         permutations: shuffled languages.
         max_items: how many items it rests on at most, drawn without replacement: time and memory grow with the square.
-        seed: of sample and shuffling.
+        seed: seed of the sample and the shuffling.
 
     Returns:
         Undefined: ``too_few_items`` (below 3), ``constant_points``, ``equidistant_messages``; arrays are then empty.
 
     Raises:
         ValueError: messages are malformed, or points are no matrix of as many rows.
+
+    Example:
+        >>> points = np.array([[a, b] for a in range(4) for b in range(4)])
+        >>> said = np.ones((16, 2), dtype=bool)
+        >>> found = spatial_meaningfulness(points, said, points)
+        >>> found.distances.tolist(), found.ratios.round(3).tolist()
+        ([1.0, 2.0], [0.625, 1.0])
+        >>> drawn = np.random.default_rng(0).integers(4, size=(16, 2))
+        >>> round(spatial_meaningfulness(drawn, said, points).close.value, 3)
+        1.179
     """
     ids, said = check_messages(symbols, mask)
     rng = np.random.default_rng(seed)

@@ -43,7 +43,7 @@ def importance_scores(
         grid: rows and columns of patches.
         scales: number of grids, of which that is the finest. Patches of all sizes are ranked together.
         images: bytes or floats ``[M, 3, H, W]``, the first M <= N images, of which edges are taken; None: no such row.
-        seed: of the random ranking.
+        seed: seed of the random ranking.
 
     Returns:
         A row per method: ``speaker``, ``random``, ``centre`` (the nearer to the middle, the higher), ``edge density``
@@ -57,6 +57,14 @@ def importance_scores(
 
     Raises:
         ValueError: shapes do not fit, or an area is outside [0, 1].
+
+    Example:
+        >>> objects = [[1, 1, 0, 0], [0, 0, 1, 1]]
+        >>> found = importance_scores([[0.9, 0.7, 0.2, 0.1], [0.3, 0.1, 0.9, 0.8]], objects, (2, 2))
+        >>> found.loc[["speaker", "centre", "reversed"], "roc_auc"].to_dict()
+        {'speaker': 1.0, 'centre': 0.5, 'reversed': 0.0}
+        >>> found.loc["speaker", ["pointing_game", "top_k_iou", "n"]].tolist()
+        [1.0, 1.0, 2.0]
     """
     value, area = np.asarray(importance, dtype=float), np.asarray(object_area, dtype=float)
     _check(value, area, grid, scales, images)
@@ -108,6 +116,11 @@ def pointing_game(importance: Floats, mask: Mask) -> Floats:
 
     Returns:
         ``[N]``.
+
+    Example:
+        >>> on_objects = np.array([[True, False, False, False]] * 3)
+        >>> pointing_game(np.array([[9.0, 1, 2, 3], [1, 9, 2, 3], [5, 5, 5, 5]]), on_objects).tolist()
+        [1.0, 0.0, 0.25]
     """
     highest = importance == importance.max(axis=1, keepdims=True)
     score: Floats = (highest & mask).sum(axis=1) / highest.sum(axis=1)
@@ -126,6 +139,11 @@ def energy_in_box(importance: Floats, area: ArrayLike) -> Floats:
 
     Returns:
         ``[N]``.
+
+    Example:
+        >>> on_objects = np.array([[True, False, False, False]] * 3)
+        >>> energy_in_box(np.array([[9.0, 1, 2, 3], [1, 9, 2, 3], [5, 5, 5, 5]]), on_objects).tolist()
+        [0.5, 0.0, 0.25]
     """
     ranks = rankdata(importance, axis=1) - 1
     share: Floats = (ranks * np.asarray(area, dtype=float)).sum(axis=1) / ranks.sum(axis=1)
@@ -141,6 +159,11 @@ def roc_auc(importance: Floats, mask: Mask) -> Floats:
 
     Returns:
         ``[N]``.
+
+    Example:
+        >>> on_objects = np.array([[True, False, False, False]] * 3)
+        >>> roc_auc(np.array([[9.0, 1, 2, 3], [1, 9, 2, 3], [5, 5, 5, 5]]), on_objects).tolist()
+        [1.0, 0.0, 0.5]
     """
     inside = mask.sum(axis=1)
     ranks = (rankdata(importance, axis=1) * mask).sum(axis=1)
@@ -159,6 +182,11 @@ def average_precision(importance: Floats, mask: Mask) -> Floats:
 
     Returns:
         ``[N]``.
+
+    Example:
+        >>> on_objects = np.array([[True, False, False, False]] * 3)
+        >>> average_precision(np.array([[9.0, 1, 2, 3], [1, 9, 2, 3], [5, 5, 5, 5]]), on_objects).tolist()
+        [1.0, 0.25, 0.25]
     """
     order = np.argsort(-importance, axis=1)
     found = np.take_along_axis(mask, order, axis=1).cumsum(axis=1)
@@ -180,6 +208,11 @@ def top_k_iou(importance: Floats, mask: Mask) -> Floats:
 
     Returns:
         ``[N]``.
+
+    Example:
+        >>> on_objects = np.array([[True, True, False, False]] * 3)
+        >>> top_k_iou(np.array([[9.0, 8, 2, 3], [1, 9, 2, 3], [5, 5, 5, 5]]), on_objects).round(3).tolist()
+        [1.0, 0.333, 0.333]
     """
     k = mask.sum(axis=1, keepdims=True)
     cut = np.take_along_axis(np.sort(importance, axis=1)[:, ::-1], k - 1, axis=1)
@@ -196,6 +229,10 @@ def centre_prior(grid: tuple[int, int], scales: int = 1) -> Floats:
     Args:
         grid: rows and columns of patches.
         scales: number of grids, of which that is the finest.
+
+    Example:
+        >>> centre_prior((2, 4)).reshape(2, 4).tolist()
+        [[-52.0, -20.0, -20.0, -52.0], [-52.0, -20.0, -20.0, -52.0]]
     """
     row, column, side = patch_boxes(grid, scales).T
     # In whole numbers, so that patches at one distance are exactly tied.
@@ -213,6 +250,12 @@ def edge_density(images: NDArray[np.generic], grid: tuple[int, int], scales: int
 
     Returns:
         ``[M, P]``, from 0 (flat), in the scale of the images.
+
+    Example:
+        >>> half = np.zeros((1, 3, 4, 8))
+        >>> half[..., 2:] = 1
+        >>> edge_density(half, (1, 2)).tolist()
+        [[0.25, 0.0]]
     """
     shapes = grid_shapes(grid, scales)
     parts = []

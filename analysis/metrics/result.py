@@ -24,6 +24,10 @@ class Result:
         low: lower end of a 95 % interval, NaN where the metric gives none.
         high: upper end.
         reason: why ``value`` is NaN, in snake case (``constant_messages``); empty where it is not.
+
+    Example:
+        >>> Result(0.5, n=100).row()["value"], Result(0.5, n=100).reason
+        (0.5, '')
     """
 
     value: float
@@ -51,6 +55,11 @@ def undefined(reason: str, n: int = 0) -> Result:
     Args:
         reason: why, in snake case.
         n: how many items there were.
+
+    Example:
+        >>> found = undefined("constant_messages", 16)
+        >>> found.value, found.n, found.reason
+        (nan, 16, 'constant_messages')
     """
     return Result(math.nan, n, reason=reason)
 
@@ -68,6 +77,11 @@ def against_null(
 
     Returns:
         A copy with ``null_mean``, ``null_std``, ``p`` and ``draws``.
+
+    Example:
+        >>> found = against_null(Result(0.9, n=16), [0.1, 0.3, -0.1])
+        >>> round(found.null_mean, 3), round(found.null_std, 3), found.p, found.draws
+        (0.1, 0.2, 0.25, 3)
     """
     values: NDArray[np.float64] = np.asarray(null, dtype=float)
     values = values[~np.isnan(values)]
@@ -91,6 +105,11 @@ def wilson(correct: NDArray[np.bool_]) -> Result:
 
     Returns:
         The share of true values, 0 to 1; undefined if there is none.
+
+    Example:
+        >>> found = wilson(np.array([True] * 8 + [False] * 2))
+        >>> found.value, round(found.low, 3), round(found.high, 3)
+        (0.8, 0.49, 0.943)
     """
     n = len(correct)
     if not n:

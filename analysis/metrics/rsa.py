@@ -50,7 +50,7 @@ def representational_similarity(
         second: other vectors of the same items, float ``[N, E]``.
         permutations: how many shuffles the null rests on; 0 for the value alone.
         max_items: how many items null and interval rest on at most.
-        seed: of sample, permutations and groups.
+        seed: seed of the sample, the permutations and the groups.
 
     Returns:
         ``n`` counts items with two vectors that are finite and not zero; the others are left out. Reasons:
@@ -59,6 +59,14 @@ def representational_similarity(
 
     Raises:
         ValueError: an argument is not a matrix, or they are not as long.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> first, other = rng.normal(size=(40, 8)), rng.normal(size=(40, 8))
+        >>> round(representational_similarity(first, 3 * first[:, ::-1]).value, 3)
+        1.0
+        >>> round(representational_similarity(first, other).value, 3)
+        -0.022
     """
     one, other = _vectors(first=first, second=second)
     kept = known_items(one, "cosine") & known_items(other, "cosine")
@@ -89,12 +97,22 @@ def hashing_check(
         sender: what the sender makes of each item, float ``[N, D]``.
         receiver: what the receiver makes of each item, float ``[N, E]``.
         inputs: what both look at, as vectors: attributes one-hot, features, or pixels, float ``[N, F]``.
-        permutations: see `representational_similarity`, whose range and chance level are those of each result.
-        max_items: see there.
-        seed: see there.
+        permutations: how many shuffles each null rests on; 0 for the values alone.
+        max_items: how many items each null and interval rests on at most.
+        seed: seed of the sample, the permutations and the groups.
+
+    Returns:
+        Three results with the range and the chance level of `representational_similarity`.
 
     Raises:
         ValueError: an argument is not a matrix, or they are not as long.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> private, inputs = rng.normal(size=(40, 8)), rng.normal(size=(40, 8))
+        >>> found = hashing_check(private, 2 * private, inputs)
+        >>> round(found.sender_receiver.value, 3), round(found.sender_input.value, 3)
+        (1.0, -0.022)
     """
     spoken, heard, seen = _vectors(sender=sender, receiver=receiver, inputs=inputs)
     kept = known_items(spoken, "cosine") & known_items(heard, "cosine") & known_items(seen, "cosine")

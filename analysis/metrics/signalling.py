@@ -45,6 +45,10 @@ def message_numbers(symbols: ArrayLike, mask: ArrayLike) -> NDArray[np.int64]:
 
     Returns:
         From 0, int64 ``[N]``. Silence is a message, too.
+
+    Example:
+        >>> message_numbers([[3, 1], [3, 7], [3, 9]], [[1, 1], [1, 0], [1, 0]]).tolist()
+        [1, 0, 0]
     """
     ids, _ = check_messages(symbols, mask)
     if not ids.size:
@@ -64,15 +68,23 @@ def speaker_consistency(
 
     Args:
         messages: which message was said, from 0, ``[N]`` (`message_numbers`); -1 is not known and left out.
-        states: class or attribute of the item, or the speaker's own action, from 0, ``[N]``; -1 likewise.
+        states: class or attribute of the item, or the speaker's own action, from 0, ``[N]``; -1 is not known and left
+            out.
         permutations: shuffles of the messages over the items for the null.
-        seed: of the shuffles.
+        seed: seed of the shuffling.
 
     Returns:
         Both numbers with their nulls, whose p is the same; n counts items.
 
     Raises:
         ValueError: shapes or types are wrong, or an id is below -1.
+
+    Example:
+        >>> found = speaker_consistency([0, 1, 2, 3] * 4, [7, 5, 6, 4] * 4)
+        >>> round(found.information.value, 3), round(found.share.value, 3), round(found.share.p, 3)
+        (1.386, 1.0, 0.01)
+        >>> round(speaker_consistency([0, 0, 1, 1] * 4, [0, 1, 0, 1] * 4).information.value, 3)
+        0.0
     """
     first, second = _numbers("messages", messages), _numbers("states", states)
     if first.shape != second.shape:
@@ -106,7 +118,23 @@ def instantaneous_coordination(
     It is 0 where they are independent, ln K where each of K equally frequent messages has an action of its own. Both
     may follow from what both agents see: only an intervention (`causal_influence`) shows that the listener listens.
 
-    Args and Returns are those of `speaker_consistency`, with the listener's actions, ``[N]``, in place of the states.
+    Args:
+        messages: which message was said, from 0, ``[N]`` (`message_numbers`); -1 is not known and left out.
+        actions: what the listener did, from 0, ``[N]``; -1 is not known and left out.
+        permutations: shuffles of the messages over the items for the null.
+        seed: seed of the shuffling.
+
+    Returns:
+        Both numbers with their nulls, whose p is the same; n counts items.
+
+    Raises:
+        ValueError: shapes or types are wrong, or an id is below -1.
+
+    Example:
+        >>> round(instantaneous_coordination([0, 1, 2, 3] * 4, [3, 2, 1, 0] * 4).information.value, 3)
+        1.386
+        >>> round(instantaneous_coordination([0, 0, 1, 1] * 4, [0, 1, 0, 1] * 4).information.value, 3)
+        0.0
     """
     return speaker_consistency(messages, actions, permutations=permutations, seed=seed)
 
@@ -128,6 +156,13 @@ def causal_influence(action_given_message: ArrayLike, message_prob: ArrayLike) -
 
     Raises:
         ValueError: shapes do not fit, or something is no probability.
+
+    Example:
+        >>> uniform = np.full(4, 1 / 4)
+        >>> round(causal_influence(np.eye(4), uniform).value, 3)
+        1.386
+        >>> causal_influence(np.full((4, 4), 1 / 4), uniform).value
+        0.0
     """
     actions, prob = np.asarray(action_given_message, dtype=float), np.asarray(message_prob, dtype=float)
     actions = actions[None] if actions.ndim == 2 else actions
@@ -171,13 +206,21 @@ def listening_influence(
         candidates: group size; items are grouped in order, an incomplete last group is left out.
         messages: how many to draw, at least 2; all of them if N is less.
         permutations: rotations for the null.
-        seed: of the draw and the rotations.
+        seed: seed of the draw and the rotations.
 
     Returns:
         In nats; n counts groups.
 
     Raises:
         ValueError: shapes do not fit, or an option is out of range.
+
+    Example:
+        >>> matching, deaf = np.eye(8), np.eye(8)[[0] * 8]
+        >>> found = listening_influence(matching, matching, temperature=0.07, candidates=8)
+        >>> round(found.value, 3)  # ln 8
+        2.079
+        >>> listening_influence(deaf, matching, temperature=0.07, candidates=8).value
+        0.0
     """
     said, seen = np.asarray(text, dtype=float), np.asarray(image, dtype=float)
     if said.shape != seen.shape or said.ndim != 2:

@@ -43,8 +43,10 @@ def topographic_similarity(
     """Spearman correlation between the distances of meanings and of messages, over all pairs of items.
 
     Range -1 to 1. Chance level 0. A perfect compositional language (one slot per attribute, one symbol per value) has
-    1 with Hamming and edit distances, a random language 0 up to noise; a constant one has no value, nor one in which
-    all messages are equally far apart.
+    1 with Hamming distances. With edit distances it has 1 if no two slots share a symbol or there are two attributes;
+    with three or more attributes that share symbols an edit may shift a message, and it has less (0.942 for three
+    attributes of five values). A random language has 0 up to noise; a constant one has no value, nor one in which all
+    messages are equally far apart.
 
     The value is of all N (N - 1) / 2 pairs, in time that grows with N squared and memory that does not. Null, p and
     interval come from min(N, ``max_items``) items, drawn without replacement; the spread of the null is that of so
@@ -62,13 +64,15 @@ def topographic_similarity(
     Args:
         symbols: ids from 0, ``[N, T]``.
         mask: true where a symbol was said, ``[N, T]``.
-        meanings: attributes ``[N, A]``, -1 where not known, or vectors ``[N, D]``; see `distances.meaning_pairs`.
-            Items without any meaning (nothing known, not finite, or zero for ``cosine``) are left out.
-        meaning_distance: ``hamming``, ``jaccard``, ``cosine`` or ``euclidean``.
-        message_distance: ``edit``, ``edit_mean`` (EGG's), ``edit_max``, ``hamming`` or ``bag``.
+        meanings: attributes ``[N, A]``, -1 where not known, or vectors ``[N, D]``. Items without any meaning
+            (nothing known, not finite, or zero for ``cosine``) are left out.
+        meaning_distance: ``hamming`` or ``jaccard`` of attributes, ``cosine`` or ``euclidean`` of vectors, as
+            `meaning_distances` defines them.
+        message_distance: ``edit``, ``edit_mean`` (EGG's), ``edit_max``, ``hamming`` or ``bag``, as `message_distances`
+            defines them.
         permutations: how many shuffled languages the null rests on; 0 for the value alone, without an interval.
         max_items: how many items null and interval rest on at most.
-        seed: of sample, permutations and groups.
+        seed: seed of the sample, the permutations and the groups.
 
     Returns:
         ``n`` counts items with a meaning. Reasons: ``too_few_items`` (below 3), ``constant_meanings``,
@@ -76,6 +80,16 @@ def topographic_similarity(
 
     Raises:
         ValueError: meanings or messages are malformed, or not as many.
+
+    Example:
+        >>> grid = np.array([[a, b] for a in range(4) for b in range(4)])
+        >>> said = np.ones((16, 2), dtype=bool)
+        >>> found = topographic_similarity(grid + [0, 4], said, meanings=grid)
+        >>> round(found.value, 3), round(found.p, 3)
+        (1.0, 0.01)
+        >>> drawn = np.random.default_rng(0).integers(8, size=(16, 2))
+        >>> round(topographic_similarity(drawn, said, meanings=grid).value, 3)
+        -0.02
     """
     ids, said = check_messages(symbols, mask)
     table = np.asarray(meanings)
@@ -106,7 +120,7 @@ def correlate(
         names: what the two compare, for reasons.
         permutations: 0 for the value alone.
         max_items: how many items null and interval rest on at most.
-        seed: of sample, permutations and groups.
+        seed: seed of the sample, the permutations and the groups.
     """
     if n < 3:
         return undefined("too_few_items", n)

@@ -51,15 +51,14 @@ def tree_reconstruction_error(
     Limits: error 0 and share 1 if each attribute adds its part whatever the others are (concatenated one-hot codes);
     the error is the interaction of the attributes otherwise (XOR: 0.25, share 0; one symbol for each cell of a 3 x 3
     grid, one-hot: 4/9, share 1/2). Chance is not 0: K free pieces explain (K - 1) / (N - 1) of anything, which is what
-    the null shows. Linear in N, cubic in the
-    number of attribute values.
+    the null shows. Linear in N, cubic in the number of attribute values.
 
     Args:
         attributes: of the items, int ``[N, A]``; -1 where not known, and nothing is added for that attribute then.
             Items of which nothing is known are left out.
         representations: one vector per item, ``[N, D]``: embeddings, or messages by `one_hot_messages`.
         permutations: shuffled languages, in which items swap their attributes.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
         ``n`` counts the items that are left. Undefined: ``too_few`` items, not more than free pieces, which would
@@ -67,6 +66,15 @@ def tree_reconstruction_error(
 
     Raises:
         ValueError: representations are not finite numbers ``[N, D]``.
+
+    Example:
+        >>> grid = np.array([[a, b] for a in range(3) for b in range(3)])
+        >>> messages = one_hot_messages(grid, np.ones((9, 2), dtype=bool))
+        >>> round(tree_reconstruction_error(grid, messages).explained.value, 3)
+        1.0
+        >>> holistic = tree_reconstruction_error(grid, np.eye(9))
+        >>> round(holistic.error.value, 3), round(holistic.explained.value, 3)
+        (0.444, 0.5)
     """
     values = check_attributes(attributes, representations)
     points = _check_points(representations)
@@ -114,6 +122,10 @@ def one_hot_messages(symbols: ArrayLike, mask: ArrayLike) -> NDArray[np.uint8]:
 
     Returns:
         Zeros and ones, ``[N, D]``: D is the number of different contents of a slot, added up over slots.
+
+    Example:
+        >>> one_hot_messages([[4, 0], [7, 0]], [[1, 1], [1, 0]]).tolist()
+        [[1, 0, 0, 1], [0, 1, 1, 0]]
     """
     ids, _ = check_messages(symbols, mask)
     codes = [np.unique(slot, return_inverse=True) for slot in ids.T]

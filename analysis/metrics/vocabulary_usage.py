@@ -45,6 +45,13 @@ def usage(symbols: ArrayLike, mask: ArrayLike, vocab_size: int) -> Usage:
 
     Raises:
         ValueError: shapes differ, or a spoken id is outside [0, V).
+
+    Example:
+        >>> found = usage([[0, 1], [2, 3], [0, 1]], [[1, 1], [1, 0], [1, 1]], vocab_size=4)
+        >>> found.counts.tolist(), found.active_symbols, round(found.symbol_entropy, 3)
+        ([2, 2, 1, 0], 3, 1.522)
+        >>> round(found.mean_length, 3), found.distinct_messages
+        (1.667, 2)
     """
     ids, spoken = check_messages(symbols, mask)
     said = ids[spoken]

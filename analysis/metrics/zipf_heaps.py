@@ -76,6 +76,15 @@ def zipf(symbols: ArrayLike, mask: ArrayLike) -> Zipf:
     Returns:
         Undefined: ``all_silent``, ``single_symbol``, ``too_few_tokens`` (under 10 per active symbol); ``r_squared``
         also with ``equal_counts``.
+
+    Example:
+        >>> symbols = np.repeat([0, 1, 2, 3, 4], [60, 30, 20, 15, 12])[:, None]
+        >>> found = zipf(symbols, np.ones_like(symbols))
+        >>> round(found.exponent.value, 3), round(found.slope.value, 3), round(found.r_squared.value, 3)
+        (1.0, -1.0, 1.0)
+        >>> equal = np.repeat([0, 1, 2, 3, 4], 20)[:, None]
+        >>> round(zipf(equal, np.ones_like(equal)).exponent.value, 3)
+        0.0
     """
     ids, said = check_messages(symbols, mask)
     counts = np.sort(np.unique(ids[said], return_counts=True)[1])[::-1].astype(np.int64)
@@ -99,10 +108,16 @@ def heaps(symbols: ArrayLike, mask: ArrayLike, *, seed: int = 0) -> Heaps:
     Args:
         symbols: ids from 0, ``[N, T]``.
         mask: true where a symbol was said, ``[N, T]``; silence does not count.
-        seed: of the order.
+        seed: seed of the order.
 
     Returns:
         Undefined: ``all_silent``, ``single_symbol``, ``too_few_tokens`` (under 10 per active symbol).
+
+    Example:
+        >>> symbols = np.repeat([0, 1, 2, 3, 4], 20)[:, None]
+        >>> found = heaps(symbols, np.ones_like(symbols))
+        >>> int(found.types[-1]), round(found.exponent.value, 2)
+        (5, 0.26)
     """
     ids, said = check_messages(symbols, mask)
     counts = np.sort(np.unique(ids[said], return_counts=True)[1])

@@ -34,8 +34,8 @@ def new_page(width: float, height: float) -> tuple[Figure, Axes]:
     """Makes a figure under one pair of axes whose units are inches from the top left.
 
     Args:
-        width: of the page, in inches.
-        height: likewise.
+        width: width of the page, in inches.
+        height: height of the page, in inches.
 
     Returns:
         The figure and its axes, the page.
@@ -55,8 +55,8 @@ def place(page: Axes, image: np.ndarray, x: float, y: float, width: float, heigh
         image: float ``[3, h, w]`` in [0, 1]; what lies outside is clipped.
         x: of its left edge, in inches.
         y: of its upper edge, in inches from the top.
-        width: that it takes on the page, in inches.
-        height: likewise.
+        width: width that it takes on the page, in inches.
+        height: height that it takes on the page, in inches.
     """
     pixels = np.clip(image, 0, 1).transpose(1, 2, 0)  # [h, w, 3]
     page.imshow(pixels, extent=(x, x + width, y + height, y), aspect="auto")
@@ -84,7 +84,7 @@ def write(
         text: as it is to be read, dollar signs included.
         points: size of the letters.
         color: as matplotlib names it.
-        weight: likewise.
+        weight: font weight, as matplotlib names it.
         align: ``"left"`` or ``"center"``.
     """
     # Class names may hold dollar signs.

@@ -45,7 +45,7 @@ def render(
         title: what the run is called.
         command: how the page was made; stands at its foot.
         permutations: shuffled languages behind every p and every number of the heat maps.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Returns:
         HTML, a few megabytes at most.

@@ -26,8 +26,8 @@ class Accuracy:
         top1: with its first answer.
         top5: with one of its first five; NaN for fewer than five classes.
         n: images asked about.
-        chance_top1: what it scores who knows only how frequent classes are in training.
-        chance_top5: likewise, with five answers; NaN for fewer than five classes.
+        chance_top1: what a guesser scores who knows only how frequent classes are in training.
+        chance_top5: what the same guesser scores with five answers; NaN for fewer than five classes.
     """
 
     top1: float
@@ -48,7 +48,7 @@ def nearest_neighbour_accuracy(
 
     Args:
         train: images that vote; those without a class are left out.
-        test: images asked about; likewise.
+        test: images asked about; those without a class are left out.
         k: neighbours; all images if there are fewer.
         temperature: tau, above 0.
         chunk: test images at a time, which bounds memory (16 bytes for each of them and each training image) and
@@ -56,6 +56,15 @@ def nearest_neighbour_accuracy(
 
     Raises:
         ValueError: no image has a class, features are not finite, widths differ, or an option is out of its range.
+
+    Example:
+        >>> classes = torch.arange(40) % 2
+        >>> telling, blind = (Features(values, classes) for values in (torch.eye(2)[classes], torch.ones(40, 2)))
+        >>> found = nearest_neighbour_accuracy(telling, telling, k=5)
+        >>> found.top1, found.chance_top1
+        (1.0, 0.5)
+        >>> nearest_neighbour_accuracy(blind, blind, k=5).top1
+        0.5
     """
     if k < 1 or not temperature > 0 or (chunk is not None and chunk < 1):
         raise ValueError(f"k {k} and chunk {chunk} must be at least 1, temperature {temperature} above 0")
@@ -90,6 +99,12 @@ def accuracy(scores: Tensor, seen: Tensor, labels: Tensor) -> Accuracy:
         scores: of each class, ``[M, C]``; among equals the smaller number comes first.
         seen: classes of the training images ``[N]``, for chance, and as others are never named.
         labels: the right answers ``[M]``.
+
+    Example:
+        >>> scores, labels = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), torch.tensor([0, 1, 1])
+        >>> found = accuracy(scores, seen=labels, labels=labels)
+        >>> round(found.top1, 3), round(found.chance_top1, 3), found.top5
+        (0.667, 0.667, nan)
     """
     known = len(seen.unique())
     taught = seen.bincount(minlength=scores.shape[1])

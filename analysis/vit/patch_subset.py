@@ -79,7 +79,8 @@ def classify_patches(vit: VisionTransformer, images: Tensor, keep: Tensor | None
         ``[B, C]``.
 
     Raises:
-        ValueError: see `check_vit`; or numbers that are not those of patches of these images, or come twice.
+        ValueError: the model is not timm's plain VisionTransformer, or pools its tokens in another way (`check_vit`);
+            numbers are not those of patches of these images, or come twice.
     """
     check_vit(vit)
     tokens = vit._pos_embed(vit.patch_embed(images))  # [B, prefix + K, D]
@@ -130,7 +131,7 @@ def recognised(
         bool ``[len(kept), N]`` of each ranking.
 
     Raises:
-        ValueError: there is no image; see `classify_patches`.
+        ValueError: there is no image, or the model is not one that `classify_patches` takes.
     """
     found: dict[str, list[Tensor]] = {name: [] for name in rankings}
     for images, labels in batches:
@@ -160,7 +161,7 @@ class SubsetCurve:
 
     @property
     def area(self) -> float:
-        """See `area_under_curve`."""
+        """Area under accuracy over the share of patches kept, by `area_under_curve`."""
         return area_under_curve(self.kept, self.accuracy)
 
     @property
@@ -171,7 +172,7 @@ class SubsetCurve:
 
     @property
     def k90(self) -> float:
-        """See `patches_for`."""
+        """The fewest patches for 0.9 of the full accuracy, by `patches_for`."""
         return patches_for(self.kept, self.accuracy)
 
 
@@ -196,7 +197,7 @@ def area_under_curve(kept: ArrayLike, accuracy: ArrayLike) -> float:
 
     Args:
         kept: k from 0 to K, ascending, ``[n]``; any unit.
-        accuracy: likewise, ``[n]``.
+        accuracy: accuracy with each k, ``[n]``.
 
     Raises:
         ValueError: the curve does not begin at no patch, or is not in order.

@@ -38,7 +38,7 @@ def make_trainer(
         train: batches to learn from.
         validation: batches to validate on.
         folder: of the run.
-        metrics: see `Trainer`.
+        metrics: further numbers for the validation record, from the epoch's `Interaction`.
         callbacks: called after those that log, before a checkpoint is written.
 
     Raises:

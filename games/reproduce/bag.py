@@ -33,7 +33,7 @@ def trainings(setting: Setting) -> list[Training]:
     """One run of PatchGame for each seed.
 
     Raises:
-        ValueError: see `classes_of`.
+        ValueError: the images are not there, or have no classes to tell apart.
     """
     classes_of(setting, ours(setting, 0))
     return [ours(setting, seed) for seed in setting.seeds]

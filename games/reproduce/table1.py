@@ -49,7 +49,7 @@ def trainings(setting: Setting) -> list[Training]:
     """Everything that has to be trained, seed by seed, so that every method has a first result early.
 
     Raises:
-        ValueError: see `classes_of`.
+        ValueError: the images are not there, or have no classes to tell apart.
     """
     classes_of(setting, ours(setting, 0))
     return [training for seed in setting.seeds for training in methods(setting, seed).values()]

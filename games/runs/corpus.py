@@ -81,7 +81,7 @@ def annotate(corpus: Corpus, config: Config, source: ImageSource) -> Corpus:
     """Adds what is known about the images: of the built-in scenes, or from ``--annotations``.
 
     Raises:
-        ValueError: see `read_annotations`.
+        ValueError: the annotations cannot be read, or say nothing of these images.
     """
     source = getattr(source, "source", source)
     if isinstance(source, Scenes):

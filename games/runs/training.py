@@ -30,7 +30,7 @@ def train_run(
         start: what was asked for, after `find_run`.
         folder: of the run.
         loaders: of the training and the held-out images.
-        again: see `find_run`.
+        again: torchrun or SLURM has started the command once more.
         command: what resumes the run, for the reader of its output.
         epochs: how many; None: as the options say.
 

@@ -1,9 +1,9 @@
 """The listener of PatchGame (section 3.3 of the paper): a message and an image become vectors that are compared.
 
-Letters in shapes: B batch, T message slots, V vocabulary, D width. The paper leaves open what a silent slot is:
-`Listener`'s ``silence`` defaults to what the text says; the small preset of ``games.patchgame`` sets what was measured
-to learn faster. The text encoder's blocks are pre-norm with GELU, as in the ViT that the paper likens them to
-(``norm="post"``: Vaswani's, with ReLU).
+Letters in shapes: B batch, T message slots, V vocabulary, D width. The paper does not say what the text encoder does
+with a slot in which nothing was said. `TextEncoder`'s ``silence`` offers three answers: the default skips such slots,
+and the small preset of ``games.patchgame`` takes the one that was measured to learn faster. The text encoder's blocks
+are pre-norm with GELU, as in the ViT that the paper likens them to (``norm="post"``: Vaswani's, with ReLU).
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ class TextEncoder(nn.Module):
         dim: D. The paper: 192.
         depth: number of blocks. The paper: 12.
         heads: attention heads. The paper: 3.
-        norm: where the blocks normalise, see `Block`.
-        silence: what a silent slot is. ``skip``: nothing, only spoken symbols are encoded. ``gate``: the same
-            values, and silent slots learn whether they should have spoken, at the cost of encoding them all.
-            ``attend``: the authors' release, where every slot takes part and silence is a zero vector with a position.
+        norm: where the blocks normalise: ``pre``, before attention and MLP (ViT), or ``post``, after them (Vaswani).
+        silence: what the encoder does with a silent slot. ``skip``: leaves it out, only spoken symbols are encoded.
+            ``gate``: gives the same embeddings, and a gradient that tells a silent slot whether it should have spoken;
+            all slots are encoded, which costs more. ``attend``: encodes it as a zero vector with a position, as the
+            authors' release does.
     """
 
     def __init__(
@@ -87,9 +88,9 @@ class Listener(nn.Module):
         text: a module from `Message` to ``[B, text.out_dim]``.
         vision: a module from images to ``[B, vision_dim]``.
         vision_dim: width of what ``vision`` gives.
-        head_hidden: see `Head`; each embedding has a head of its own.
-        head_bottleneck: see `Head`.
-        head_wide: see `Head`.
+        head_hidden: width of the hidden layers of the two projection heads, one for texts and one for images.
+        head_bottleneck: width of the heads' last layer, before the wide map.
+        head_wide: width of the map that may follow; 0: none does.
         narrow: in training, where that is cheaper, give short vectors with the same cosines between texts and images
             in the place of wide ones (`compare_narrow`). For losses that compare nothing else, and detach neither.
     """
@@ -112,7 +113,17 @@ class Listener(nn.Module):
     def forward(
         self, message: Message, receiver_input: Tensor, aux_input: dict[str, Tensor] | None = None
     ) -> Sequence[Tensor]:
-        """Message and images ``[B, 3, H, W]`` to (text embedding, image embedding), each ``[B, D]``, not normalised."""
+        """Embeds a message and the other view.
+
+        Args:
+            message: what the sender said.
+            receiver_input: images as the vision network takes them: float ``[B, 3, H, W]``, normalised, as a
+                `ViewLoader` gives them. The uint8 images of an `ImageLoader` have to be made into views first.
+            aux_input: not used.
+
+        Returns:
+            The text embedding and the image embedding, each float ``[B, D]``, not scaled to length 1.
+        """
         said, seen = self.text(message), self.vision(receiver_input)
         first, second = self.text_head.wide, self.vision_head.wide
         if not (self.narrow and self.training and first and second) or not narrow_is_cheaper(

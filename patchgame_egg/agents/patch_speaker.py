@@ -25,7 +25,7 @@ class PatchFeatures:
     Attributes:
         logits: symbol logits of every patch, ``[B, P, L, V]``.
         scores: importance of every patch, any real number, ``[B, P]``.
-        scales: number of grids that the patches lie on, see `patchgame_egg.patches`.
+        scales: number of grids that the patches lie on: 1, or more for patches of several sizes.
     """
 
     logits: Tensor
@@ -74,7 +74,7 @@ class PatchSymbol(nn.Module):
         self.standardise = nn.BatchNorm1d(symbols_per_patch * vocab_size, affine=False) if logit_scale else None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[B, 3, H, W]`` to logits ``[B, P, L, V]``; patches in raster order."""
+        """Float images ``[B, 3, H, W]`` to logits ``[B, P, L, V]``; patches in raster order."""
         if self.context is not None:
             patches = self.context(images)  # [B, P, 192]
         else:
@@ -100,7 +100,7 @@ class PatchSymbols(nn.Module):
         self.sizes = nn.ModuleList(sizes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[B, 3, H, W]`` to logits ``[B, P, L, V]``; grid after grid."""
+        """Float images ``[B, 3, H, W]`` to logits ``[B, P, L, V]``; grid after grid."""
         return torch.cat([symbol(images) for symbol in self.sizes], dim=1)
 
 
@@ -112,8 +112,9 @@ class PatchRank(nn.Module):
         patch_size: side of the square patches, of the smallest if there are several sizes, pixels.
         width: channels of its first block.
         dropout: probability of dropping a feature before the last layer.
-        scales: number of grids, see `patchgame_egg.patches`. All are scored from one trunk. Each has weights of its own
-            in the last layer: with shared ones a patch would score as the mean of those within it, never above them.
+        scales: number of grids, each of patches twice as wide as before. All are scored from one trunk. Each has
+            weights of its own in the last layer: with shared ones a patch would score as the mean of those within it,
+            never above them.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class PatchRank(nn.Module):
         self.score = nn.Linear(self.trunk.out_dim, scales)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[B, 3, H, W]`` to scores ``[B, P]``; grid after grid, each in raster order."""
+        """Float images ``[B, 3, H, W]`` to scores ``[B, P]``; grid after grid, each in raster order."""
         features, scores = self.trunk(images), []
         for scale in range(self.scales):
             cells = F.adaptive_avg_pool2d(features, self.grid // 2**scale)  # [B, C, G, G]
@@ -149,5 +150,5 @@ class PatchSpeaker(nn.Module):
         self.symbol, self.rank, self.scales = symbol, rank, scales
 
     def forward(self, sender_input: Tensor, aux_input: dict[str, Tensor] | None = None) -> PatchFeatures:
-        """Images ``[B, 3, H, W]`` to what the channel chooses from."""
+        """Float images ``[B, 3, H, W]``, normalised, to what the channel chooses from."""
         return PatchFeatures(self.symbol(sender_input), self.rank(sender_input), self.scales)

@@ -98,13 +98,14 @@ class RecurrentDecoder(Decoder):
     """An LSTM, a GRU or a plain recurrent network that starts from the summary.
 
     Args:
-        vocab_size: see `Decoder`.
-        max_len: see `Decoder`.
+        vocab_size: V, at least 2.
+        max_len: the most symbols that a message has, the end not counted.
         dim: D, of the symbols and of the state.
         cell: ``lstm``, ``gru`` or ``rnn``.
         depth: layers.
-        ends: see `Decoder`.
-        logit_scale: see `Decoder`.
+        ends: messages may end before ``max_len``; otherwise all are equally long.
+        logit_scale: 0 leaves the logits as they are; above 0, they are standardised over the batch and multiplied by
+            it.
     """
 
     def __init__(
@@ -142,13 +143,14 @@ class TransformerDecoder(Decoder):
     """A causal transformer whose first token is the summary; keys and values of what was said are remembered.
 
     Args:
-        vocab_size: see `Decoder`.
-        max_len: see `Decoder`.
+        vocab_size: V, at least 2.
+        max_len: the most symbols that a message has, the end not counted.
         dim: D.
         depth: blocks.
         heads: attention heads; must divide D.
-        ends: see `Decoder`.
-        logit_scale: see `Decoder`.
+        ends: messages may end before ``max_len``; otherwise all are equally long.
+        logit_scale: 0 leaves the logits as they are; above 0, they are standardised over the batch and multiplied by
+            it.
     """
 
     def __init__(

@@ -162,7 +162,7 @@ class MomentumContrast(RandomModule):
         queue: K.
         momentum: of the key encoder, per batch, in [0, 1).
         temperature: above 0.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
 
     Raises:
         ValueError: an option is out of its range.

@@ -140,7 +140,7 @@ class PartChannel(Channel):
 
     Args:
         temperature: of the relaxed Bernoulli variables whose gradient is used; a schedule may set ``estimator``'s.
-        seed: of the draws.
+        seed: seed of all random draws.
     """
 
     estimator: Gumbel

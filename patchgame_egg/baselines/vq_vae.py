@@ -130,7 +130,7 @@ class HierarchyChannel(Channel):
         vocab_size: V.
         commitment: weight of the loss that keeps the sender near its codes.
         decay: of the codebooks' moving averages, per batch.
-        seed: of the codes' first places and revivals.
+        seed: seed of where codes start and where unused ones are put.
     """
 
     estimator: Quantised

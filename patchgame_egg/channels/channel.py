@@ -16,10 +16,18 @@ class Channel(RandomModule):
     Args:
         estimator: how the gradient gets past the choices; None: `Gumbel`.
         speak_cost: price of a spoken symbol, in nats of the listener's loss.
-        seed: of the noise.
+        seed: seed of the noise.
 
     Raises:
         ValueError: an option is out of its range, or does not go with another.
+
+    Example:
+        >>> import torch
+        >>> message = Message(torch.tensor([[0, 1]]), torch.eye(2)[None], torch.ones(1, 2, dtype=torch.bool))
+        >>> Channel().surrogate(message, per_sample=torch.zeros(1))
+        0.0
+        >>> round(Channel(speak_cost=0.1).surrogate(message, per_sample=torch.zeros(1)).item(), 3)  # two symbols
+        0.2
     """
 
     estimator: Estimator

@@ -9,7 +9,14 @@ from patchgame_egg.channels.estimator import Estimator
 
 
 class Continuous(Estimator):
-    """No bottleneck: the logits themselves, standardised in every slot. The ceiling of a discrete channel."""
+    """No bottleneck: the logits themselves, standardised in every slot. The ceiling of a discrete channel.
+
+    Example:
+        >>> import torch
+        >>> vectors, _ = Continuous().choose(torch.tensor([[1.0, 2.0, 3.0]]), uniform=None)
+        >>> [round(value, 3) for value in vectors[0].tolist()]
+        [-1.225, 0.0, 1.225]
+    """
 
     discrete = False
 

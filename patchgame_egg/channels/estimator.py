@@ -8,7 +8,18 @@ from patchgame_egg.interaction import Message
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """The value of ``hard``, exactly, with the gradient of ``soft`` (Bengio et al., 2013)."""
+    """The value of ``hard``, exactly, with the gradient of ``soft`` (Bengio et al., 2013).
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([0.3, 0.8], requires_grad=True)
+        >>> rounded = straight_through(x.detach().round(), x)
+        >>> rounded.tolist()
+        [0.0, 1.0]
+        >>> rounded.sum().backward()
+        >>> x.grad.tolist()
+        [1.0, 1.0]
+    """
     return hard + (soft - soft.detach())
 
 
@@ -18,6 +29,15 @@ class Estimator(nn.Module):
     Attributes:
         discrete: messages are symbols; otherwise every slot speaks, in numbers.
         scored: the channel has to give the log-probability and the entropy of what it sampled.
+
+    Example:
+        >>> import torch
+        >>> class NoNoise(Estimator):
+        ...     def choose(self, logits, uniform):
+        ...         hard = nn.functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).float()
+        ...         return straight_through(hard, logits.softmax(dim=-1)), 0.0
+        >>> NoNoise().choose(torch.tensor([[0.0, 2.0, 1.0]]), uniform=None)[0].tolist()
+        [[0.0, 1.0, 0.0]]
     """
 
     discrete = True

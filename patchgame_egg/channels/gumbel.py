@@ -17,6 +17,13 @@ def gumbel_max(logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
 
     Returns:
         The sample, exactly one-hot, ``[..., V]``, without a gradient; and the noisy logits, with one.
+
+    Example:
+        >>> logits = torch.tensor([0.0, 1.0, 2.0])
+        >>> gumbel_max(logits, None)[0].tolist()
+        [0.0, 0.0, 1.0]
+        >>> gumbel_max(logits, torch.tensor([0.9, 0.1, 0.1]))[0].tolist()
+        [1.0, 0.0, 0.0]
     """
     if uniform is not None:
         logits = logits - (-uniform.clamp(min=torch.finfo(torch.float32).tiny).log()).log()
@@ -34,6 +41,15 @@ def gumbel_softmax(logits: Tensor, uniform: Tensor | None, temperature: float) -
 
     Returns:
         Exactly one-hot, ``[..., V]``.
+
+    Example:
+        >>> logits = torch.tensor([0.0, 1.0, 2.0], requires_grad=True)
+        >>> chosen = gumbel_softmax(logits, None, temperature=1.0)
+        >>> chosen.tolist()
+        [0.0, 0.0, 1.0]
+        >>> chosen[2].backward()
+        >>> [round(slope, 3) for slope in logits.grad.tolist()]
+        [-0.06, -0.163, 0.223]
     """
     hard, noisy = gumbel_max(logits.float(), uniform)
     return straight_through(hard, (noisy / temperature).softmax(dim=-1))
@@ -44,6 +60,16 @@ class Gumbel(Estimator):
 
     Args:
         temperature: tau_s, above 0; an attribute that a schedule may set.
+
+    Example:
+        >>> estimator = Gumbel(temperature=0.5)
+        >>> logits = torch.tensor([[0.0, 1.0, 2.0]])
+        >>> vectors, _ = estimator.choose(logits, uniform=None)
+        >>> vectors.tolist()
+        [[0.0, 0.0, 1.0]]
+        >>> vectors, _ = estimator.choose(logits, uniform=torch.tensor([[0.9, 0.1, 0.1]]))
+        >>> vectors.tolist()
+        [[1.0, 0.0, 0.0]]
     """
 
     def __init__(self, temperature: float = 1.0) -> None:

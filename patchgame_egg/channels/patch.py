@@ -28,7 +28,7 @@ class PatchChannel(Channel):
     """Symbols for patches, and a gate that decides which patches speak (equations 5 to 9 with `Gumbel`).
 
     Args:
-        estimator: see `Channel`.
+        estimator: how the gradient gets past the choices; None: `Gumbel`.
         gate: how likely a patch is to speak. ``rank`` (equation 8): its soft rank over K, so that half of the patches
             speak whatever the image. ``free``: the sigmoid of its score, so that any number may. ``released``: the
             authors' release, where every patch always speaks, its one-hot symbol scaled by a relaxed sample around
@@ -40,12 +40,22 @@ class PatchChannel(Channel):
         rank_spread: 0 ranks the scores as they are (the paper). Above 0, each image's scores are first standardised
             to this standard deviation, counted in shares of K ranks, so that the ranking neither starts out flat
             nor hardens as the scores grow; ranks spread evenly over [0, 1] have 0.29.
-        rank_op: see `soft_rank`.
-        speak_cost: see `Channel`; needs the gate ``free``, since the others fix the mean length.
-        seed: of the noise.
+        rank_op: what computes the soft rank: ``torch``, or ``torchsort`` where that package is installed.
+        speak_cost: price of a spoken symbol, in nats of the listener's loss; needs the gate ``free``, since the others
+            fix the mean length.
+        seed: seed of the noise.
 
     Raises:
         ValueError: an option is out of its range, or does not go with another.
+
+    Example:
+        >>> logits = 9 * torch.eye(3)[[0, 2, 1, 0]][None, :, None]  # [1, 4 patches, 1 symbol each, V = 3]
+        >>> features = PatchFeatures(logits, scores=torch.tensor([[4.0, -3.0, 1.0, -8.0]]))
+        >>> message = PatchChannel().eval()(features)
+        >>> message.symbols.tolist(), message.mask.tolist()
+        ([[0, 2, 1, 0]], [[True, True, True, False]])
+        >>> message.keep_prob.tolist()
+        [[1.0, 0.5, 0.75, 0.25]]
     """
 
     def __init__(
@@ -154,7 +164,7 @@ class PatchChannel(Channel):
 
 
 def _draw_without_replacement(probability: Tensor, keep: int, uniform: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The first ``keep`` of an order drawn in proportion to the odds; see `PatchChannel.decide`."""
+    """The first ``keep`` of an order drawn in proportion to the odds; returns what `PatchChannel.decide` does."""
     patches = probability.shape[1]
     if keep > patches:
         raise ValueError(f"keep {keep} of {patches} patches: at most {patches}")

@@ -24,7 +24,14 @@ class Quantised(Estimator, RandomModule):
         vocab_size: V, codes in the codebook.
         commitment: weight of the commitment loss.
         decay: of the codebook's moving average, per step.
-        seed: of the codes' first places and revivals.
+        seed: seed of where codes start and where unused ones are put.
+
+    Example:
+        >>> codebook = Quantised(code_dim=2, vocab_size=3).eval()
+        >>> _ = codebook.quantiser.codebook.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+        >>> vectors, _ = codebook.choose(torch.tensor([[0.9, 0.2], [0.1, 0.1]]), uniform=None)
+        >>> vectors.tolist()
+        [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
     """
 
     def __init__(

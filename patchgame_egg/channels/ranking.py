@@ -74,6 +74,15 @@ def soft_rank(scores: Tensor, strength: float = 1.0, op: RankOp = "torch") -> Te
 
     Raises:
         ValueError: wrong shape, strength not positive, or torchsort asked for and not installed.
+
+    Example:
+        >>> scores = torch.tensor([[1.0, -2.0, 2.0, 3.0, 0.5, -1.0]])
+        >>> soft_rank(scores, strength=0.1).tolist()
+        [[4.0, 1.0, 5.0, 6.0, 3.0, 2.0]]
+        >>> soft_rank(scores, strength=1.0).tolist()
+        [[3.875, 1.0, 4.875, 5.875, 3.375, 2.0]]
+        >>> [round(rank, 3) for rank in soft_rank(scores, strength=10.0)[0].tolist()]
+        [3.542, 3.242, 3.642, 3.742, 3.492, 3.342]
     """
     if scores.dim() != 2:
         raise ValueError(f"soft_rank takes scores of shape [batch, items], got {tuple(scores.shape)}")

@@ -20,6 +20,15 @@ class RunningMean(nn.Module):
 
     Args:
         decay: of the average, per batch; the first batch counts whole.
+
+    Example:
+        >>> baseline = RunningMean(decay=0.9)
+        >>> for losses in ([4.0, 4.0], [2.0, 2.0], [2.0, 2.0]):
+        ...     used, _ = baseline.fit(torch.zeros(2), torch.tensor(losses))
+        ...     print(round(used.item(), 3))
+        4.0
+        4.0
+        3.8
     """
 
     mean: Tensor
@@ -52,6 +61,12 @@ class LearntBaseline(RunningMean):
     Args:
         inputs: logits per slot: V, or V + 1 for a sequence speaker whose messages end.
         hidden: width of its hidden layer.
+
+    Example:
+        >>> baseline = LearntBaseline(inputs=3)
+        >>> used, error = baseline.fit(baseline(torch.randn(2, 3)), torch.tensor([4.0, 2.0]))
+        >>> used.tolist(), error.item()  # it starts out as the running mean
+        ([3.0, 3.0], 1.0)
     """
 
     def __init__(self, inputs: int, hidden: int = 64) -> None:
@@ -80,6 +95,17 @@ class Reinforce(Estimator):
         baseline: a `RunningMean` (the default) or a `LearntBaseline`.
         entropy: weight of the entropy of the speaker's choices, per nat of a whole message; an attribute that a
             schedule may set. Too little and the speaker stops exploring, too much and it never says anything.
+
+    Example:
+        >>> estimator = Reinforce(entropy=0.0)
+        >>> log_prob = torch.tensor([-1.0, -1.0], requires_grad=True)
+        >>> message = Message(
+        ...     torch.tensor([[0], [1]]), torch.eye(2)[:, None], torch.ones(2, 1, dtype=torch.bool),
+        ...     log_prob=log_prob, entropy=torch.zeros(2), expected_loss=torch.zeros(2),
+        ... )
+        >>> estimator.surrogate(message, cost=torch.tensor([1.0, 3.0])).backward()
+        >>> log_prob.grad.tolist()  # less than the mean loss of 2: a negative slope, so that it gets likelier
+        [-0.5, 0.5]
     """
 
     scored = True

@@ -18,12 +18,19 @@ class SequenceChannel(Channel):
     silent. With `Continuous` messages never end.
 
     Args:
-        estimator: see `Channel`; not `Quantised`.
-        speak_cost: see `Channel`.
-        seed: of the noise.
+        estimator: how the gradient gets past the choices; None: `Gumbel`. Not `Quantised`.
+        speak_cost: price of a spoken symbol, in nats of the listener's loss.
+        seed: seed of the noise.
 
     Raises:
         ValueError: an option is out of its range, or does not go with another.
+
+    Example:
+        >>> from patchgame_egg.agents.sequence_speaker import RecurrentDecoder
+        >>> decoder = RecurrentDecoder(vocab_size=5, max_len=4, dim=8, ends=False)
+        >>> message = SequenceChannel().eval()(SequenceFeatures(torch.zeros(2, 8), decoder))
+        >>> tuple(message.vectors.shape), message.lengths.tolist()
+        ((2, 4, 5), [4, 4])
     """
 
     def __init__(self, estimator: Estimator | None = None, speak_cost: float = 0.0, seed: int = 0) -> None:

@@ -58,7 +58,8 @@ class GpuJpegLoader(ImageLoader):
         decode: ``torchvision.io.decode_jpeg``, or what does the same.
 
     Raises:
-        ValueError: the device cannot decode, or see `ImageLoader`.
+        ValueError: the device cannot decode, there are fewer images than one batch, or the ranks cannot share a batch
+            evenly.
     """
 
     def __init__(

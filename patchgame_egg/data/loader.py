@@ -128,7 +128,7 @@ class ImageLoader:
     Args:
         source: the images.
         batch_size: over all ranks.
-        seed: of the order.
+        seed: seed of the order.
         shuffle: a new order every epoch (training), or one fixed order (validation).
         workers: processes that decode; 0 decodes in this one.
         pin_memory: page-locked batches, for faster copies to a GPU.

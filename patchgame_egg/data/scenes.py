@@ -60,7 +60,8 @@ class SceneObject:
     """What one object is and where it can be seen.
 
     Attributes:
-        shape: index into `CONCEPTS["shape"]`, and likewise for `colour`, `texture`, `size` and `position`.
+        shape: index into ``CONCEPTS["shape"]``; ``colour``, ``texture``, ``size`` and ``position`` index the entries of
+            their own names.
         box: (x0, y0, x1, y1) in pixels, the end exclusive, tight around `mask`.
         mask: bool `[S, S]`, the object's visible pixels; no two objects of a scene share one.
     """

@@ -211,7 +211,7 @@ def image_sets(
         size: side of the squares handed out, pixels.
         val_root: pattern of the held-out shards; empty: ``val-*.tar`` beside the others.
         download: fetch a torchvision set that is missing.
-        seed: of the scenes.
+        seed: seed of the scenes.
         scenes: how many scenes to train on; an eighth as many, at least 1024, are held out.
 
     Raises:

@@ -48,7 +48,7 @@ def in_egg(game: Game, layout: Layout = "slots", pair: bool = True) -> tuple[Sen
 
 
 class SenderInEgg(nn.Module):
-    """A sender and its channel as a sender of EGG; see `in_egg`."""
+    """A sender and its channel as a sender of EGG; `in_egg` makes one."""
 
     def __init__(self, sender: nn.Module, channel: Channel, layout: Layout = "slots") -> None:
         super().__init__()
@@ -71,10 +71,10 @@ class SenderInEgg(nn.Module):
 
 
 class ReceiverInEgg(nn.Module):
-    """A receiver as a receiver of EGG, for senders of both sides; see `in_egg`.
+    """A receiver as a receiver of EGG, for senders of both sides; `in_egg` makes one.
 
     Args:
-        receiver: see `Game`.
+        receiver: ``receiver(message, receiver_input, aux_input)``, as in `Game`.
         layout: of the messages.
         scored: for a game that ends in Reinforce: gives zeros for the log-probability and the entropy.
         vocab_size: V; needed if a sender of EGG sends ids.
@@ -113,10 +113,10 @@ def _beginning(message: Message, steps: int) -> Message:
 
 
 class LossInEgg(nn.Module):
-    """A loss as a loss of EGG; see `in_egg`.
+    """A loss as a loss of EGG; `in_egg` makes one.
 
     Args:
-        loss: see `Game`.
+        loss: gives one value per sample and what to record, called as in `Game`.
         channel: what it adds to the loss (a price of symbols, a commitment loss) is added; None: nothing.
         layout: of the messages; in SenderReceiverRnnGS the loss sees one step, as a message of one slot.
         pair: the receiver's output is a stacked pair.
@@ -159,7 +159,7 @@ class EggChannel(Channel):
     Args:
         estimator: `Reinforce`, with a `RunningMean`, for senders that give log-probabilities; None: for the others.
         vocab_size: V, without EGG's end; needed for senders that give ids.
-        speak_cost: see `Channel`.
+        speak_cost: price of a spoken symbol, in nats of the listener's loss.
 
     Raises:
         ValueError: the estimator needs logits, or does not fit the sender.

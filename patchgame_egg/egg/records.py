@@ -152,7 +152,7 @@ def load_egg(path: Path | str, layout: Layout | None = None) -> Interaction:
 
     Args:
         path: the file.
-        layout: see `from_egg`.
+        layout: how the messages are laid out, as in `from_egg`; None: found by their dimensions.
     """
     with torch.serialization.safe_globals([(Interaction, "egg.core.interaction.Interaction")]):
         return from_egg(torch.load(path, map_location="cpu", weights_only=True), layout)

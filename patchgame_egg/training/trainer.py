@@ -162,7 +162,10 @@ class Trainer:
             output, which would not fit in memory at the paper's width.
 
         Raises:
-            ValueError: there is no validation data, or no batch in it.
+            ValueError: there is no validation data, no batch in it, the game records no tensor, or batches record
+                different fields.
+            RuntimeError: what batches record differs in shape beyond the first dimension, such as messages of
+                different numbers of slots.
         """
         if self.validation_data is None:
             raise ValueError("this trainer has no validation_data to evaluate on")

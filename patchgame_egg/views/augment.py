@@ -43,8 +43,8 @@ class ViewStrength:
         flip: probability of a horizontal flip.
         jitter: probability of the four colour changes below, which come in a random order.
         brightness: the factor is drawn from ``[max(0, 1 - brightness), 1 + brightness]``.
-        contrast: likewise, about the mean grey.
-        saturation: likewise, about the grey image.
+        contrast: the factor is drawn in the same way; it moves colours away from the mean grey.
+        saturation: the factor is drawn in the same way; it moves colours away from the grey image.
         hue: the turn is drawn from ``[-hue, hue]``, in turns of the colour circle, at most 0.5.
         grey: probability of greyscale.
         blur: probability of Gaussian blur.
@@ -131,8 +131,8 @@ def draw_parameters(
     Args:
         numbers: ``[B, NUMBERS_PER_VIEW]`` in [0, 1), on the CPU.
         strength: the view's strengths.
-        height: of the source images, in pixels.
-        width: likewise.
+        height: height of the source images, in pixels.
+        width: width of the source images, in pixels.
         image_size: side of the view, in pixels.
 
     Returns:
@@ -279,12 +279,12 @@ def adjust_brightness_(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_contrast_(images: Tensor, factor: Tensor) -> Tensor:
-    """Away from the mean grey, likewise."""
+    """Away from the mean grey: ``[B, 3, H, W]`` in [0, 1], in place, by ``[B]`` factors; 1 changes nothing."""
     return _blend_(images, factor, grey_of(images.mean((2, 3), keepdim=True)))
 
 
 def adjust_saturation_(images: Tensor, factor: Tensor) -> Tensor:
-    """Away from the grey image, likewise."""
+    """Away from the grey image: ``[B, 3, H, W]`` in [0, 1], in place, by ``[B]`` factors; 1 changes nothing."""
     return _blend_(images, factor, grey_of(images))
 
 

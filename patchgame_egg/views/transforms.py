@@ -80,9 +80,9 @@ class RandomViews(RandomModule):
 
     Args:
         image_size: side S of the views, in pixels.
-        seed: of the draws.
-        first: strengths of the speaker's view; the default is the release's.
-        second: strengths of the listener's view; likewise.
+        seed: seed of all random draws.
+        first: strengths of the speaker's view; by default the release's.
+        second: strengths of the listener's view; by default the release's.
 
     Raises:
         ValueError: a size that is too small, or images that are not uint8 ``[B, 3, H, W]``.

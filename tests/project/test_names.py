@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 import analysis
 import patchgame_egg
+from patchgame_egg import channels, interaction, losses
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = [
@@ -87,6 +90,26 @@ def test_the_promised_names_come_from_the_top() -> None:
         PatchSpeaker SequenceSpeaker Listener TextEncoder PatchChannel SequenceChannel Gumbel Reinforce Quantised
         Continuous ImageLoader Scenes RandomViews EvaluationView ViewLoader vision_trunk soft_rank"""
     assert set(promised.split()) <= set(patchgame_egg.__all__)
+
+
+def without_example(found: list[object]) -> list[str]:
+    """Names of those whose docstring shows no use; `test_docs` runs the examples."""
+    return [getattr(f, "__name__", "") for f in found if not doctest.DocTestParser().get_examples(f.__doc__ or "")]
+
+
+def test_every_metric_shows_an_example() -> None:
+    promised = [getattr(analysis, name) for name in analysis.__all__]
+    metrics = [f for f in promised if inspect.isfunction(f) and f.__module__.startswith("analysis.metrics.")]
+    assert len(metrics) > 30 and analysis.topographic_similarity in metrics
+    assert without_example(metrics) == []
+
+
+def test_all_between_a_speaker_and_the_loss_shows_an_example() -> None:
+    found = [getattr(channels, name) for name in channels.__all__]
+    found += [f for module in (losses, interaction) for f in vars(module).values() if inspect.isclass(f)]
+    found = [losses.symmetric_info_nce, *(f for f in found if f.__module__.startswith("patchgame_egg."))]
+    assert {losses.SymmetricInfoNCE, interaction.Message, channels.soft_rank} <= set(found)
+    assert without_example(found) == []
 
 
 @pytest.mark.parametrize(("module", "names"), FORMER.items())

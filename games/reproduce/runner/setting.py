@@ -19,7 +19,7 @@ class Training:
 
     Attributes:
         name: of its folder, without the seed.
-        seed: of everything random in it.
+        seed: seed of everything random in it.
         words: options that make it what it is; they count over all others.
         method: ``patchgame``, or a method of `games.baselines`.
     """

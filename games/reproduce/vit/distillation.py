@@ -72,8 +72,8 @@ def distil(
         path: where it is kept when it has finished.
         device: where it is trained.
         epochs: of training.
-        width: see `FastRank`.
-        seed: of everything random.
+        width: channels of the first convolution of the `FastRank`.
+        seed: seed of everything random.
         made_with: who the teacher is and on which images; kept in the file.
 
     Returns:

@@ -46,7 +46,7 @@ class VitRecipe:
         mix: probability that a batch is mixed with itself (mixup, Zhang et al., 2018).
         drop_patches: train on random subsets of patches, of a size drawn for each batch from a quarter of them to all.
             A ViT that has always seen all of them is surprised by fewer.
-        seed: of weights, order, views and subsets.
+        seed: seed of weights, order, views and subsets.
     """
 
     patch_size: int
@@ -145,7 +145,7 @@ def train_vit(
 
     Args:
         train: images with labels, a little larger than the ViT's; those labelled -1 are left out.
-        recipe: see there.
+        recipe: how it is trained.
         image_size: side of the ViT's images, pixels.
         path: where it is kept when it has finished.
         device: where it is trained.

@@ -63,7 +63,7 @@ class Eye:
     Attributes:
         vit: the model, in evaluation mode.
         train: images with which PatchRank is distilled, a little larger than the ViT's.
-        held_out: images to classify, likewise, in batches; decoded ones are remembered where they fit.
+        held_out: images to classify, a little larger as well, in batches; decoded ones are remembered where they fit.
         classes: how many.
         kept: the k.
         device: where everything is.

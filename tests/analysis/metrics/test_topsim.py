@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import permutations, product
+from itertools import combinations, permutations, product
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,23 @@ def test_compositional_languages(language: np.ndarray, meaning_distance: str) ->
 def test_three_attributes() -> None:
     cube = np.array(list(product(range(2), repeat=3)))
     assert value(cube, cube + np.array([0, 2, 4])) == pytest.approx(1, abs=1e-12)
+
+
+def test_edits_shift_messages_whose_slots_share_symbols() -> None:
+    def edits(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+        if not one or not other:
+            return len(one) + len(other)
+        swapped = edits(one[1:], other[1:]) + (one[0] != other[0])
+        return min(swapped, edits(one[1:], other) + 1, edits(one, other[1:]) + 1)
+
+    items = list(product(range(5), repeat=3))
+    pairs_of_items = list(combinations(items, 2))
+    differing = [sum(a != b for a, b in zip(*pair, strict=True)) for pair in pairs_of_items]
+    expected = spearmanr(differing, [edits(*pair) for pair in pairs_of_items]).statistic
+    cube = np.array(items)
+    assert value(cube, cube) == pytest.approx(expected, abs=1e-12) and round(expected, 3) == 0.942
+    assert value(cube, cube, message_distance="hamming") == pytest.approx(1, abs=1e-12)
+    assert value(cube, cube + np.array([0, 5, 10])) == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize(
