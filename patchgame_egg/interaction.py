@@ -71,7 +71,8 @@ class Message:
             numbers, ``[B, T, D]``, and PatchVAE has a 1 for each of the parts in a cell (multi-hot).
         mask: bool ``[B, T]``, true where a symbol is sent.
         gate: float ``[B, T]`` or None: the mask as numbers whose gradient reaches whatever decided who speaks.
-        keep_prob: float ``[B, P]`` in [0, 1] or None: how likely each patch was to speak.
+        keep_prob: float ``[B, P]`` in [0, 1] or None: how likely each patch was to speak. In training, where a fixed
+            number of patches is drawn, the weight p with which a patch is drawn, at odds of p / (1 - p).
         log_prob: float ``[B]`` or None: log-probability of what was sampled (score-function channels).
         entropy: float ``[B]`` or None: entropy of the sampling distribution along what was sampled, in nats.
         expected_loss: float ``[B]`` or None: the loss that the speaker expected (the baseline of REINFORCE).

@@ -50,7 +50,7 @@ def build_speaker(config: Config, seed: int) -> tuple[nn.Module, Channel]:
         ]
         patches = PatchSpeaker(
             symbols[0] if s.patch_scales == 1 else PatchSymbols(symbols),
-            PatchRank(size, s.patch_size, s.rank_width, s.rank_dropout, s.patch_scales),
+            PatchRank(size, s.patch_size, s.rank_width, s.rank_dropout, s.patch_scales, s.rank_padding),
             s.patch_scales,
         )
         return patches, PatchChannel(

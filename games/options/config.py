@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from patchgame_egg.agents.listener import Silence
+from patchgame_egg.agents.trunks import Padding
 from patchgame_egg.channels.patch import Gate
 from patchgame_egg.channels.ranking import RankOp
 from patchgame_egg.patches import patch_grid, patch_sizes
@@ -33,6 +34,8 @@ class SpeakerOptions:
     """Patch: PatchSymbol is a ViT-tiny over the whole image, as in the release, not an MLP on each patch."""
     rank_width: int = 16
     """Patch: channels of the first block of PatchRank's ResNet-9."""
+    rank_padding: Padding = "replicate"
+    """Patch: what PatchRank sees beyond the border: the nearest pixels again, or zeros (the release)."""
     rank_dropout: float = 0.0
     """Patch: dropout before PatchRank's scores."""
     max_len: int = 18

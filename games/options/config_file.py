@@ -9,6 +9,9 @@ from typing import Any
 
 from games.options.config import Config
 
+# What runs of version 0.1.0 did where they had no option yet.
+_FORMER: dict[str, dict[str, Any]] = {"speaker": {"rank_padding": "zeros"}}
+
 
 def save_config(config: Config, preset: str, path: Path) -> None:
     """Writes a run's options as JSON."""
@@ -24,7 +27,10 @@ def load_config(path: Path) -> tuple[Config, str]:
     try:
         values = json.loads(path.read_text())
         preset = values.pop("preset")
-        sections = {f.name: _section(getattr(Config(), f.name), values.pop(f.name)) for f in fields(Config)}
+        sections = {
+            f.name: _section(getattr(Config(), f.name), {**_FORMER.get(f.name, {}), **values.pop(f.name)})
+            for f in fields(Config)
+        }
     except FileNotFoundError as error:
         raise ValueError(f"{path.parent} is not a run: it has no {path.name}") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from patchgame_egg.agents.trunks import ResNet9, vit_tiny
+from patchgame_egg.agents.trunks import Padding, ResNet9, vit_tiny
 from patchgame_egg.patches import patch_grid, patch_sizes
 
 
@@ -115,20 +115,33 @@ class PatchRank(nn.Module):
         scales: number of grids, each of patches twice as wide as before. All are scored from one trunk. Each has
             weights of its own in the last layer: with shared ones a patch would score as the mean of those within it,
             never above them.
+        padding: ``replicate``: what is beyond the border looks like the border, and each score looks out from the
+            middle of its patch, so that the scores say what is where and not where the border is. ``zeros``: a ResNet
+            as the authors' release has it, whose cells look out from the top left corner of their patches.
     """
 
     def __init__(
-        self, image_size: int, patch_size: int, width: int = 64, dropout: float = 0.0, scales: int = 1
+        self,
+        image_size: int,
+        patch_size: int,
+        width: int = 64,
+        dropout: float = 0.0,
+        scales: int = 1,
+        padding: Padding = "replicate",
     ) -> None:
         super().__init__()
         patch_sizes(image_size, patch_size, scales)
         self.grid, self.scales = patch_grid(image_size, patch_size), scales
-        self.trunk = ResNet9(width, patch_size)
+        self.trunk = ResNet9(width, patch_size, padding)
+        # A halving keeps every second value, from the first on: cells are centred on their first pixel.
+        self.shift = self.trunk.stride // 2 if padding == "replicate" else 0
         self.dropout = nn.Dropout(dropout)
         self.score = nn.Linear(self.trunk.out_dim, scales)
 
     def forward(self, images: Tensor) -> Tensor:
         """Float images ``[B, 3, H, W]`` to scores ``[B, P]``; grid after grid, each in raster order."""
+        if h := self.shift:
+            images = F.pad(images[..., h:, h:], (0, h, 0, h), mode="replicate")
         features, scores = self.trunk(images), []
         for scale in range(self.scales):
             cells = F.adaptive_avg_pool2d(features, self.grid // 2**scale)  # [B, C, G, G]

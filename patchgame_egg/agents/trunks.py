@@ -5,12 +5,14 @@ timm is imported where it is used, like every package that takes seconds and tha
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
+
+Padding = Literal["replicate", "zeros"]
 
 # A vector of AVX2 holds eight float32.
 _VECTOR = 8
@@ -38,11 +40,18 @@ class ResNet9(nn.Module):
         width: channels of the first block; the paper's ResNet-9 has 64. The last block has eight times as many.
         stride: pixels per cell of the output. Halvings are spent from the stem on; at 16 the last block keeps
             its resolution, as in the authors' release.
+        padding: what convolutions see beyond the border: ``zeros``, as every ResNet does, or, ``replicate``, the
+            nearest value that is there, so that a plain image has plain features up to its border.
+
+    Attributes:
+        out_dim: channels of the output.
+        stride: pixels per cell of the output, a power of two from 1 to 32.
     """
 
-    def __init__(self, width: int = 64, stride: int = 32) -> None:
+    def __init__(self, width: int = 64, stride: int = 32, padding: Padding = "zeros") -> None:
         super().__init__()
         halvings = min(max(stride, 1).bit_length() - 1, 5)
+        self.stride = 2**halvings
         strides = [2] * halvings + [1] * (5 - halvings)
         self.stem = nn.Sequential(
             nn.Conv2d(3, width, 7, strides[0], 3, bias=False),
@@ -60,6 +69,9 @@ class ResNet9(nn.Module):
             channels = planes
         self.blocks = nn.Sequential(*blocks)
         self.out_dim = channels
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module.padding != (0, 0):
+                module.padding_mode = padding
 
     def forward(self, images: Tensor) -> Tensor:
         """``[B, 3, H, W] -> [B, 8*width, H/stride, W/stride]``, rounded up where the stride does not divide."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -104,18 +105,44 @@ def test_patch_rank_at_the_papers_sizes_is_a_resnet_of_nine_layers() -> None:
     assert sum(p.numel() for p in PatchRank(224, 32, 64).parameters()) == pytest.approx(4.906e6, abs=600)
 
 
-def test_patch_rank_moves_with_the_image() -> None:
+@pytest.mark.parametrize(("size", "patch"), [(48, 8), (64, 8), (96, 32)])
+def test_patch_rank_looks_at_what_is_there_and_not_where_the_border_is(size: int, patch: int) -> None:
+    torch.manual_seed(0)
+    rank, zeros = (PatchRank(size, patch, 8, padding=padding).eval() for padding in ("replicate", "zeros"))
+    zeros.load_state_dict(rank.state_dict())
+    grey = torch.full((1, 3, size, size), 0.3)
+    assert rank(grey).std() < 1e-5 < zeros(grey).std()
+    # Mirrored filters, and images that go on beyond their border: what is left is the network's own sense of place.
+    for network in (rank, zeros):
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight.data = (module.weight.data + module.weight.data.flip(3)) / 2
+    x = F.interpolate(F.pad(torch.randn(32, 3, 8, 8), (2, 2, 2, 2), mode="circular"), size * 12 // 8, mode="bicubic")
+    x = x[..., size // 4 : size // 4 + size, size // 4 : size // 4 + size]
+    half, grid = size // patch // 2, size // patch
+
+    def same(network: PatchRank, changed: Tensor, back: Callable[[Tensor], Tensor]) -> float:
+        with torch.no_grad():
+            maps = [network(x).view(-1, grid, grid), back(network(changed).view(-1, grid, grid))]
+        first, second = ((m - m.mean(dim=(1, 2), keepdim=True)).flatten() for m in maps)
+        return float(F.cosine_similarity(first, second, dim=0))
+
+    def mirrored(network: PatchRank) -> float:
+        return same(network, x.flip(3), lambda m: m.flip(2))
+
+    assert mirrored(rank) > max(0.7, mirrored(zeros) + 0.1)
+    rolled = x.roll((half * patch, half * patch), (2, 3))
+    assert same(rank, rolled, lambda m: m.roll((-half, -half), (1, 2))) > 0.6
+
+
+def test_scores_look_out_from_the_middle_of_their_patches() -> None:
     rank = PatchRank(64, 8, width=4).eval()
-    x = torch.zeros(1, 3, 64, 64)
-    x[:, :, 8:16, 40:48] = 3.0
-    moved = x.roll((8, -16), (2, 3))
-    scores, after = rank(x).view(8, 8), rank(moved).view(8, 8)
-    difference = (scores - scores.median()).abs()
-    row, column = divmod(int(difference.argmax()), 8)
-    difference = (after - after.median()).abs()
-    row_after, column_after = divmod(int(difference.argmax()), 8)
-    assert abs(row_after - row - 1) <= 1
-    assert abs(column_after - column + 2) <= 1
+    x = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    rank(x + 0.1 * torch.randn(1, 3, 64, 64)).view(8, 8)[3, 4].backward()
+    weight = x.grad.abs().sum((0, 1))
+    place = torch.arange(64.0) + 0.5
+    assert abs((weight.sum(1) * place).sum() / weight.sum() - 28) < 3
+    assert abs((weight.sum(0) * place).sum() / weight.sum() - 36) < 3
 
 
 class FixedScores(nn.Module):

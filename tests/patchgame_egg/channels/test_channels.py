@@ -332,7 +332,25 @@ def test_evaluation_takes_the_best(gate: str, name: str) -> None:
     channel = PatchChannel(_estimator(Case("patch", name), V), gate).eval()
     message = channel(features())
     assert torch.equal(message.symbols, features().logits.flatten(1, 2).argmax(2))
-    assert torch.equal(message.mask[:, ::L], message.keep_prob >= 0.5)
+    spoken = message.mask[:, ::L]
+    if gate == "free":
+        assert torch.equal(spoken, message.keep_prob >= 0.5)
+    else:
+        assert (message.keep_prob[spoken].view(B, -1).amin(1) >= message.keep_prob[~spoken].view(B, -1).amax(1)).all()
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.29])
+@pytest.mark.parametrize("patches", [9, 16, 36, 49])
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0, 100.0])
+def test_as_many_speak_in_evaluation_as_in_training_whatever_the_scores(
+    scale: float, patches: int, spread: float
+) -> None:
+    scores = torch.randn(200, patches, generator=torch.Generator().manual_seed(2)) * scale
+    speaking = PatchFeatures(torch.zeros(200, patches, 1, V), scores)
+    channel = PatchChannel(rank_spread=spread, seed=3)
+    trained, evaluated = channel(speaking).lengths.float(), channel.eval()(speaking).lengths
+    assert (evaluated == patches // 2 + 1).all()  # (K+1)/2, rounded up
+    assert trained.mean().item() == pytest.approx((patches + 1) / 2, abs=4 * (patches / 4 / 200) ** 0.5)
 
 
 @pytest.mark.parametrize("keep", [1, 4, P])
@@ -345,9 +363,30 @@ def test_keep_takes_the_best_in_evaluation(gate: str, scale: float, keep: int) -
     assert message.mask[:, ::L].gather(1, best).all()
 
 
-def test_keep_breaks_ties_by_position() -> None:
-    spoken = PatchChannel(keep=2).eval()(PatchFeatures(features().logits, torch.zeros(B, P))).mask[:, ::L]
-    assert spoken[:, :2].all() and not spoken[:, 2:].any()
+@pytest.mark.parametrize("keep", [None, 18])
+def test_equals_favour_no_side(keep: int | None) -> None:
+    flat = PatchFeatures(torch.zeros(2, 36, 1, V), torch.zeros(2, 36))
+    spoken = PatchChannel(keep=keep).eval()(flat).mask
+    assert torch.equal(spoken[0], spoken[1])
+    rows, columns = spoken[0].view(6, 6).sum(1), spoken[0].view(6, 6).sum(0)
+    assert all(6 <= part <= 12 for side in (rows, columns) for part in (side[:3].sum(), side[3:].sum()))
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3, 5, 6])
+@pytest.mark.parametrize("gate", ["rank", "free"])
+def test_keep_prob_is_how_likely_a_patch_is_to_be_drawn(gate: str, keep: int) -> None:
+    channel = PatchChannel(gate=gate, keep=keep, rank_strength=0.1).eval()
+    scores = torch.tensor([[0.2, -2.5, 1.4, 0.9, -0.3, 3.0], [0.0] * 6])
+    weights = channel.keep_probability(scores).double().clamp(1e-4, 1 - 1e-4)
+    expected = torch.zeros(2, 6, dtype=torch.float64)
+    for row, odds in enumerate((weights / (1 - weights)).tolist()):
+        for order in itertools.permutations(range(6), keep):
+            chance, left = 1.0, sum(odds)
+            for patch in order:
+                chance, left = chance * odds[patch] / left, left - odds[patch]
+            expected[row, list(order)] += chance
+    found = channel(PatchFeatures(torch.zeros(2, 6, 1, V), scores)).keep_prob
+    torch.testing.assert_close(found.double(), expected, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("gate", ["rank", "free"])
