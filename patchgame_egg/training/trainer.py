@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal, NoReturn
@@ -41,6 +41,10 @@ def _with_loss(interaction: Interaction, loss: Tensor) -> dict[str, Tensor]:
     return {"loss": loss.detach().expand(interaction.size), **interaction.aux}
 
 
+def _means(logs: Interaction) -> dict[str, float]:
+    return {k: float(v.float().mean()) for k, v in logs.aux.items() if v.dim() == 1}
+
+
 class Trainer:
     """Trains a game.
 
@@ -59,6 +63,8 @@ class Trainer:
         accumulate: batches whose gradients make one optimizer step. Each has only its own negatives.
         metrics: further numbers for the validation record, from the epoch's `Interaction`; those that are not finite,
             being undefined, are left out.
+        also_validate: further validation data by name, played after the first. Of each, the validation record has the
+            means of what the game records, as ``NAME_loss``, ``NAME_acc`` and so on.
 
     Attributes:
         epoch: finished epochs.
@@ -84,6 +90,7 @@ class Trainer:
         precision: Precision = "fp32",
         accumulate: int = 1,
         metrics: Callable[[Interaction], dict[str, float]] | None = None,
+        also_validate: Mapping[str, Iterable[Batch]] | None = None,
     ) -> None:
         if accumulate < 1:
             raise ValueError(f"accumulate must be at least 1 batch, got {accumulate}")
@@ -96,6 +103,7 @@ class Trainer:
         self.optimizer, self.optimizer_scheduler = optimizer, optimizer_scheduler
         self.train_data, self.validation_data = train_data, validation_data
         self.callbacks = list(callbacks or [])
+        self.also_validate = dict(also_validate or {})
         self.grad_norm, self.accumulate, self.precision, self.metrics = grad_norm, accumulate, precision, metrics
         self.scaler = torch.GradScaler(self.device.type, enabled=precision == "fp16")
         self.n_epochs = self.epoch = self.batch = self.step = 0
@@ -169,10 +177,13 @@ class Trainer:
         """
         if self.validation_data is None:
             raise ValueError("this trainer has no validation_data to evaluate on")
+        return self._play(self.validation_data)
+
+    def _play(self, data: Iterable[Batch]) -> tuple[float, Interaction]:
         self.game.eval()
         logs = []
         with torch.no_grad():
-            for batch in self.validation_data:
+            for batch in data:
                 with self._autocast():
                     loss, interaction = self.game(*batch.to(self.device))
                 kept = replace(interaction, receiver_output=None, aux=_with_loss(interaction, loss))
@@ -269,9 +280,12 @@ class Trainer:
         )
 
     def validation_record(self, logs: Interaction) -> dict[str, Any]:
-        """What the log says of a validation: where training is, and the means and metrics of its `Interaction`."""
+        """What the log says of a validation: where training is, the means and metrics of its `Interaction`, and the
+        means of ``also_validate``, which is played here."""
         record: dict[str, Any] = {"kind": "validation", "step": self.step, "epoch": self.epoch}
-        record |= {k: float(v.float().mean()) for k, v in logs.aux.items() if v.dim() == 1}
+        record |= _means(logs)
+        for name, data in self.also_validate.items():
+            record |= {f"{name}_{key}": value for key, value in _means(self._play(data)[1]).items()}
         if self.metrics is not None:
             record |= {k: v for k, v in self.metrics(logs).items() if math.isfinite(v)}
         return record
