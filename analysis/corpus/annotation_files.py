@@ -134,21 +134,60 @@ def _read_voc(folder: Path) -> dict[str, Notes]:
     files = sorted((inner if inner.is_dir() else folder).glob("*.xml"))
     if not files:
         raise ValueError(f"no annotations in {folder}: expected VOC's XML files there, or in {inner}")
-    notes = {}
-    for file in files:
-        try:
-            tree = ElementTree.parse(file)
-            notes[file.stem] = Notes({}, tuple(_voc_object(o) for o in tree.findall("object")))
-        except (ElementTree.ParseError, ValueError) as error:
-            raise ValueError(f"{file}: {error}") from error
-    return notes
+    return {
+        file.stem: Notes({}, tuple(NotedObject(thing.box, {"class": thing.name}) for thing in read_voc_objects(file)))
+        for file in files
+    }
 
 
-def _voc_object(element: ElementTree.Element) -> NotedObject:
-    texts = [element.findtext(f"bndbox/{side}", "") for side in ("xmin", "ymin", "xmax", "ymax")]
+VOC_SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True)
+class VocObject:
+    """One object of an annotation in VOC's XML.
+
+    Attributes:
+        name: its class.
+        box: (x0, y0, x1, y1) in pixels, the end exclusive.
+        difficult: whether a detector is excused from finding it.
+    """
+
+    name: str
+    box: Box
+    difficult: bool = False
+
+
+def read_voc_objects(path: Path) -> tuple[VocObject, ...]:
+    """Reads the objects of one annotation in VOC's XML; white space around texts does not count.
+
+    Raises:
+        ValueError: no such file, or not an annotation; says which file, what is wrong and what is expected.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path} is not XML ({error}): repair it, or take it out of the annotations") from error
+    if root.tag != "annotation":
+        raise ValueError(f"{path} holds a <{root.tag}>: expected VOC's <annotation>")
+    return tuple(_voc_object(element, path) for element in root.findall("object"))
+
+
+def _voc_object(element: ElementTree.Element, path: Path) -> VocObject:
+    name = element.findtext("name", "").strip()
+    texts = [element.findtext(f"bndbox/{side}", "") for side in VOC_SIDES]
     try:
         x0, y0, x1, y1 = map(float, texts)
     except ValueError:
-        raise ValueError(f"the box of an object is {texts}: expected xmin, ymin, xmax and ymax") from None
+        sides = ", ".join(VOC_SIDES)
+        raise ValueError(f"{path}: the box of {name!r} is {texts}: expected four numbers, {sides}") from None
+    if not name:
+        raise ValueError(f"{path}: the object at {texts} has no name: expected its class")
     # VOC counts pixels from 1 and includes the last one.
-    return NotedObject(_box({"box": [x0 - 1, y0 - 1, x1, y1]}), {"class": element.findtext("name", "unnamed")})
+    x0, y0 = x0 - 1, y0 - 1
+    # Also of numbers that are none.
+    if not (-math.inf < x0 < x1 < math.inf and -math.inf < y0 < y1 < math.inf):
+        raise ValueError(f"{path}: the box {texts} of {name!r} has no area: expected xmin <= xmax and ymin <= ymax")
+    return VocObject(name, (x0, y0, x1, y1), element.findtext("difficult", "0").strip() == "1")
