@@ -48,16 +48,16 @@ def collisions(messages: Messages) -> float:
     return len(messages.symbols) - usage(messages.symbols, messages.mask, _vocabulary(messages)).distinct_messages
 
 
-def entropy(messages: Messages) -> float:
-    """Of the symbols that were said, in nats."""
-    return usage(messages.symbols, messages.mask, _vocabulary(messages)).entropy
+def symbol_entropy(messages: Messages) -> float:
+    """Of the symbols that were said, in bits."""
+    return usage(messages.symbols, messages.mask, _vocabulary(messages)).symbol_entropy
 
 
 def _vocabulary(messages: Messages) -> int:
     return int(messages.symbols[messages.mask].max(initial=0)) + 1
 
 
-DEFAULT: Mapping[str, Metric] = {"ami": ami, "collisions": collisions, "entropy": entropy}
+DEFAULT: Mapping[str, Metric] = {"ami": ami, "collisions": collisions, "symbol_entropy": symbol_entropy}
 """Name -> metric."""
 
 

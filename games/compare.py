@@ -86,7 +86,8 @@ def columns(setting: Setting, training: Training) -> dict[str, Any]:
     return {
         "top1": 100 * last["acc"],
         "symbols": last["active_symbols"] if discrete else None,
-        "message_bits": last["message_bits"] if discrete else None,
+        # Runs of 0.1.0 have it under another name.
+        "message_entropy": last.get("message_entropy", last.get("message_bits")) if discrete else None,
         "length": last["mean_length"] if discrete else None,
         "images_per_s": median(r["images_per_s"] for r in steps),
         "images": sum(r["images"] for r in steps),
@@ -99,7 +100,7 @@ def tabulate(frame: pd.DataFrame) -> str:
     rows = []
     for name, runs in frame.groupby("variant", sort=False):
         cells = [f"{name}{fate(runs)}", mean_and_spread(runs.top1)]
-        for column, digits in (("symbols", 0), ("message_bits", 1), ("length", 1), ("images_per_s", 0)):
+        for column, digits in (("symbols", 0), ("message_entropy", 1), ("length", 1), ("images_per_s", 0)):
             mean = runs[column].astype(float).mean()
             cells.append("" if pd.isna(mean) else f"{mean:.{digits}f}")
         rows.append(cells)

@@ -6,7 +6,6 @@ part from Python, build your own `Game` beside what `build` shows.
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -79,8 +78,8 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
             "perplexity": found.perplexity,
             "mean_length": found.mean_length,
             "distinct_messages": found.distinct_messages,
-            "symbol_bits": found.entropy / math.log(2),
-            "message_bits": found.message_entropy / math.log(2),
+            "symbol_entropy": found.symbol_entropy,
+            "message_entropy": found.message_entropy,
             "images": logs.size,
             "candidates": candidates,
             "vocab_size": config.speaker.vocab,

@@ -1,37 +1,14 @@
-"""What every number of `analysis.evaluation.table` means, in one plain sentence each, and between what it lies."""
+"""What every number of `analysis.evaluation.table` means, in one plain sentence each, and between what it lies.
+
+The families of `analysis.metrics` that say so themselves are added at the end.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Term:
-    """A metric, explained.
-
-    Attributes:
-        name: as a reader sees it.
-        meaning: one sentence that needs no other.
-        low: the least that it can be.
-        high: the most; infinite where nothing bounds it.
-        unit: of the value; empty where it has none.
-        limits: what low and high are called where they depend on the language (``"V"``); empty: their numbers.
-    """
-
-    name: str
-    meaning: str
-    low: float
-    high: float
-    unit: str = ""
-    limits: tuple[str, str] = ("", "")
-
-    @property
-    def range(self) -> str:
-        """As text: ``0 to 1``."""
-        low, high = (given or f"{value:g}" for given, value in zip(self.limits, (self.low, self.high), strict=True))
-        return f"{low} or more" if high == "inf" else f"{low} to {high}"
-
+from analysis.evaluation.families import families
+from analysis.metrics.family import Term
 
 _INF = math.inf
 
@@ -60,7 +37,7 @@ GLOSSARY: dict[str, Term] = {
         "entropy of a symbol",
         "How hard it is to guess the next symbol when nothing else is known: 0 if it is always the same, "
         "most if all are equally frequent.",
-        0, _INF, "nats", ("0", "ln V"),
+        0, _INF, "bits", ("0", "log2 V"),
     ),
     "perplexity": Term(
         "perplexity",
@@ -81,7 +58,7 @@ GLOSSARY: dict[str, Term] = {
     "message_entropy": Term(
         "entropy of a message",
         "How hard it is to guess a whole message: most if no two messages are alike.",
-        0, _INF, "nats", ("0", "ln N"),
+        0, _INF, "bits", ("0", "log2 N"),
     ),
     # What symbols stand for
     "ami": Term(
@@ -119,7 +96,7 @@ GLOSSARY: dict[str, Term] = {
     ),
     "synonymy": Term(
         "synonymy", "How uncertain the symbol stays when the concept is known: 0 if each has only one symbol.",
-        0, _INF, "nats", ("0", "ln V"),
+        0, _INF, "bits", ("0", "log2 V"),
     ),
     "polysemy": Term(
         "polysemy", "How uncertain the concept stays when the symbol is known: 0 if each symbol has one meaning.",
@@ -141,37 +118,6 @@ GLOSSARY: dict[str, Term] = {
         "Whether items that are alike get messages that are alike: 1 if the order agrees perfectly, 0 if not at all.",
         -1, 1,
     ),
-    "positional_disentanglement": Term(
-        "positional disentanglement",
-        "Whether each place in the message is about one attribute and no other.",
-        0, 1,
-    ),
-    "bag_of_symbols_disentanglement": Term(
-        "symbol disentanglement",
-        "Whether each symbol, wherever it stands, is about one attribute and no other.",
-        0, 1,
-    ),
-    "attribute_disentanglement": Term(
-        "attribute disentanglement",
-        "Whether each attribute is told by one place in the message and no other.",
-        0, 1,
-    ),
-    "tree_reconstruction_error": Term(
-        "tree reconstruction error",
-        "How much of a message is not the sum of one fixed piece per attribute value: 0 if it is exactly that sum.",
-        0, _INF, "squared distance",
-    ),
-    "tree_reconstruction_explained": Term(
-        "explained by attributes",
-        "The share of all differences between messages that one fixed piece per attribute value explains.",
-        0, 1,
-    ),
-    "context_independence": Term(
-        "context independence",
-        "Whether each attribute value has a symbol of its own that is said of it always and of nothing else; if "
-        "counted, a perfect language of A attributes has 1 / A squared.",
-        0, 1,
-    ),
     "representational_similarity": Term(
         "representational similarity",
         "Whether items that are alike in one way are alike in the other: 1 if in the same order, 0 if unrelated.",
@@ -188,31 +134,6 @@ GLOSSARY: dict[str, Term] = {
         "How different items with close messages are, as a share of how different any two items are: below 1, close "
         "messages mean like items.",
         0, _INF,
-    ),
-    # Statistics of texts
-    "zipf_slope": Term(
-        "Zipf slope",
-        "How steeply frequency falls with rank when both are on logarithmic scales: about -1 in human texts, "
-        "0 if all symbols are equally frequent.",
-        -_INF, 0, "", ("any", "0"),
-    ),
-    "zipf_exponent": Term(
-        "Zipf exponent",
-        "The power law that fits the symbol frequencies best: about 1 in human texts.",
-        0, _INF,
-    ),
-    "heaps_exponent": Term(
-        "Heaps exponent",
-        "How fast new symbols keep turning up as more is read: 1 if every symbol is new, 0 once all are known.",
-        0, 1,
-    ),
-    "harris_boundaries": Term(
-        "word boundaries",
-        "How many places in a message look like the end of a word, because what follows suddenly gets hard to guess.",
-        0, _INF, "per message",
-    ),
-    "harris_segments": Term(
-        "different words", "How many different pieces the messages fall into at these boundaries.", 0, _INF, "words",
     ),
     # Signalling and listening
     "speaker_consistency": Term(
@@ -246,3 +167,5 @@ GLOSSARY: dict[str, Term] = {
         0, 1,
     ),
 }  # fmt: skip
+for _family in families():
+    GLOSSARY.update(_family.terms)

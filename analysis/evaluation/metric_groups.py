@@ -13,27 +13,19 @@ from numpy.typing import NDArray
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.near_duplicates import thumbnails
 from analysis.evaluation.concepts import concepts_of
+from analysis.evaluation.families import families
 from analysis.evaluation.rows import Row, row
 from analysis.metrics.bag_of_symbols import bag_of_symbols_classification
 from analysis.metrics.concept_association import association
 from analysis.metrics.concept_matching import concept_best_matching
-from analysis.metrics.disentanglement import (
-    attribute_disentanglement,
-    bag_of_symbols_disentanglement,
-    positional_disentanglement,
-)
 from analysis.metrics.distances import MessageKind
-from analysis.metrics.harris import harris_articulation
-from analysis.metrics.independence import context_independence
 from analysis.metrics.meaning import message_variance, spatial_meaningfulness
 from analysis.metrics.patch_importance import importance_scores
 from analysis.metrics.result import Result, undefined, wilson
 from analysis.metrics.rsa import representational_similarity
 from analysis.metrics.signalling import listening_influence, message_numbers, speaker_consistency
 from analysis.metrics.topsim import topographic_similarity
-from analysis.metrics.tree_reconstruction import one_hot_messages, tree_reconstruction_error
 from analysis.metrics.vocabulary_usage import usage
-from analysis.metrics.zipf_heaps import heaps, zipf
 
 PLAYED = "as played"
 _MESSAGE_DISTANCES: dict[str, MessageKind] = {"edit distance": "edit", "which symbols": "bag"}
@@ -48,6 +40,14 @@ class Shuffling(TypedDict):
 
     permutations: int
     seed: int
+
+
+def of_their_own(group: str, corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
+    """The families of a group that say for themselves how a corpus is measured."""
+    for family in families():
+        if family.group == group:
+            for metric, of, result in family.rows(corpus, permutations, seed):
+                yield row(group, metric, of, result)
 
 
 def success(corpus: Corpus) -> Iterator[Row]:
@@ -66,7 +66,7 @@ def vocabulary(corpus: Corpus) -> Iterator[Row]:
         ("tokens", tokens, n),
         ("active_symbols", found.active_symbols, tokens),
         ("dead_symbols", corpus.vocab_size - found.active_symbols, tokens),
-        ("symbol_entropy", found.entropy, tokens),
+        ("symbol_entropy", found.symbol_entropy, tokens),
         ("perplexity", found.perplexity, tokens),
         ("mean_length", found.mean_length, n),
         ("distinct_messages", found.distinct_messages, n),
@@ -75,19 +75,6 @@ def vocabulary(corpus: Corpus) -> Iterator[Row]:
     ):
         reason = "nothing_said" if n else "no_items"
         yield row("usage", metric, "", undefined(reason, of) if math.isnan(value) else Result(float(value), of))
-
-
-def texts(corpus: Corpus, seed: int) -> Iterator[Row]:
-    """What is counted in human texts. Words need an order, which patches do not have."""
-    ids, said = corpus.symbols, corpus.mask
-    laws = zipf(ids, said)
-    yield row("texts", "zipf_exponent", "", laws.exponent)
-    yield row("texts", "zipf_slope", "", laws.slope)
-    yield row("texts", "heaps_exponent", "", heaps(ids, said, seed=seed).exponent)
-    if corpus.grid is None:
-        words = harris_articulation(ids, said, seed=seed)
-        yield row("texts", "harris_boundaries", "", words.boundaries)
-        yield row("texts", "harris_segments", "", words.segments)
 
 
 def concepts(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
@@ -124,7 +111,7 @@ def classes(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
 
 
 def structure(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
-    """How messages are built from the attributes, and whether like items have like messages."""
+    """Whether like items have like messages."""
     ids, said = corpus.symbols, corpus.mask
     shuffled: Shuffling = {"permutations": permutations, "seed": seed}
     for of, distance in _MESSAGE_DISTANCES.items():
@@ -139,23 +126,6 @@ def structure(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
                 ids[rows], said[rows], meanings=points, meaning_distance="cosine", message_distance=distance, **shuffled
             )
             yield row("structure", "topographic_similarity", f"{name} and {of}", result)
-    if corpus.attributes is None:
-        return
-    values = corpus.attributes
-    for metric, function in (
-        ("positional_disentanglement", positional_disentanglement),
-        ("bag_of_symbols_disentanglement", bag_of_symbols_disentanglement),
-        ("attribute_disentanglement", attribute_disentanglement),
-    ):
-        yield row("structure", metric, "", function(ids, said, attributes=values, **shuffled))
-    tree = tree_reconstruction_error(values, one_hot_messages(ids, said), **shuffled)
-    yield row("structure", "tree_reconstruction_explained", "", tree.explained)
-    yield row("structure", "tree_reconstruction_error", "", tree.error)
-    yield row(
-        "structure", "context_independence", "counted", context_independence(ids, said, attributes=values, **shuffled)
-    )
-    aligned = context_independence(ids, said, attributes=values, estimator="aligned", **shuffled)
-    yield row("structure", "context_independence", "aligned", aligned)
 
 
 def meaning(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:

@@ -11,8 +11,9 @@ from analysis.corpus.corpus import Corpus
 from analysis.evaluation import metric_groups as groups
 from analysis.evaluation.glossary import GLOSSARY
 from analysis.evaluation.rows import COLUMNS
+from analysis.metrics.family import GROUPS
 
-__all__ = ["COLUMNS", "GLOSSARY", "measure"]
+__all__ = ["COLUMNS", "GLOSSARY", "GROUPS", "measure"]
 
 
 def measure(corpus: Corpus, *, permutations: int = 100, seed: int = 0) -> pd.DataFrame:
@@ -33,16 +34,17 @@ def measure(corpus: Corpus, *, permutations: int = 100, seed: int = 0) -> pd.Dat
         beforehand; ``null_mean``, ``null_std``, ``p`` and ``draws``: shuffled languages; ``low`` and ``high``: a 95 %
         interval; ``n``: items.
     """
+    drawn = permutations, seed
     rows = chain(
         groups.success(corpus),
         groups.vocabulary(corpus),
-        groups.concepts(corpus, permutations, seed),
-        groups.classes(corpus, permutations, seed),
-        groups.structure(corpus, permutations, seed),
-        groups.meaning(corpus, permutations, seed),
-        groups.texts(corpus, seed),
-        groups.signals(corpus, permutations, seed),
+        groups.concepts(corpus, *drawn),
+        groups.classes(corpus, *drawn),
+        groups.structure(corpus, *drawn),
+        groups.meaning(corpus, *drawn),
+        groups.signals(corpus, *drawn),
         groups.patches(corpus, seed),
+        *(groups.of_their_own(group, corpus, *drawn) for group in GROUPS),
     )
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.astype({"n": np.int64, "draws": np.int64})
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n": np.int64, "draws": np.int64})
+    return frame.sort_values("group", key=lambda names: names.map(GROUPS.index), kind="stable", ignore_index=True)

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
 
+from analysis.corpus.corpus import Corpus
 from analysis.metrics.checks import check_attributes, check_messages
+from analysis.metrics.family import Family, Term
 from analysis.metrics.result import Result, against_null, undefined
 
 # Pairs of values are counted in a table up to this many cells, beyond it by sorting: memory stays linear in N.
@@ -199,3 +201,38 @@ def _occurrences(ids: NDArray[np.int64], said: NDArray[np.bool_]) -> Iterator[ND
     ends = np.cumsum(np.unique(ids[said], return_counts=True)[1])
     for of_symbol in np.split(items, ends[:-1]):
         yield np.bincount(of_symbol, minlength=len(ids))
+
+
+def _rows(corpus: Corpus, permutations: int, seed: int) -> Iterator[tuple[str, str, Result]]:
+    if corpus.attributes is not None:
+        for metric in (positional_disentanglement, bag_of_symbols_disentanglement, attribute_disentanglement):
+            found = metric(
+                corpus.symbols, corpus.mask, attributes=corpus.attributes, permutations=permutations, seed=seed
+            )
+            yield metric.__name__, "", found
+
+
+FAMILY = Family(
+    "structure",
+    {
+        "positional_disentanglement": Term(
+            "positional disentanglement",
+            "Whether each place in the message is about one attribute and no other.",
+            0,
+            1,
+        ),
+        "bag_of_symbols_disentanglement": Term(
+            "symbol disentanglement",
+            "Whether each symbol, wherever it stands, is about one attribute and no other.",
+            0,
+            1,
+        ),
+        "attribute_disentanglement": Term(
+            "attribute disentanglement",
+            "Whether each attribute is told by one place in the message and no other.",
+            0,
+            1,
+        ),
+    },
+    _rows,
+)

@@ -7,6 +7,8 @@ neighbours in a message are not the neighbours in the image: read nothing into t
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
 
+from analysis.corpus.corpus import Corpus
 from analysis.metrics.checks import check_messages
+from analysis.metrics.family import Family, Term
 from analysis.metrics.result import Result, against_null, undefined
 
 # Shuffled languages, each as much work as the language itself; 19 is the fewest with which p can be 0.05.
@@ -218,3 +222,34 @@ def _words(
     words = np.full(there.shape, -1, dtype=np.int64)
     words[there] = rank[codes]
     return words, there, examples[order]
+
+
+def _rows(corpus: Corpus, permutations: int, seed: int) -> Iterator[tuple[str, str, Result]]:
+    # Words need an order, which patches do not have.
+    if corpus.grid is None:
+        words = harris_articulation(corpus.symbols, corpus.mask, seed=seed)
+        yield "harris_boundaries", "", words.boundaries
+        yield "harris_segments", "", words.segments
+
+
+FAMILY = Family(
+    "texts",
+    {
+        "harris_boundaries": Term(
+            "word boundaries",
+            "How many places in a message look like the end of a word, because what follows suddenly gets hard to "
+            "guess.",
+            0,
+            math.inf,
+            "per message",
+        ),
+        "harris_segments": Term(
+            "different words",
+            "How many different pieces the messages fall into at these boundaries.",
+            0,
+            math.inf,
+            "words",
+        ),
+    },
+    _rows,
+)

@@ -6,14 +6,17 @@ Context independence: Bogin et al. 2018, "Emergence of communication in an inter
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from analysis.corpus.corpus import Corpus
 from analysis.metrics.checks import check_attributes, check_messages
 from analysis.metrics.disentanglement import why_unfit
+from analysis.metrics.family import Family, Term
 from analysis.metrics.result import Result, against_null, undefined
 
 # Steps of expectation maximisation. On perfect languages with 16 messages the first gives 0.25, ten 0.98 to 1.00.
@@ -134,3 +137,33 @@ def _concepts(values: NDArray[np.int64]) -> sparse.csr_array:
 def _constant(counts: sparse.csr_array) -> bool:
     """Whether all items have the same, or there is nothing to have."""
     return counts.shape[1] == 0 or bool((counts.max(axis=0).toarray() == counts.min(axis=0).toarray()).all())
+
+
+def _rows(corpus: Corpus, permutations: int, seed: int) -> Iterator[tuple[str, str, Result]]:
+    ways: dict[str, Literal["count", "aligned"]] = {"counted": "count", "aligned": "aligned"}
+    if corpus.attributes is not None:
+        for of, estimator in ways.items():
+            found = context_independence(
+                corpus.symbols,
+                corpus.mask,
+                attributes=corpus.attributes,
+                estimator=estimator,
+                permutations=permutations,
+                seed=seed,
+            )
+            yield "context_independence", of, found
+
+
+FAMILY = Family(
+    "structure",
+    {
+        "context_independence": Term(
+            "context independence",
+            "Whether each attribute value has a symbol of its own that is said of it always and of nothing else; if "
+            "counted, a perfect language of A attributes has 1 / A squared.",
+            0,
+            1,
+        ),
+    },
+    _rows,
+)

@@ -7,14 +7,18 @@ optimiser, no learning rate, always the same result.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from analysis.corpus.corpus import Corpus
 from analysis.metrics.checks import check_attributes, check_messages
 from analysis.metrics.disentanglement import why_unfit
+from analysis.metrics.family import Family, Term
 from analysis.metrics.result import Result, against_null, undefined
 
 # Below this share of entries that are not 0, products of sparse matrices are faster: messages spelt out by
@@ -161,3 +165,32 @@ def _whitening(gram: NDArray[np.float64]) -> NDArray[np.float64]:
     kept = values > values[-1] * len(gram) * np.finfo(float).eps
     found: NDArray[np.float64] = vectors[:, kept] / np.sqrt(values[kept])
     return found
+
+
+def _rows(corpus: Corpus, permutations: int, seed: int) -> Iterator[tuple[str, str, Result]]:
+    if corpus.attributes is not None:
+        messages = one_hot_messages(corpus.symbols, corpus.mask)
+        tree = tree_reconstruction_error(corpus.attributes, messages, permutations=permutations, seed=seed)
+        yield "tree_reconstruction_explained", "", tree.explained
+        yield "tree_reconstruction_error", "", tree.error
+
+
+FAMILY = Family(
+    "structure",
+    {
+        "tree_reconstruction_explained": Term(
+            "explained by attributes",
+            "The share of all differences between messages that one fixed piece per attribute value explains.",
+            0,
+            1,
+        ),
+        "tree_reconstruction_error": Term(
+            "tree reconstruction error",
+            "How much of a message is not the sum of one fixed piece per attribute value: 0 if it is exactly that sum.",
+            0,
+            math.inf,
+            "squared distance",
+        ),
+    },
+    _rows,
+)

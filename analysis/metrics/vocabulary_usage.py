@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,16 +19,16 @@ class Usage:
     Attributes:
         counts: how often each symbol was said, int64 ``[V]``.
         active_symbols: how many symbols were said at all, 0 to V.
-        entropy: of the symbol distribution, in nats, 0 to ln V; NaN if nothing was said.
-        perplexity: exp(entropy), the number of equally frequent symbols that would be as varied, 1 to V.
+        symbol_entropy: of the symbol distribution, in bits, 0 to log2 V; NaN if nothing was said.
+        perplexity: 2 ** symbol_entropy, the number of equally frequent symbols that would be as varied, 1 to V.
         mean_length: symbols per message, 0 to T.
         distinct_messages: how many different messages there were, 1 to N.
-        message_entropy: of the distribution over whole messages, in nats, 0 to ln N; ln N if no two are alike.
+        message_entropy: of the distribution over whole messages, in bits, 0 to log2 N; log2 N if no two are alike.
     """
 
     counts: NDArray[np.int64]
     active_symbols: int
-    entropy: float
+    symbol_entropy: float
     perplexity: float
     mean_length: float
     distinct_messages: int
@@ -55,9 +56,9 @@ def usage(symbols: ArrayLike, mask: ArrayLike, vocab_size: int) -> Usage:
     return Usage(
         counts=counts,
         active_symbols=int((counts > 0).sum()),
-        entropy=entropy,
+        symbol_entropy=entropy / math.log(2),
         perplexity=float(np.exp(entropy)),
         mean_length=float(spoken.sum(axis=1).mean()) if len(spoken) else float("nan"),
         distinct_messages=len(repeats),
-        message_entropy=entropy_of_counts(repeats),
+        message_entropy=entropy_of_counts(repeats) / math.log(2),
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
+from analysis.corpus.corpus import Corpus
 from analysis.metrics.checks import check_messages
+from analysis.metrics.family import Family, Term
 from analysis.metrics.result import Result, undefined
 
 # Both laws bend when the vocabulary runs out, so nothing is fitted to fewer tokens per symbol than this.
@@ -154,3 +158,39 @@ def _power_law(counts: NDArray[np.int64], ranks: NDArray[np.float64]) -> Result:
     spread = (share(exponent) * np.square(ranks)).sum() - observed**2
     margin = float(_NORMAL_95 / np.sqrt(total * spread))
     return Result(exponent, total, low=exponent - margin, high=exponent + margin)
+
+
+def _rows(corpus: Corpus, permutations: int, seed: int) -> Iterator[tuple[str, str, Result]]:
+    laws = zipf(corpus.symbols, corpus.mask)
+    yield "zipf_exponent", "", laws.exponent
+    yield "zipf_slope", "", laws.slope
+    yield "heaps_exponent", "", heaps(corpus.symbols, corpus.mask, seed=seed).exponent
+
+
+FAMILY = Family(
+    "texts",
+    {
+        "zipf_exponent": Term(
+            "Zipf exponent",
+            "The power law that fits the symbol frequencies best: about 1 in human texts.",
+            0,
+            math.inf,
+        ),
+        "zipf_slope": Term(
+            "Zipf slope",
+            "How steeply frequency falls with rank when both are on logarithmic scales: about -1 in human texts, "
+            "0 if all symbols are equally frequent.",
+            -math.inf,
+            0,
+            "",
+            ("any", "0"),
+        ),
+        "heaps_exponent": Term(
+            "Heaps exponent",
+            "How fast new symbols keep turning up as more is read: 1 if every symbol is new, 0 once all are known.",
+            0,
+            1,
+        ),
+    },
+    _rows,
+)

@@ -63,7 +63,7 @@ def test_the_defaults() -> None:
     assert record["ami"] == found.value > 0.4 > 0.1 > record["ami_null"] and record["ami_p"] == pytest.approx(1 / 21)
     said = symbols[mask]
     share = np.bincount(said) / len(said)
-    assert record["entropy"] == pytest.approx(-(share[share > 0] * np.log(share[share > 0])).sum())
+    assert record["symbol_entropy"] == pytest.approx(-(share[share > 0] * np.log2(share[share > 0])).sum())
     whole = {tuple(row) for row in np.where(mask, symbols, -1).tolist()}
     assert record["collisions"] == 60 - len(whole)
 
@@ -95,10 +95,10 @@ def test_metrics_of_ones_own_at_ones_own_pace() -> None:
         (Interaction(labels=torch.tensor([0, 1])), None),
         (Interaction(message=torch.rand(2, 3)), None),
         (Interaction(message=torch.rand(2, 3, 4)), None),
-        (validation(labels=False), {"collisions", "entropy"}),
-        (Interaction(message=torch.zeros(4, 3).long(), labels=torch.zeros(4).long()), {"collisions", "entropy"}),
-        (Interaction(message=torch.zeros(4, 3).long(), labels=torch.rand(4)), {"collisions", "entropy"}),
-        (Interaction(message=torch.zeros(1, 1).long(), labels=torch.tensor([-1])), {"collisions", "entropy"}),
+        (validation(labels=False), {"collisions", "symbol_entropy"}),
+        (Interaction(message=torch.zeros(4, 3).long(), labels=torch.zeros(4).long()), {"collisions", "symbol_entropy"}),
+        (Interaction(message=torch.zeros(4, 3).long(), labels=torch.rand(4)), {"collisions", "symbol_entropy"}),
+        (Interaction(message=torch.zeros(1, 1).long(), labels=torch.tensor([-1])), {"collisions", "symbol_entropy"}),
         (Interaction(message=torch.zeros(0, 3).long(), labels=torch.zeros(0).long()), {"collisions"}),
         (
             Interaction(
@@ -129,10 +129,10 @@ def test_a_run_logs_it(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFi
     log = read_log(tmp_path / "run" / "log.jsonl")
     (record,) = [r for r in log if r["kind"] == "analysis"]
     assert (record["epoch"], record["step"], record["images"]) == (2, 8, 1024)
-    assert {"ami", "ami_null", "ami_p", "collisions", "entropy"} <= record.keys()
+    assert {"ami", "ami_null", "ami_p", "collisions", "symbol_entropy"} <= record.keys()
     before = next(r for r in log if r["kind"] == "validation" and r["epoch"] == 2)
     assert record["collisions"] == 1024 - before["distinct_messages"]
-    assert record["entropy"] == pytest.approx(before["symbol_bits"] * np.log(2), abs=1e-6)
+    assert record["symbol_entropy"] == pytest.approx(before["symbol_entropy"], abs=1e-6)
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
     (scalar,) = events.Scalars("analysis/ami")

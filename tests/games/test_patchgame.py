@@ -609,7 +609,7 @@ def test_tensorboard_and_weights_and_biases_get_every_number(
     assert [step for step, _ in sent] == [*(r["step"] for r in records), -1]
     assert [r["kind"] for r in records[-2:]] == ["validation", "analysis"]
     assert sent[-3][1]["validation/acc"] == records[-2]["acc"]
-    assert sent[-2][1]["analysis/entropy"] == records[-1]["entropy"]
+    assert sent[-2][1]["analysis/symbol_entropy"] == records[-1]["symbol_entropy"]
 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

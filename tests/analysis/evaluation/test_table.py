@@ -105,7 +105,7 @@ def test_numbers_of_a_perfect_language() -> None:
     assert np.isclose(value(frame, "concept_best_matching", "all attributes of the item"), 1)
     assert np.isclose(value(frame, "context_independence", "counted"), 0.25, atol=0.03)
     found = usage(corpus.symbols, corpus.mask, 8)
-    assert value(frame, "symbol_entropy") == found.entropy and value(frame, "collisions") == 200 - 16
+    assert value(frame, "symbol_entropy") == found.symbol_entropy and value(frame, "collisions") == 200 - 16
 
 
 def test_a_random_language_seldom_beats_luck() -> None:

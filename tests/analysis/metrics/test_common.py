@@ -94,7 +94,9 @@ def results(found: object) -> Iterator[tuple[str, Result]]:
 
 def values(found: object) -> dict[str, float]:
     if isinstance(found, analysis.Usage):
-        return {name: getattr(found, name) for name in ("entropy", "perplexity", "mean_length", "message_entropy")}
+        return {
+            name: getattr(found, name) for name in ("symbol_entropy", "perplexity", "mean_length", "message_entropy")
+        }
     return {name: result.value for name, result in results(found)}
 
 
