@@ -14,12 +14,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from analysis.corpus.annotation_files import VocObject
 from analysis.detection.backbone import trunk_blocks
 from analysis.detection.boxes import BoxedImage, Objects
 from analysis.detection.detector import DetectorShape, build_detector
 from analysis.detection.fine_tuning import Recipe, detect, fine_tune
 from analysis.detection.scores import average_precision
-from analysis.detection.voc import VocObject, voc_sets, write_voc
+from analysis.detection.voc import voc_sets, write_voc
 from games.build.data import decoders
 from games.options.command_line import pick_device
 from games.reproduce import table1
