@@ -28,7 +28,7 @@ from games.reproduce.runner.results import measured_run
 from games.reproduce.runner.setting import Setting, Training
 from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
 from games.reproduce.runner.training import train
-from games.runs.lock import alone
+from games.runs.lock import output_lock
 from patchgame_egg.agents.trunks import vision_trunk
 from patchgame_egg.data.scenes import CONCEPTS, Scenes
 
@@ -112,7 +112,7 @@ def voc_folder(setting: Setting) -> Path:
     if setting.scale != "toy":
         raise ValueError(f"--scale {setting.scale} needs --voc DIR, a folder in VOC's format (VOCdevkit/VOC2007, ...)")
     folder = setting.folder / "voc"
-    with alone(folder):
+    with output_lock(folder):
         if not folder.exists():
             draft = folder.with_suffix(".tmp")
             shutil.rmtree(draft, ignore_errors=True)

@@ -100,7 +100,7 @@ class PatchChannel(Channel):
         """
         uniform = self.uniform(*probability.shape, device=probability.device) if self.training else None
         if self.keep is not None:
-            return _draw_without_replacement(probability, self.keep, uniform)
+            return draw_without_replacement(probability, self.keep, uniform)
         hard = probability >= 0.5 if uniform is None else uniform < probability
         p = probability.clamp(_EPS, 1 - _EPS)
         yes, no = p.log(), (1 - p).log()
@@ -153,8 +153,21 @@ class PatchChannel(Channel):
         return logit.sigmoid()
 
 
-def _draw_without_replacement(probability: Tensor, keep: int, uniform: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The first ``keep`` of an order drawn in proportion to the odds; see `PatchChannel.decide`."""
+def draw_without_replacement(probability: Tensor, keep: int, uniform: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The first ``keep`` of an order of patches that is drawn in proportion to the odds, patch after patch.
+
+    Args:
+        probability: of each patch to speak, ``[B, P]``.
+        keep: how many speak, 1 to P.
+        uniform: random numbers in [0, 1), ``[B, P]``; None: the patches of the largest probabilities.
+
+    Returns:
+        What `PatchChannel.decide` does: 1 where a patch speaks, ``[B, P]``; the logarithm of the probability of the
+        order drawn and, summed over its draws, the entropy of each, ``[B]``.
+
+    Raises:
+        ValueError: there are fewer patches.
+    """
     patches = probability.shape[1]
     if keep > patches:
         raise ValueError(f"keep {keep} of {patches} patches: at most {patches}")

@@ -26,7 +26,8 @@ from games.options.command_line import parse
 from games.options.config_file import load_config, save_config
 from games.options.presets import PRESETS
 from games.patchgame import build, main
-from games.runs.lock import LOCK, is_being_trained
+from games.runs.files import LOCK
+from games.runs.lock import is_being_trained
 from games.runs.results import write_cross_play
 from patchgame_egg.agents.patch_speaker import PatchFeatures
 from patchgame_egg.channels.patch import PatchChannel

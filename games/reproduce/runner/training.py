@@ -19,8 +19,9 @@ from games.options.config_file import load_config
 from games.reproduce.runner.dry_run import check_images
 from games.reproduce.runner.processes import run_apart, signals_passed_on
 from games.reproduce.runner.setting import Setting, Training, command_of, difference, lasting
+from games.runs.files import CHECKPOINT, CONFIG, LOG, METRICS
 from games.runs.folder import method_of
-from games.runs.lock import alone, is_being_trained
+from games.runs.lock import is_being_trained, output_lock
 from patchgame_egg.training.loggers import read_log
 
 SECONDS_BETWEEN_LOOKS = 5.0
@@ -74,7 +75,7 @@ def is_apart(setting: Setting) -> bool:
 
 def _diverged_at(folder: Path) -> int | None:
     """The step at which a training's loss was not finite, or None."""
-    log = folder / "log.jsonl"
+    log = folder / LOG
     last = read_log(log)[-1:] if log.exists() else []
     return int(last[0]["step"]) if last and last[0]["kind"] == "diverged" else None
 
@@ -107,7 +108,7 @@ def _claimed(folder: Path) -> Iterator[None]:
 
     A run that `games.patchgame` trains by itself is waited for too.
     """
-    with alone(folder):
+    with output_lock(folder):
         if is_being_trained(folder):
             print(f"{folder.name} is being trained by another process: waits for it", flush=True)
             while is_being_trained(folder):
@@ -166,21 +167,21 @@ def is_finished(setting: Setting, training: Training) -> bool:
         ValueError: a bad option, or there is one of that name with other options.
     """
     folder, asked = setting.folder_of(training), setting.config(training)
-    if not (folder / "config.json").exists():
+    if not (folder / CONFIG).exists():
         return False
-    saved, _ = load_config(folder / "config.json")
+    saved, _ = load_config(folder / CONFIG)
     method = method_of(folder)
     if method != training.method or lasting(asked) != lasting(saved):
         raise ValueError(
             f"{folder} was trained otherwise: {difference(lasting(asked), lasting(saved)) or method}. "
             "Another --out keeps both; if the run is not needed, delete it"
         )
-    return (folder / "metrics.json").exists()
+    return (folder / METRICS).exists()
 
 
 def _words_to_finish(setting: Setting, training: Training) -> list[str]:
     folder = setting.folder_of(training)
-    if (folder / "checkpoint.pt").exists():
+    if (folder / CHECKPOINT).exists():
         return ["--resume", str(folder), "--device", setting.device]
     # It was interrupted before there was anything to go on from.
     if folder.exists():

@@ -32,7 +32,7 @@ from games.reproduce.runner.results import measured
 from games.reproduce.runner.setting import Setting, Training, lasting, made_of, ours
 from games.reproduce.runner.tables import table_rows
 from games.reproduce.runner.training import Diverged, Stopped, is_finished, train, train_all
-from games.runs.lock import LOCK
+from games.runs.files import LOCK
 
 Run = Callable[..., Path]
 
