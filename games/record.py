@@ -21,6 +21,7 @@ from games.options.checks import check
 from games.options.command_line import fail, pick_device, read_options
 from games.options.config import Config
 from games.options.config_file import load_config
+from games.options.flags import errors_with_flags
 from games.runs.corpus import IMAGES, read_annotations, write_corpus
 from games.runs.files import CONFIG, CORPUS
 from games.runs.load import load_game
@@ -81,7 +82,8 @@ def _record_run(options: Options) -> Path:
     check(config)
     game.to(memory_format=torch.channels_last)
     if config.images.data == "folder" and options.root is not None:
-        source: ImageSource = (folder := unseen_folder(options.root, config.load_size))
+        with errors_with_flags():
+            source: ImageSource = (folder := unseen_folder(options.root, config.load_size))
         _tell_of_seen(options.run, own, folder)
     else:
         source = load_images(config, config.load_size)[1]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from games.options.command_line import Start, fail
 from games.options.config_file import save_config
+from games.options.flags import with_flags
 from games.runs.files import CONFIG
 from games.runs.lock import run_lock
 from patchgame_egg.data.loader import ImageLoader
@@ -56,7 +57,7 @@ def train_run(
                     print(goes_on if start.resume else "begins anew: there is no checkpoint yet")
             trainer.train(config.training.epochs if epochs is None else epochs)
     except NonFiniteLoss as error:
-        fail(error)
+        fail(with_flags(error))
     if stop.caught is None:
         return 0
     if is_rank_zero():

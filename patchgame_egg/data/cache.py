@@ -59,7 +59,7 @@ class CachedImages(Dataset[tuple[Tensor, int]]):
                 if not _is_whole(self.folder):
                     _build(source, self.folder, workers)
         except OSError as error:
-            raise ValueError(f"--cache {folder}: {error}") from error
+            raise ValueError(f"no cache in {folder}: {error}") from error
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -100,7 +100,7 @@ def digest(source: ImageSource) -> str:
         ValueError: the source has no such method.
     """
     if not hasattr(source, "made_of"):
-        raise ValueError(f"--cache keeps images that are read from files, not {type(source).__name__}: leave it out")
+        raise ValueError(f"a cache keeps images that are read from files, not {type(source).__name__}: leave it out")
     values, files = source.made_of()
     parts = hashlib.sha256()
     for part in (values, source.classes, side(source), inspect.getsource(square), inspect.getsource(centre_square)):
@@ -149,7 +149,8 @@ def _build(source: ImageSource, folder: Path, workers: int) -> None:
     shape = (len(source), 3, side(source), side(source))
     size, free = int(np.prod(shape)), shutil.disk_usage(folder.parent).free
     if size > free:
-        raise ValueError(f"--cache {folder.parent}: {size / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free")
+        needed, there = f"{size / 2**30:.1f} GiB are needed", f"{free / 2**30:.1f} GiB are free"
+        raise ValueError(f"no room in {folder.parent}: {needed}, {there}: give another folder, or make room")
     print(f"caching {shape[0]} images of {shape[2]} px in {folder} ({size / 2**30:.2f} GiB)", flush=True)
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -31,6 +31,10 @@ def is_plain(data: bytes) -> bool:
         return False
 
 
+class NoDecoder(ValueError):
+    """The device cannot decode JPEG files."""
+
+
 class _Encoded(Dataset[_Item]):
     """Plain JPEGs as bytes, all else decoded."""
 
@@ -58,7 +62,8 @@ class GpuJpegLoader(ImageLoader):
         decode: ``torchvision.io.decode_jpeg``, or what does the same.
 
     Raises:
-        ValueError: the device cannot decode, or see `ImageLoader`.
+        NoDecoder: the device cannot decode.
+        ValueError: see `ImageLoader`.
     """
 
     def __init__(
@@ -91,7 +96,7 @@ class GpuJpegLoader(ImageLoader):
             self._decoded([torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)])
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"--decode gpu: torchvision cannot decode on {self.device}: {reason}") from error
+            raise NoDecoder(f"torchvision cannot decode on {self.device}: {reason}") from error
 
     def _decoded(self, files: list[Tensor]) -> list[Tensor]:
         return self.decode(files, mode=ImageReadMode.RGB, device=self.device) if files else []

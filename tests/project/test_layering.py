@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -112,6 +113,16 @@ def test_private_names_stay_in_their_module() -> None:
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and is_private(node.attr):
                 private |= {node.attr} if node.value.id in named.values() else set()
         assert not private, f"{path} takes {private} from other modules: give them public names"
+
+
+def test_the_library_speaks_of_arguments_and_never_of_flags() -> None:
+    commands = {MODULES["analysis.__main__"]}
+    for path in FILES:
+        if path.parts[len(ROOT.parts)] != "games" and path not in commands:
+            texts = [n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)]
+            # In CSS, colors of the page have such names.
+            found = [t for t in texts if isinstance(t, str) and re.search(r"(?<!var\()--[a-z]", t)]
+            assert not found, f"{path} names options of a command: {found}"
 
 
 def is_private(name: str) -> bool:

@@ -147,7 +147,7 @@ def test_errors_are_one_line(photo_folder: Path, tmp_path: Path, monkeypatch: py
         CachedImages(Scenes(8, 16), tmp_path)
     source = folder_sets(photo_folder, 32)[0]
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"--cache .*file"):
+    with pytest.raises(ValueError, match=r"no cache in .*file: "):
         CachedImages(source, tmp_path / "file")
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     with pytest.raises(ValueError, match=r"GiB are needed, 0\.0 GiB are free"):
