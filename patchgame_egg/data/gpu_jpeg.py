@@ -75,19 +75,22 @@ class GpuJpegLoader(ImageLoader):
         decode: Callable[..., list[Tensor]] = decode_jpeg,
         **options: Any,
     ) -> None:
-        super().__init__(source, batch_size, **options)
         self.device, self.decode = device, decode
-        self.encoded = isinstance(source, EncodedImages) and self.images.images is None
-        if self.encoded:
-            self._try_decoder()
-            workers = self.loader.num_workers
-            self.loader = DataLoader(
-                _Encoded(self.images),
-                batch_sampler=self.order,  # type: ignore[arg-type]
-                num_workers=workers,
-                persistent_workers=workers > 0,
-                collate_fn=list,
-            )
+        super().__init__(source, batch_size, **options)
+
+    def _make_loader(self, workers: int, pin_memory: bool) -> DataLoader:  # type: ignore[type-arg]
+        self.encoded = isinstance(self.source, EncodedImages) and self.images.images is None
+        if not self.encoded:
+            return super()._make_loader(workers, pin_memory)
+        self._try_decoder()
+        # Its batches are lists of files, and are on the GPU once they are decoded: no memory to pin.
+        return DataLoader(
+            _Encoded(self.images),
+            batch_sampler=self.order,  # type: ignore[arg-type]
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            collate_fn=list,
+        )
 
     def _try_decoder(self) -> None:
         file = io.BytesIO()

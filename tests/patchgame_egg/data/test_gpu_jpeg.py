@@ -97,3 +97,15 @@ def test_devices_that_cannot_decode_are_one_line(photo_folder: Path, monkeypatch
     options = ["--data", "folder", "--root", str(photo_folder), "--decode", "gpu", "--batch-size", "8"]
     with pytest.raises(ValueError, match="--decode gpu needs a CUDA GPU, the device is cpu"):
         build_loaders(parse(options).config, CPU)
+
+
+def test_no_loader_is_built_in_vain(photo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "_MEMORY_BYTES", 0)
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("a loader that decodes on the CPU")
+
+    monkeypatch.setattr(data, "DataLoader", never)
+    GpuJpegLoader(folder_sets(photo_folder, 32)[0], 8, device=CPU, decode=Decoder())
+    with pytest.raises(AssertionError, match="on the CPU"):
+        GpuJpegLoader(Scenes(8, 32), 8, device=CPU, decode=Decoder())
