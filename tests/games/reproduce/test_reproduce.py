@@ -373,7 +373,9 @@ def test_tasks_share_the_trainings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done: list[str] = []
-    monkeypatch.setattr("games.reproduce.runner.training.train", lambda setting, training: done.append(training.name))
+    monkeypatch.setattr(
+        "games.reproduce.runner.training.train", lambda setting, training, children: done.append(training.name)
+    )
     wanted = [Training(str(i), 0) for i in range(7)]
     for i in range(3):
         train_all(Setting("fig6", "toy", tmp_path, task=(i, 3)), wanted)
