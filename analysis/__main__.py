@@ -23,7 +23,7 @@ import pandas as pd
 
 from analysis.compare import compare_runs
 from analysis.corpus.corpus import Corpus
-from analysis.corpus.loading import load
+from analysis.corpus.loading import NotRecorded, load
 from analysis.evaluation.table import measure
 from analysis.report.page import render
 from patchgame_egg.training.loggers import read_log
@@ -120,6 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"wrote {path}")
         else:
             print(f"wrote {analyse(asked.run, asked.format, asked.out, asked.permutations, asked.seed)}")
+    except NotRecorded as error:
+        fail(f"{error} (of a run, python -m games.record {error.folder} records it)")
     except (ValueError, OSError) as error:
         fail(error)
     return 0

@@ -13,6 +13,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.corpus.corpus import dotted
 from analysis.corpus.loading import load
 from analysis.evaluation.glossary import GLOSSARY
 from analysis.evaluation.table import measure
@@ -74,17 +75,10 @@ def _options(run: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        flat = _flat(json.loads(path.read_text()))
+        flat = dotted(json.loads(path.read_text()))
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path} does not hold the options of a run: {error}") from error
     return {k: v for k, v in flat.items() if k not in _NO_MATTER and (k[:4] != "run." or k == _STILL_MATTERS)}
-
-
-def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
-    return flat
 
 
 def tabulate(frame: pd.DataFrame) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from games.build.baselines import METHODS, build_baseline
 from games.build.data import build_loaders, build_views
 from games.build.trainer import make_trainer
 from games.options.command_line import Start, fail, parse, pick_device
+from games.runs.files import LOG, METHOD
 from games.runs.folder import find_run, method_of
 from games.runs.results import write_metrics, write_skipped
 from games.runs.training import train_run
@@ -109,7 +110,7 @@ def play(method: str, start: Start, device: torch.device) -> int:
         chosen: dict[str, str | int | float] = {"method": method}
         if isinstance(trainer.game, MomentumContrast):
             chosen |= {"queue": len(trainer.game.queue.keys), "momentum": trainer.game.momentum}
-        (folder / "method.json").write_text(json.dumps(chosen, indent=2) + "\n")
+        (folder / METHOD).write_text(json.dumps(chosen, indent=2) + "\n")
     epochs = 0 if method == "random" else None
     status = train_run(trainer, start, folder, loaders, again, "python -m games.baselines", epochs)
     if status:
@@ -121,7 +122,7 @@ def play(method: str, start: Start, device: torch.device) -> int:
     leave_process_group()
     if writes:
         if record is None:
-            record = next(r for r in reversed(read_log(folder / "log.jsonl")) if r["kind"] == "validation")
+            record = next(r for r in reversed(read_log(folder / LOG)) if r["kind"] == "validation")
         write_skipped(skipped, folder)
         write_metrics(record, folder)
         print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes")

@@ -27,6 +27,7 @@ from games.options.config_file import load_config
 from games.reproduce.runner.setting import Setting, Training
 from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
 from games.reproduce.runner.training import train, train_all
+from games.runs.files import CONFIG, LOG, METRICS
 from patchgame_egg.training.loggers import read_log
 
 CHANNELS = {
@@ -80,9 +81,9 @@ def trainings(variants: dict[str, list[str]], seeds: Sequence[int]) -> list[tupl
 def columns(setting: Setting, training: Training) -> dict[str, Any]:
     """What the last validation of a run found, and its median rate."""
     run = train(setting, training)
-    last = json.loads((run / "metrics.json").read_text())
-    steps = [r for r in read_log(run / "log.jsonl") if r["kind"] == "train"]
-    discrete = load_config(run / "config.json")[0].channel.channel != "continuous"
+    last = json.loads((run / METRICS).read_text())
+    steps = [r for r in read_log(run / LOG) if r["kind"] == "train"]
+    discrete = load_config(run / CONFIG)[0].channel.channel != "continuous"
     return {
         "top1": 100 * last["acc"],
         "symbols": last["active_symbols"] if discrete else None,
@@ -136,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     logs: dict[str, list[list[dict[str, Any]]]] = {}
     for name, training in wanted:
-        logs.setdefault(name, []).append(read_log(setting.folder_of(training) / "log.jsonl"))
+        logs.setdefault(name, []).append(read_log(setting.folder_of(training) / LOG))
     print(f"wrote {draw_learning(logs, folder / 'learning.png')}")
     if asked.what == "lengths":
         print(f"wrote {draw_accuracy_against_length(frame, folder / 'lengths.png')}")

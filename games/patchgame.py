@@ -22,6 +22,7 @@ from games.build.trainer import make_trainer
 from games.options.command_line import Start, fail, parse, pick_device
 from games.options.config import Config
 from games.runs.corpus import read_annotations, write_corpus
+from games.runs.files import CORPUS, LOG
 from games.runs.folder import check_speaks, find_run
 from games.runs.results import write_cross_play, write_metrics, write_skipped
 from games.runs.training import train_run
@@ -103,7 +104,7 @@ def finish(
     trainer: Trainer, config: Config, preset: str, folder: Path, source: ImageSource, skipped: list[str]
 ) -> None:
     """Writes the final metrics, the pictures and the language, and says which images could not be read."""
-    records = read_log(folder / "log.jsonl")
+    records = read_log(folder / LOG)
     assert isinstance(trainer.game, (Game, Population))
     game = one_pair(trainer.game)
     if config.run.pictures:
@@ -113,7 +114,7 @@ def finish(
         for path in draw_pictures(game, trainer.device, config, source, records, folder):
             print(f"wrote {path}")
     if config.run.corpus and config.channel.channel != "continuous" and trainer.validation_data is not None:
-        path = folder / "corpus.npz"
+        path = folder / CORPUS
         write_corpus(game, trainer.validation_data, config, preset, source, folder.name, path)
         print(f"wrote {path}")
     write_skipped(skipped, folder)

@@ -21,7 +21,9 @@ from games.options.checks import check
 from games.options.command_line import fail, pick_device, read_options
 from games.options.config import Config
 from games.options.config_file import load_config
+from games.options.flags import errors_with_flags
 from games.runs.corpus import IMAGES, read_annotations, write_corpus
+from games.runs.files import CONFIG, CORPUS
 from games.runs.load import load_game
 from patchgame_egg.data.images import ImageFiles, ImageSource
 from patchgame_egg.data.sources import unseen_folder
@@ -67,27 +69,28 @@ def _record_run(options: Options) -> Path:
         raise ValueError(f"--images {options.images}: must be at least 1")
     device = pick_device(options.device)
     game, own = load_game(options.run, device)
-    _, preset = load_config(options.run / "config.json")
+    _, preset = load_config(options.run / CONFIG)
     asked = {name: value for name in ("data", "root", "annotations") if (value := getattr(options, name)) is not None}
     others = bool(asked.keys() & {"data", "root"})
     if others:
         asked = {"annotations": "", **asked}
     if others and options.to is None:
         raise ValueError(
-            f"--to FILE is needed for other images than the run's, whose language is in {options.run / 'corpus.npz'}"
+            f"--to FILE is needed for other images than the run's, whose language is in {options.run / CORPUS}"
         )
     config = replace(own, images=replace(own.images, **asked))
     check(config)
     game.to(memory_format=torch.channels_last)
     if config.images.data == "folder" and options.root is not None:
-        source: ImageSource = (folder := unseen_folder(options.root, config.load_size))
+        with errors_with_flags():
+            source: ImageSource = (folder := unseen_folder(options.root, config.load_size))
         _tell_of_seen(options.run, own, folder)
     else:
         source = load_images(config, config.load_size)[1]
     read_annotations(config.images, source)
     held_out = build_loader(config, source, device, training=False)
     batches = ViewLoader(held_out, EvaluationView(config.images.image_size), device)
-    path = options.to or options.run / "corpus.npz"
+    path = options.to or options.run / CORPUS
     write_corpus(game, batches, config, preset, held_out.source, options.run.name, path, options.images)
     return path
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from webdataset import ShardWriter
 
 from games.options.command_line import fail
+from games.options.flags import errors_with_flags
 from patchgame_egg.data.images import UNREADABLE, EncodedImages, ImageSource
 from patchgame_egg.data.shards import shard_index
 from patchgame_egg.data.sources import image_sets
@@ -95,7 +96,8 @@ def write_sets(options: Options) -> tuple[list[Path], list[Path]]:
         raise ValueError(f"--size {options.size}, --per-shard {options.per_shard}: must be at least 0 and 1")
     o = options
     # A size is asked for by all sources, and does not matter where files are copied.
-    sets = image_sets(o.data, o.root, o.size or 64, download=o.download, seed=o.seed, scenes=o.scenes)
+    with errors_with_flags():
+        sets = image_sets(o.data, o.root, o.size or 64, download=o.download, seed=o.seed, scenes=o.scenes)
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -45,8 +45,9 @@ def patch_sizes(image_size: int, patch_size: int, scales: int = 1) -> list[int]:
     bad = [size for size in sizes if image_size % size]
     if bad:
         above = -(-image_size // sizes[-1]) * sizes[-1]
+        asked = ", ".join(map(str, sizes))
         raise ValueError(
-            f"patches of {_listed(sizes)} px: {bad[0]} does not divide image size {image_size}; take fewer sizes, "
+            f"patches of {asked} px: {bad[0]} does not divide image size {image_size}; take fewer sizes, "
             f"another patch size, or images of {above} px"
         )
     return sizes
@@ -111,7 +112,3 @@ def square_grid(patches: int, scales: int = 1) -> tuple[int, int] | None:
     if side < 1 or side % 2 ** (scales - 1) or len(patch_boxes((side, side), scales)) != patches:
         return None
     return side, side
-
-
-def _listed(sizes: list[int]) -> str:
-    return f"{', '.join(map(str, sizes[:-1]))} and {sizes[-1]}"

@@ -15,6 +15,9 @@ Box = tuple[float, float, float, float]
 # Where an object is; everything else that is said of it is what it is.
 _PLACE = ("box", "x", "y", "size")
 
+VOC_SIDES = ("xmin", "ymin", "xmax", "ymax")
+"""What VOC calls the sides of a box, in the order of a `Box`."""
+
 
 @dataclass(frozen=True)
 class NotedObject:
@@ -40,6 +43,21 @@ class Notes:
 
     values: dict[str, str]
     objects: tuple[NotedObject, ...] | None = None
+
+
+@dataclass(frozen=True)
+class VocObject:
+    """One object of an annotation in VOC's XML.
+
+    Attributes:
+        name: its class.
+        box: (x0, y0, x1, y1) in pixels, the end exclusive.
+        difficult: whether a detector is excused from finding it.
+    """
+
+    name: str
+    box: Box
+    difficult: bool = False
 
 
 def read_notes(path: Path) -> dict[str, Notes]:
@@ -84,6 +102,24 @@ def notes_of(notes: Mapping[str, Notes], path: Path, root: Path) -> Notes | None
     """What is said of the image file at ``path``, whose name starts at ``root``; None if nothing is."""
     name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
     return notes.get(name, notes.get(path.stem))
+
+
+def read_voc_objects(path: Path) -> tuple[VocObject, ...]:
+    """Reads the objects of one annotation in VOC's XML; white space around texts does not count.
+
+    Raises:
+        ValueError: no such file, or not an annotation; says which file, what is wrong and what is expected.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}): give a file of VOC's XML") from error
+    # An unknown encoding is a LookupError, one that the parser does not take a ValueError.
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        raise ValueError(f"{path} is not readable XML ({error}): repair it or take it away") from error
+    if root.tag != "annotation":
+        raise ValueError(f"{path} holds a <{root.tag}>: give a file of VOC's XML, whose root is <annotation>")
+    return tuple(_voc_object(element, path) for element in root.findall("object"))
 
 
 def _text(entry: Any, key: str) -> str:
@@ -134,21 +170,25 @@ def _read_voc(folder: Path) -> dict[str, Notes]:
     files = sorted((inner if inner.is_dir() else folder).glob("*.xml"))
     if not files:
         raise ValueError(f"no annotations in {folder}: expected VOC's XML files there, or in {inner}")
-    notes = {}
-    for file in files:
-        try:
-            tree = ElementTree.parse(file)
-            notes[file.stem] = Notes({}, tuple(_voc_object(o) for o in tree.findall("object")))
-        except (ElementTree.ParseError, ValueError) as error:
-            raise ValueError(f"{file}: {error}") from error
-    return notes
+    return {
+        file.stem: Notes({}, tuple(NotedObject(thing.box, {"class": thing.name}) for thing in read_voc_objects(file)))
+        for file in files
+    }
 
 
-def _voc_object(element: ElementTree.Element) -> NotedObject:
-    texts = [element.findtext(f"bndbox/{side}", "") for side in ("xmin", "ymin", "xmax", "ymax")]
+def _voc_object(element: ElementTree.Element, path: Path) -> VocObject:
+    name = element.findtext("name", "").strip()
+    texts = [element.findtext(f"bndbox/{side}", "") for side in VOC_SIDES]
     try:
         x0, y0, x1, y1 = map(float, texts)
     except ValueError:
-        raise ValueError(f"the box of an object is {texts}: expected xmin, ymin, xmax and ymax") from None
+        sides = ", ".join(VOC_SIDES)
+        raise ValueError(f"{path}: the box of {name!r} is {texts}: give four numbers, {sides}") from None
+    if not name:
+        raise ValueError(f"{path}: the object at {texts} has no name: give its class")
     # VOC counts pixels from 1 and includes the last one.
-    return NotedObject(_box({"box": [x0 - 1, y0 - 1, x1, y1]}), {"class": element.findtext("name", "unnamed")})
+    x0, y0 = x0 - 1, y0 - 1
+    # Also of numbers that are none.
+    if not (-math.inf < x0 < x1 < math.inf and -math.inf < y0 < y1 < math.inf):
+        raise ValueError(f"{path}: the box {texts} of {name!r} has no area: give xmin <= xmax and ymin <= ymax")
+    return VocObject(name, (x0, y0, x1, y1), element.findtext("difficult", "0").strip() == "1")

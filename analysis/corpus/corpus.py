@@ -116,3 +116,11 @@ class Corpus:
         plain["grid"] = plain["grid"] and tuple(plain["grid"])
         probes = {name.removeprefix("probe/"): arrays.pop(name) for name in list(arrays) if name.startswith("probe/")}
         return Corpus(**{**plain, **arrays, "probes": probes})
+
+
+def dotted(values: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Values in dicts within dicts, such as a corpus's ``info``, in one dict by the names on the way: ``"a.b"``."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= dotted(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return flat

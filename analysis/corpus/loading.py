@@ -22,11 +22,26 @@ from patchgame_egg.egg.records import Layout, from_egg
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.patches import square_grid
 
+CORPUS = "corpus.npz"
+"""What the language of a run is called in its folder."""
+
 # What readers raise on files that are not what they seem.
 _UNREADABLE = (
     OSError, KeyError, TypeError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile,
     zlib.error,
 )  # fmt: skip
+
+
+class NotRecorded(ValueError):
+    """A folder holds no language.
+
+    Attributes:
+        folder: the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder} holds no {CORPUS}: give the folder of a run whose language was recorded")
+        self.folder = folder
 
 
 def load(path: Path | str, *, layout: Layout | None = None) -> Corpus:
@@ -40,13 +55,14 @@ def load(path: Path | str, *, layout: Layout | None = None) -> Corpus:
             None: found by their dimensions.
 
     Raises:
+        NotRecorded: a folder without a corpus.
         ValueError: there is no such file, or it holds something else.
     """
     path = Path(path)
     if path.is_dir():
-        if not (path / "corpus.npz").is_file():
-            raise ValueError(f"{path} holds no corpus.npz: python -m games.record {path} writes it, if this is a run")
-        path = path / "corpus.npz"
+        if not (path / CORPUS).is_file():
+            raise NotRecorded(path)
+        path = path / CORPUS
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     if path.suffix == ".jsonl":

@@ -26,6 +26,7 @@ from torchvision.models.detection import FasterRCNN
 
 from analysis.detection.boxes import BoxedImage, Detections, Objects
 from analysis.detection.detector import RegionBlock
+from patchgame_egg.training.optimizer import decay_groups, linear_warmup
 
 BATCH_NORMS = ("fixed", "batch")
 OPTIMIZERS = ("sgd", "adamw")
@@ -198,16 +199,11 @@ def detect(
 
 
 def _optimizer(detector: nn.Module, recipe: Recipe) -> tuple[Optimizer, LambdaLR]:
-    parameters = [p for p in detector.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
+    groups = decay_groups(detector.parameters(), recipe.weight_decay)
     optimizer: Optimizer = SGD(groups, recipe.lr, 0.9) if recipe.optimizer == "sgd" else AdamW(groups, recipe.lr)
 
     def factor(step: int) -> float:
-        warm = min(1.0, (step + 1) / max(recipe.warmup, 1))
-        return warm * 0.1 ** sum(step >= share * recipe.steps for share in recipe.drops)
+        return linear_warmup(step, recipe.warmup) * 0.1 ** sum(step >= share * recipe.steps for share in recipe.drops)
 
     return optimizer, LambdaLR(optimizer, factor)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import SupportsIndex
 from xml.etree import ElementTree
@@ -16,25 +15,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from analysis.corpus.annotation_files import VOC_SIDES, VocObject, read_voc_objects
 from analysis.detection.boxes import BoxedImage, Objects
 
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
-
-
-@dataclass(frozen=True)
-class VocObject:
-    """One object of an annotation.
-
-    Attributes:
-        name: its class.
-        box: (x0, y0, x1, y1) in pixels, the end exclusive.
-        difficult: whether a detector is excused from finding it.
-    """
-
-    name: str
-    box: tuple[float, float, float, float]
-    difficult: bool = False
 
 
 class VocImages(Dataset[BoxedImage]):
@@ -53,7 +37,7 @@ class VocImages(Dataset[BoxedImage]):
 
     def __init__(self, annotations: Sequence[Path], classes: Sequence[str] | None = None) -> None:
         self.annotations = list(annotations)
-        self.objects = [read_objects(path) for path in self.annotations]
+        self.objects = [read_voc_objects(path) for path in self.annotations]
         self.classes = sorted({o.name for found in self.objects for o in found}) if classes is None else list(classes)
         self._numbers = {name: number for number, name in enumerate(self.classes, 1)}
         for path, found in zip(self.annotations, self.objects, strict=True):
@@ -85,41 +69,6 @@ class VocImages(Dataset[BoxedImage]):
         return BoxedImage(image, Objects(boxes, labels, difficult))
 
 
-def read_objects(path: Path) -> tuple[VocObject, ...]:
-    """Reads the objects of one annotation.
-
-    Raises:
-        ValueError: no such file, or not an annotation; says which file, what is wrong and what is expected.
-    """
-    try:
-        root = ElementTree.parse(path).getroot()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{path} is not XML ({error}): repair it, or take its name out of ImageSets/Main") from error
-    if root.tag != "annotation":
-        raise ValueError(f"{path} holds a <{root.tag}>: expected VOC's <annotation>")
-    return tuple(_object(element, path) for element in root.findall("object"))
-
-
-def _object(element: ElementTree.Element, path: Path) -> VocObject:
-    name = element.findtext("name", "").strip()
-    texts = [element.findtext(f"bndbox/{side}", "") for side in _SIDES]
-    try:
-        x0, y0, x1, y1 = map(float, texts)
-    except ValueError:
-        sides = ", ".join(_SIDES)
-        raise ValueError(f"{path}: the box of {name!r} is {texts}: expected four numbers, {sides}") from None
-    if not name:
-        raise ValueError(f"{path}: the object at {texts} has no name: expected its class")
-    # VOC counts pixels from 1 and includes the last one.
-    x0, y0 = x0 - 1, y0 - 1
-    # Also of numbers that are none.
-    if not (x0 < x1 and y0 < y1):
-        raise ValueError(f"{path}: the box {texts} of {name!r} has no area: expected xmin <= xmax and ymin <= ymax")
-    return VocObject(name, (x0, y0, x1, y1), element.findtext("difficult", "0").strip() == "1")
-
-
 def _read_image(annotation: Path) -> Tensor:
     folder = annotation.parent.parent / "JPEGImages"
     path = next((p for s in _SUFFIXES if (p := folder / f"{annotation.stem}{s}").exists()), None)
@@ -149,10 +98,10 @@ def voc_sets(root: Path | str, seed: int = 0) -> tuple[VocImages, VocImages]:
     """
     years = _years(Path(root))
     train, held_out = _split(years[0], seed)
-    if len(years) > 1 and not _listed(years[0], "test"):
+    if len(years) > 1 and not _annotations_in_list(years[0], "test"):
         raise ValueError(f"{years[0]} has no images of ImageSets/Main/test.txt: with several years, they are held out")
     for year in years[1:]:
-        train += _listed(year, "trainval") or _all(year)
+        train += _annotations_in_list(year, "trainval") or _all(year)
     whole = VocImages([*train, *held_out])
     return VocImages(train, whole.classes), VocImages(held_out, whole.classes)
 
@@ -169,9 +118,9 @@ def _years(root: Path) -> list[Path]:
 
 
 def _split(year: Path, seed: int) -> tuple[list[Path], list[Path]]:
-    train, val = _listed(year, "train"), _listed(year, "val")
-    both = _listed(year, "trainval") or train + val
-    if both and (test := _listed(year, "test")):
+    train, val = _annotations_in_list(year, "train"), _annotations_in_list(year, "val")
+    both = _annotations_in_list(year, "trainval") or train + val
+    if both and (test := _annotations_in_list(year, "test")):
         return both, test
     if train and val:
         return train, val
@@ -187,7 +136,7 @@ def _all(year: Path) -> list[Path]:
     return sorted((year / "Annotations").glob("*.xml"))
 
 
-def _listed(year: Path, part: str) -> list[Path]:
+def _annotations_in_list(year: Path, part: str) -> list[Path]:
     """The annotations that a list names; none if there is no list, or, as of VOC's withheld test sets, none of them."""
     path = year / "ImageSets" / "Main" / f"{part}.txt"
     if not path.exists():
@@ -233,6 +182,6 @@ def _annotation(name: str, pixels: np.ndarray, objects: Sequence[VocObject]) -> 
         ElementTree.SubElement(element, "difficult").text = str(int(thing.difficult))
         box = ElementTree.SubElement(element, "bndbox")
         x0, y0, x1, y1 = thing.box
-        for side, value in zip(_SIDES, (x0 + 1, y0 + 1, x1, y1), strict=True):
+        for side, value in zip(VOC_SIDES, (x0 + 1, y0 + 1, x1, y1), strict=True):
             ElementTree.SubElement(box, side).text = f"{value:g}"
     return root

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.corpus.corpus import Corpus
+from analysis.metrics.concept_association import lift
 
 # A symbol and a value are shown as belonging together only from here on, in standard deviations of shuffled languages.
 SURE = 4.0
@@ -116,7 +117,5 @@ def cells(corpus: Corpus, concept: Concept, *, draws: int = 100, seed: int = 0) 
     # A pair too rare to vary among the draws must not look infinitely sure.
     deviation = np.sqrt(np.maximum(np.maximum(squares - draws * mean**2, 0) / (draws - 1), 1 / draws))
     highest = [float(((table - mean) / deviation).max(initial=0)) for table in shuffled()]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        lift = counts * counts.sum() / (counts.sum(1, keepdims=True) * counts.sum(0, keepdims=True))
     z = (counts - mean) / deviation
-    return Cells(counts, lift, z, sure=(z > max(SURE, float(np.quantile(highest, _SHARE)))) & (counts >= 5))
+    return Cells(counts, lift(counts), z, sure=(z > max(SURE, float(np.quantile(highest, _SHARE)))) & (counts >= 5))

@@ -13,7 +13,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.corpus.corpus import Corpus
+from analysis.corpus.corpus import Corpus, dotted
 from analysis.evaluation.concepts import Cells, Concept, cells, concepts_of
 from analysis.evaluation.glossary import GLOSSARY
 from analysis.metrics.entropy import entropy_of_counts
@@ -72,7 +72,7 @@ def render(
             "cards": headline(frame, corpus.vocab_size),
             "findings": findings(frame, corpus.candidates, corpus.vocab_size),
             "facts": _facts(corpus),
-            "options": list(_flat(corpus.info)),
+            "options": _options(corpus.info),
             "candidates": corpus.candidates,
             "chance": percent(1 / corpus.candidates) if corpus.candidates else "",
             "permutations": permutations,
@@ -112,14 +112,12 @@ def _facts(corpus: Corpus) -> list[tuple[str, str]]:
     return found
 
 
-def _flat(values: dict[str, Any], above: str = "") -> list[tuple[str, str]]:
-    lines: list[tuple[str, str]] = []
-    for name, value in values.items():
-        full = f"{above}.{name}" if above else str(name)
-        # A number per item, such as which image it was, is nothing to read.
-        text = f"{len(value):,} values" if isinstance(value, (list, tuple)) and len(value) > 20 else str(value)
-        lines += _flat(value, full) if isinstance(value, dict) else [(full, text)]
-    return lines
+def _options(info: dict[str, Any]) -> list[tuple[str, str]]:
+    # A number per item, such as which image it was, is nothing to read.
+    return [
+        (name, f"{len(value):,} values" if isinstance(value, (list, tuple)) and len(value) > 20 else str(value))
+        for name, value in dotted(info).items()
+    ]
 
 
 def _usage(corpus: Corpus, met: Sequence[tuple[Concept, Cells]]) -> list[Markup]:

@@ -53,7 +53,7 @@ def linear_probe(train: Features, test: Features, *, seed: int = 0, iterations: 
     def fit(rows: np.ndarray, strength: float) -> LogisticRegression:
         return LogisticRegression(C=strength / len(rows), max_iter=iterations, tol=1e-3).fit(seen[rows], labels[rows])
 
-    order, held = _tenth(labels, seed)
+    order, held = stratified_tenth(labels, seed)
     rest = np.setdiff1d(order, held)
     best = STRENGTHS[1]
     if len(np.unique(labels[rest])) > 1:
@@ -65,8 +65,16 @@ def linear_probe(train: Features, test: Features, *, seed: int = 0, iterations: 
     return accuracy(scores, train.labels, test.labels)
 
 
-def _tenth(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The images sorted by class, at random within each, and every tenth of them; of fewer than ten, one."""
+def stratified_tenth(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A tenth of images in which classes are as frequent as in all of them.
+
+    Args:
+        labels: class numbers, ``[N]``.
+        seed: of the order within each class.
+
+    Returns:
+        The images sorted by class, at random within each, and every tenth of these; of fewer than ten images, one.
+    """
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     order = shuffled[np.argsort(labels[shuffled], kind="stable")]
     return order, order[min(5, len(order) // 2) :: 10]

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from games.options.config import Config
+from games.runs.files import CHECKPOINT
 from patchgame_egg.agents.listener import Listener, TextEncoder
 from patchgame_egg.agents.patch_speaker import PatchRank, PatchSpeaker, PatchSymbol, PatchSymbols
 from patchgame_egg.agents.sequence_speaker import Decoder, RecurrentDecoder, SequenceSpeaker, TransformerDecoder
@@ -122,7 +123,7 @@ def take_over_speaker(game: Game, run: Path) -> None:
     Raises:
         ValueError: the run has no checkpoint, or one that does not fit its options.
     """
-    state = checkpoint.load(run / "checkpoint.pt", "cpu")["game"]
+    state = checkpoint.load(run / CHECKPOINT, "cpu")["game"]
     for module, names in ((game.sender, ("sender.", "senders.0.")), (game.channel, ("channel.", "channels.0."))):
         weights = {k.removeprefix(name): v for name in names for k, v in state.items() if k.startswith(name)}
         try:

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from games.options.config import Config, DataOptions
+from games.options.flags import errors_with_flags
 from patchgame_egg.data.cache import CachedImages
-from patchgame_egg.data.gpu_jpeg import GpuJpegLoader
+from patchgame_egg.data.gpu_jpeg import GpuJpegLoader, NoDecoder
 from patchgame_egg.data.images import ImageSource
 from patchgame_egg.data.loader import EveryImage, ImageLoader
 from patchgame_egg.data.sources import image_sets
@@ -50,7 +51,8 @@ def load_images(config: Config, size: int) -> tuple[ImageSource, ImageSource]:
         ValueError: the images are not there.
     """
     d, seed = config.images, config.training.seed
-    return image_sets(d.data, d.root, size, val_root=d.val_root, download=d.download, seed=seed, scenes=d.scenes)
+    with errors_with_flags():
+        return image_sets(d.data, d.root, size, val_root=d.val_root, download=d.download, seed=seed, scenes=d.scenes)
 
 
 def build_loaders(config: Config, device: torch.device) -> tuple[ImageLoader, ImageLoader]:
@@ -79,9 +81,15 @@ def build_loader(config: Config, source: ImageSource, device: torch.device, trai
     size = t.batch_size if training else min(t.candidates, len(source) // world_size() * world_size())
     if d.cache:
         folder = Path(config.run.out) / "cache" if d.cache == "auto" else Path(d.cache)
-        source = CachedImages(source, folder, workers)
+        try:
+            source = CachedImages(source, folder, workers)
+        except ValueError as error:
+            raise ValueError(f"--cache {d.cache}: {error}") from error
     if d.decode == "gpu":
-        return GpuJpegLoader(source, size, device=device, seed=t.seed, shuffle=training, workers=workers)
+        try:
+            return GpuJpegLoader(source, size, device=device, seed=t.seed, shuffle=training, workers=workers)
+        except NoDecoder as error:
+            raise ValueError(f"--decode gpu: {error}") from error
     return ImageLoader(source, size, t.seed, training, workers, pin_memory=device.type == "cuda")
 
 

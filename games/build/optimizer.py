@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from patchgame_egg.channels.channel import Channel
 from patchgame_egg.channels.gumbel import Gumbel
 from patchgame_egg.channels.reinforce import Reinforce
 from patchgame_egg.training.callback import Callback, Schedule
+from patchgame_egg.training.optimizer import cosine, linear_warmup
 
 
 def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tuple[Optimizer, LambdaLR]:
@@ -35,9 +35,9 @@ def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tu
 
     def factor(step: int) -> float:
         if step < warmup:
-            return (step + 1) / warmup
+            return linear_warmup(step, warmup)
         low = t.min_lr / t.lr
-        return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1, (step - warmup) / max(1, total - warmup))))
+        return low + (1 - low) * cosine((step - warmup) / max(1, total - warmup))
 
     def factor_when_thawed(step: int) -> float:
         return factor(step) if step >= t.freeze_epochs * steps_per_epoch else 0.0
@@ -81,7 +81,5 @@ def schedules(config: Config, game: nn.Module, optimizer: Optimizer) -> list[Cal
             for group in decayed:
                 group["weight_decay"] = value
 
-        found.append(
-            Schedule(set_decay, lambda done: end + (t.weight_decay - end) * 0.5 * (1 + math.cos(math.pi * done)))
-        )
+        found.append(Schedule(set_decay, lambda done: end + (t.weight_decay - end) * cosine(done)))
     return found

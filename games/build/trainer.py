@@ -11,6 +11,7 @@ from torch import nn
 
 from games.build.optimizer import build_optimizer, schedules
 from games.options.command_line import Start
+from games.runs.files import CHECKPOINT, LOG, TENSORBOARD
 from patchgame_egg.distributed.processes import is_rank_zero
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.training import checkpoint
@@ -49,12 +50,12 @@ def make_trainer(
     optimizer, scheduler = build_optimizer(config, game, steps)
     everything: list[Callback] = [*schedules(config, game, optimizer), Console()]
     if is_rank_zero():
-        everything.append(JsonLines(folder / "log.jsonl"))
+        everything.append(JsonLines(folder / LOG))
         if config.run.tensorboard:
-            everything.append(TensorBoard(folder / "tensorboard"))
+            everything.append(TensorBoard(folder / TENSORBOARD))
         if config.run.wandb:
             everything.append(WeightsAndBiases(config.run.wandb, folder.name, asdict(config)))
-    everything += [*callbacks, Checkpoint(folder / "checkpoint.pt", config.run.checkpoint_every), StopOnSignal()]
+    everything += [*callbacks, Checkpoint(folder / CHECKPOINT, config.run.checkpoint_every), StopOnSignal()]
     trainer = Trainer(
         game,
         optimizer,
@@ -69,5 +70,5 @@ def make_trainer(
         metrics=metrics,
     )
     if start.resume is not None:
-        trainer.load_state_dict(checkpoint.load(folder / "checkpoint.pt", device))
+        trainer.load_state_dict(checkpoint.load(folder / CHECKPOINT, device))
     return trainer

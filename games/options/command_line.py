@@ -20,6 +20,7 @@ from games.options.checks import check
 from games.options.config import Config
 from games.options.config_file import load_config
 from games.options.presets import PRESETS
+from games.runs.files import CONFIG
 
 _Options = TypeVar("_Options")
 
@@ -65,7 +66,7 @@ def parse(argv: Sequence[str], prog: str = "python -m games.patchgame", about: s
         raise ValueError(f"unknown preset {preset!r}: one of {', '.join(PRESETS)}")
     default = PRESETS[preset]
     if known.resume is not None:
-        default, preset = load_config(known.resume / "config.json")
+        default, preset = load_config(known.resume / CONFIG)
     description = (
         f"{inspect.cleandoc(about or Config.__doc__ or '')}\n\n"
         f"--preset small|paper|released   where the options start (now {preset})\n"
@@ -80,7 +81,7 @@ def _complete(config: Config, default: Config, resumes: bool) -> Config:
         raise ValueError("--frozen-speaker starts a new run: leave --resume out")
     # A run that is resumed has its speaker already, and the run that it came from may be gone.
     if config.run.frozen_speaker and not resumes:
-        taught, _ = load_config(Path(config.run.frozen_speaker) / "config.json")
+        taught, _ = load_config(Path(config.run.frozen_speaker) / CONFIG)
         config = replace(
             config,
             speaker=replace(taught.speaker, speakers=config.speaker.speakers),

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.corpus.corpus import Corpus
-from analysis.corpus.loading import load
+from analysis.corpus.loading import NotRecorded, load
 from analysis.metrics.patch_importance import importance_scores, roc_auc
 from analysis.plots.patch_maps import importance_maps
 from games.reproduce.runner.setting import Setting, Training, ours
@@ -37,7 +37,10 @@ def recorded(setting: Setting) -> Iterator[tuple[int, Corpus]]:
     runs = {training.seed: train(setting, training) for training in trainings(setting)}
     for seed, folder in (runs or {0: Path(str(setting.run))}).items():
         check_speaks(folder)
-        corpus = load(folder)
+        try:
+            corpus = load(folder)
+        except NotRecorded as error:
+            raise ValueError(f"{error} (python -m games.record {folder} records it)") from error
         needed = {"patches": corpus.grid, "importance of them": corpus.keep_prob, "images": corpus.images}
         missing = [name for name, value in needed.items() if value is None]
         if missing:

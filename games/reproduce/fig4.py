@@ -40,7 +40,7 @@ from games.reproduce.runner.training import train
 from games.reproduce.vit.distillation import distil, rank_correlation
 from games.reproduce.vit.setup import Eye, Vit, check_eye, open_eye, untrained_vit, vits
 from games.runs.load import load_game
-from games.runs.lock import alone
+from games.runs.lock import output_lock
 from patchgame_egg.game import Game
 from patchgame_egg.population import Population
 
@@ -156,7 +156,7 @@ def distilled(eye: Eye, setting: Setting, which: Vit, seed: int, teacher: Rankin
     path = setting.folder / f"fast-{which.name}-s{which.paper}-{seed}.pt"
     grid, epochs = vit_grid(eye.vit), DISTILLED_EPOCHS[setting.scale]
     depends_on = _depends_on(eye, setting, which, seed)
-    with alone(path):
+    with output_lock(path):
         student = distil(
             teacher, eye.train, eye.size, grid, path, eye.device, epochs=epochs, seed=seed, made_with=depends_on
         )

@@ -15,6 +15,7 @@ from games.reproduce.runner.results import images_seen
 from games.reproduce.runner.setting import Setting, Training, lasting, ours
 from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
 from games.reproduce.runner.training import train
+from games.runs.files import LOG, METRICS
 from patchgame_egg.training.loggers import read_log
 
 
@@ -87,14 +88,14 @@ def run(setting: Setting) -> None:
     write_table(setting, frame, tabulate(frame))
     logs: dict[str, dict[str, list[list[dict[str, Any]]]]] = {}
     for (panel, variant), part in frame.groupby(["panel", "variant"], sort=False):
-        found = [read_log(folders[row] / "log.jsonl") for row in part.index]
+        found = [read_log(folders[row] / LOG) for row in part.index]
         logs.setdefault(str(panel), {})[f"{variant}{fate(part)}"] = found
     print(f"wrote {draw_panels(logs, setting.folder / 'fig6.png')}")
 
 
 def columns(setting: Setting, training: Training) -> dict[str, Any]:
     """A training's row, in percent."""
-    last = json.loads((train(setting, training) / "metrics.json").read_text())
+    last = json.loads((train(setting, training) / METRICS).read_text())
     return {
         "top1": 100 * last["acc"],
         "symbols": last["active_symbols"],

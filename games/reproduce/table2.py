@@ -14,12 +14,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from analysis.corpus.annotation_files import VocObject
 from analysis.detection.backbone import trunk_blocks
 from analysis.detection.boxes import BoxedImage, Objects
 from analysis.detection.detector import DetectorShape, build_detector
 from analysis.detection.fine_tuning import Recipe, detect, fine_tune
 from analysis.detection.scores import average_precision
-from analysis.detection.voc import VocObject, voc_sets, write_voc
+from analysis.detection.voc import voc_sets, write_voc
 from games.build.data import decoders
 from games.options.command_line import pick_device
 from games.reproduce import table1
@@ -27,7 +28,7 @@ from games.reproduce.runner.results import measured_run
 from games.reproduce.runner.setting import Setting, Training
 from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
 from games.reproduce.runner.training import train
-from games.runs.lock import alone
+from games.runs.lock import output_lock
 from patchgame_egg.agents.trunks import vision_trunk
 from patchgame_egg.data.scenes import CONCEPTS, Scenes
 
@@ -111,7 +112,7 @@ def voc_folder(setting: Setting) -> Path:
     if setting.scale != "toy":
         raise ValueError(f"--scale {setting.scale} needs --voc DIR, a folder in VOC's format (VOCdevkit/VOC2007, ...)")
     folder = setting.folder / "voc"
-    with alone(folder):
+    with output_lock(folder):
         if not folder.exists():
             draft = folder.with_suffix(".tmp")
             shutil.rmtree(draft, ignore_errors=True)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from games.options.command_line import Start
 from games.options.config_file import load_config
+from games.runs.files import CHECKPOINT, CONFIG, METHOD
 
 
 def method_of(run: Path) -> str:
     """What a run trains: ``patchgame``, or a baseline of `games.baselines`."""
-    path = run / "method.json"
+    path = run / METHOD
     return str(json.loads(path.read_text())["method"]) if path.exists() else "patchgame"
 
 
@@ -59,9 +60,9 @@ def find_run(start: Start, again: bool, kind: str = "") -> tuple[Start, Path]:
         number = 1
         while (out / f"{stem}-{number}").exists():
             number += 1
-        earlier = _newest_with_options(start, out.glob(f"{stem}-*/config.json")) if again else None
+        earlier = _newest_with_options(start, out.glob(f"{stem}-*/{CONFIG}")) if again else None
         folder = earlier or out / f"{stem}-{number}"
-    if again and (folder / "checkpoint.pt").exists():
+    if again and (folder / CHECKPOINT).exists():
         start = replace(start, resume=folder)
     return start, folder
 

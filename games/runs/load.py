@@ -12,6 +12,7 @@ from torch import nn
 from games.build.agents import build_game
 from games.options.config import Config
 from games.options.config_file import load_config
+from games.runs.files import CHECKPOINT, CONFIG
 from games.runs.folder import check_speaks, method_of
 from patchgame_egg.agents.trunks import vision_trunk
 from patchgame_egg.game import Game
@@ -43,7 +44,7 @@ def load_game(run: Path, device: torch.device) -> tuple[Game | Population, Confi
         ValueError: not such a run, or its checkpoint does not fit.
     """
     check_speaks(run)
-    config, _ = load_config(run / "config.json")
+    config, _ = load_config(run / CONFIG)
     game = build_game(config)
     _load(game, run, device)
     return game.to(device), config
@@ -55,7 +56,7 @@ def load_trunk(run: Path, device: torch.device) -> Trained:
     Raises:
         ValueError: not a run, or its checkpoint does not fit.
     """
-    config, _ = load_config(run / "config.json")
+    config, _ = load_config(run / CONFIG)
     name = method_of(run)
     if name != "patchgame":
         # That module trains, and imports much.
@@ -77,6 +78,6 @@ def vision_trunk_width(config: Config) -> int:
 
 def _load(module: nn.Module, run: Path, device: torch.device) -> None:
     try:
-        module.load_state_dict(checkpoint.load(run / "checkpoint.pt", device)["game"])
+        module.load_state_dict(checkpoint.load(run / CHECKPOINT, device)["game"])
     except RuntimeError as error:
         raise ValueError(f"{run}: its checkpoint does not fit its options: {str(error)[:300]}") from error

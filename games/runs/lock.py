@@ -9,14 +9,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from games.options.command_line import fail
+from games.runs.files import LOCK
 from patchgame_egg.distributed.processes import gather_names, is_rank_zero
-
-LOCK = "training.lock"
-"""File in a run's folder that is locked while a process trains the run."""
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Iterator[None]:
     """Keeps other processes from training the same run, until the end or until this process dies.
 
     Raises:
@@ -54,8 +52,8 @@ def is_being_trained(folder: Path) -> bool:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Keeps a file or a folder from other experiments until it is made; waits for its turn."""
+def output_lock(path: Path) -> Iterator[None]:
+    """Keeps other processes from making the same file or folder until this one has; waits for its turn."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.parent / f".{path.name}.lock")
     # Some file systems have no locks.

@@ -13,6 +13,7 @@ from analysis.corpus.recording import confidence_of
 from analysis.plots.curves import learning_curves
 from analysis.plots.patch_maps import importance_maps, symbol_gallery
 from games.options.config import Config
+from games.runs.files import CURVES, GALLERY, IMPORTANCE
 from patchgame_egg.data.images import ImageSource
 from patchgame_egg.data.loader import readable
 from patchgame_egg.game import Game
@@ -44,7 +45,7 @@ def draw_pictures(
     Returns:
         The files written.
     """
-    curves = learning_curves(records, folder / "curves.png")
+    curves = learning_curves(records, folder / CURVES)
     if config.speaker.speaker != "patch":
         return [curves]
     chosen = np.random.default_rng(config.training.seed).permutation(len(source))[:_IMAGES]
@@ -69,11 +70,11 @@ def draw_pictures(
     return [
         curves,
         importance_maps(
-            pictures[:_MAPS], np.concatenate(importance)[:_MAPS], said[:_MAPS], folder / "importance.png",
+            pictures[:_MAPS], np.concatenate(importance)[:_MAPS], said[:_MAPS], folder / IMPORTANCE,
             grid=grid, scales=scales, titles=names[:_MAPS],
         ),
         symbol_gallery(
-            pictures, np.concatenate(symbols), said, np.concatenate(confidence), folder / "gallery.png", grid=grid,
+            pictures, np.concatenate(symbols), said, np.concatenate(confidence), folder / GALLERY, grid=grid,
             scales=scales,
         ),
     ]  # fmt: skip

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from games.options.command_line import Start, fail
 from games.options.config_file import save_config
-from games.runs.lock import _alone
+from games.options.flags import with_flags
+from games.runs.files import CONFIG
+from games.runs.lock import run_lock
 from patchgame_egg.data.loader import ImageLoader
 from patchgame_egg.distributed.processes import is_rank_zero, world_size
 from patchgame_egg.training.callback import StopOnSignal
@@ -42,9 +44,9 @@ def train_run(
     if is_rank_zero():
         folder.mkdir(parents=True, exist_ok=True)
     try:
-        with _alone(folder):
+        with run_lock(folder):
             if is_rank_zero():
-                save_config(config, start.preset, folder / "config.json")
+                save_config(config, start.preset, folder / CONFIG)
                 count = sum(p.numel() for p in trainer.game.parameters())
                 print(
                     f"{folder}: {len(loaders[0].source)} images to train on, {len(loaders[1].source)} held out, "
@@ -55,7 +57,7 @@ def train_run(
                     print(goes_on if start.resume else "begins anew: there is no checkpoint yet")
             trainer.train(config.training.epochs if epochs is None else epochs)
     except NonFiniteLoss as error:
-        fail(error)
+        fail(with_flags(error))
     if stop.caught is None:
         return 0
     if is_rank_zero():

@@ -112,7 +112,7 @@ class PatchChannel(Channel):
         """
         uniform = self.uniform(*probability.shape, device=probability.device) if self.training else None
         if self.keep is not None:
-            return _draw_without_replacement(probability, self.keep, uniform)
+            return draw_without_replacement(probability, self.keep, uniform)
         if uniform is not None:
             hard = uniform < probability
         elif self.gate == "rank":
@@ -184,7 +184,7 @@ def _likeliest(probability: Tensor) -> Tensor:
 
 
 def _inclusion(probability: Tensor, keep: int) -> Tensor:
-    """How likely each patch is among the ``keep`` that `_draw_without_replacement` draws: ``[B, P] -> [B, P]``.
+    """How likely each patch is among the ``keep`` that `draw_without_replacement` draws: ``[B, P] -> [B, P]``.
 
     The order of the draws is that in which P alarms first ring, patch i's at the rate of its odds. Patch i is drawn if
     at its ring, whose time is integrated over, fewer than ``keep`` others have rung. How many have is a Poisson
@@ -208,8 +208,21 @@ def _inclusion(probability: Tensor, keep: int) -> Tensor:
     return drawn.clamp(0, 1).to(probability.dtype)
 
 
-def _draw_without_replacement(probability: Tensor, keep: int, uniform: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The first ``keep`` of an order drawn in proportion to the odds; returns what `PatchChannel.decide` does."""
+def draw_without_replacement(probability: Tensor, keep: int, uniform: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The first ``keep`` of an order of patches that is drawn in proportion to the odds, patch after patch.
+
+    Args:
+        probability: of each patch to speak, ``[B, P]``.
+        keep: how many speak, 1 to P.
+        uniform: random numbers in [0, 1), ``[B, P]``; None: the patches of the largest probabilities.
+
+    Returns:
+        What `PatchChannel.decide` does: 1 where a patch speaks, ``[B, P]``; the logarithm of the probability of the
+        order drawn and, summed over its draws, the entropy of each, ``[B]``.
+
+    Raises:
+        ValueError: there are fewer patches.
+    """
     patches = probability.shape[1]
     if keep > patches:
         raise ValueError(f"keep {keep} of {patches} patches: at most {patches}")

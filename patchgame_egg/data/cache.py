@@ -1,8 +1,8 @@
 """Decoded images in a memory-mapped file, made once and shared by all processes and runs.
 
 A cache is a folder named after a digest of all that its pixels depend on: the files with their sizes and times of
-change, the labels, the size, the code that decodes. A source that changed thus has another cache, and an old one is
-never mistaken for it. It is built under a lock and a temporary name, and is there only once it is whole.
+change, the labels, the size, the version of the code that decodes. A source that changed thus has another cache, and
+an old one is never mistaken for it. It is built under a lock and a temporary name, and is there only once it is whole.
 
     4959-images-256px-1f0c9a7be2d4/images.npy    uint8 [N, 3, S, S]
                                    labels.npy    int64 [N], -2 where an image could not be read
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import inspect
 import os
 import re
 import shutil
@@ -28,7 +27,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from patchgame_egg.data.images import UNREADABLE, ImageSource, centre_square, side, square
+from patchgame_egg.data.images import PIXELS_VERSION, UNREADABLE, ImageSource, side
 
 _BATCH = 64
 
@@ -59,7 +58,7 @@ class CachedImages(Dataset[tuple[Tensor, int]]):
                 if not _is_whole(self.folder):
                     _build(source, self.folder, workers)
         except OSError as error:
-            raise ValueError(f"--cache {folder}: {error}") from error
+            raise ValueError(f"no cache in {folder}: {error}") from error
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -100,10 +99,10 @@ def digest(source: ImageSource) -> str:
         ValueError: the source has no such method.
     """
     if not hasattr(source, "made_of"):
-        raise ValueError(f"--cache keeps images that are read from files, not {type(source).__name__}: leave it out")
+        raise ValueError(f"a cache keeps images that are read from files, not {type(source).__name__}: leave it out")
     values, files = source.made_of()
     parts = hashlib.sha256()
-    for part in (values, source.classes, side(source), inspect.getsource(square), inspect.getsource(centre_square)):
+    for part in (values, source.classes, side(source), PIXELS_VERSION):
         parts.update(f"{part}\n".encode())
     for path in map(os.path.abspath, files):
         if os.path.isfile(path) and not _OWN_FILE.search(path):
@@ -149,7 +148,8 @@ def _build(source: ImageSource, folder: Path, workers: int) -> None:
     shape = (len(source), 3, side(source), side(source))
     size, free = int(np.prod(shape)), shutil.disk_usage(folder.parent).free
     if size > free:
-        raise ValueError(f"--cache {folder.parent}: {size / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free")
+        needed, there = f"{size / 2**30:.1f} GiB are needed", f"{free / 2**30:.1f} GiB are free"
+        raise ValueError(f"no room in {folder.parent}: {needed}, {there}: give another folder, or make room")
     print(f"caching {shape[0]} images of {shape[2]} px in {folder} ({size / 2**30:.2f} GiB)", flush=True)
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -31,6 +31,10 @@ def is_plain(data: bytes) -> bool:
         return False
 
 
+class NoDecoder(ValueError):
+    """The device cannot decode JPEG files."""
+
+
 class _Encoded(Dataset[_Item]):
     """Plain JPEGs as bytes, all else decoded."""
 
@@ -58,8 +62,8 @@ class GpuJpegLoader(ImageLoader):
         decode: ``torchvision.io.decode_jpeg``, or what does the same.
 
     Raises:
-        ValueError: the device cannot decode, there are fewer images than one batch, or the ranks cannot share a batch
-            evenly.
+        NoDecoder: the device cannot decode.
+        ValueError: there are fewer images than one batch, or the ranks cannot share a batch evenly.
     """
 
     def __init__(
@@ -71,19 +75,22 @@ class GpuJpegLoader(ImageLoader):
         decode: Callable[..., list[Tensor]] = decode_jpeg,
         **options: Any,
     ) -> None:
-        super().__init__(source, batch_size, **options)
         self.device, self.decode = device, decode
-        self.encoded = isinstance(source, EncodedImages) and self.images.images is None
-        if self.encoded:
-            self._try_decoder()
-            workers = self.loader.num_workers
-            self.loader = DataLoader(
-                _Encoded(self.images),
-                batch_sampler=self.order,  # type: ignore[arg-type]
-                num_workers=workers,
-                persistent_workers=workers > 0,
-                collate_fn=list,
-            )
+        super().__init__(source, batch_size, **options)
+
+    def _make_loader(self, workers: int, pin_memory: bool) -> DataLoader:  # type: ignore[type-arg]
+        self.encoded = isinstance(self.source, EncodedImages) and self.images.images is None
+        if not self.encoded:
+            return super()._make_loader(workers, pin_memory)
+        self._try_decoder()
+        # Its batches are lists of files, and are on the GPU once they are decoded: no memory to pin.
+        return DataLoader(
+            _Encoded(self.images),
+            batch_sampler=self.order,  # type: ignore[arg-type]
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            collate_fn=list,
+        )
 
     def _try_decoder(self) -> None:
         file = io.BytesIO()
@@ -92,7 +99,7 @@ class GpuJpegLoader(ImageLoader):
             self._decoded([torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)])
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"--decode gpu: torchvision cannot decode on {self.device}: {reason}") from error
+            raise NoDecoder(f"torchvision cannot decode on {self.device}: {reason}") from error
 
     def _decoded(self, files: list[Tensor]) -> list[Tensor]:
         return self.decode(files, mode=ImageReadMode.RGB, device=self.device) if files else []

@@ -157,7 +157,10 @@ class ImageLoader:
         self.order = _Order(len(source), batch_size, seed, shuffle, getattr(source, "groups", None))
         self.skipped: dict[int, str] = {}
         self.images = Readable(source, shared=workers > 0)
-        self.loader = DataLoader(
+        self.loader = self._make_loader(workers, pin_memory)
+
+    def _make_loader(self, workers: int, pin_memory: bool) -> DataLoader:  # type: ignore[type-arg]
+        return DataLoader(
             self.images,
             batch_sampler=self.order,  # type: ignore[arg-type]
             num_workers=workers,

@@ -95,7 +95,7 @@ def shard_index(shard: Path) -> list[Entry]:
             pass
     except OSError as error:
         raise ValueError(
-            f"no shard {shard} ({error.strerror}): --root takes files 'DIR/train-{{0000..0146}}.tar'"
+            f"no shard {shard} ({error.strerror}): give files that are there, as pattern='DIR/train-{{0000..0146}}.tar'"
         ) from error
     version = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
     path = index_path(shard)
@@ -153,5 +153,6 @@ def shard_sets(pattern: str, val_pattern: str, size: int) -> tuple[ShardedImages
     train = [Path(p) for p in braceexpand(pattern)]
     val = [Path(p) for p in braceexpand(val_pattern)] if val_pattern else sorted(train[0].parent.glob("val-*.tar"))
     if not val:
-        raise ValueError(f"no held-out shards val-*.tar beside {train[0]}: --val-root says where they are")
+        pattern = "val_pattern='DIR/val-{0000..0006}.tar'"
+        raise ValueError(f"no held-out shards val-*.tar beside {train[0]}: {pattern} says where they are")
     return ShardedImages(train, size), ShardedImages(val, size)

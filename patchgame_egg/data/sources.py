@@ -61,7 +61,7 @@ def _parts(root: Path | str) -> tuple[Path | None, Path | None]:
     """
     root = Path(root)
     if not root.is_dir():
-        raise ValueError(f"no folder {root}: --root takes a folder of images, one sub-folder per class")
+        raise ValueError(f"no folder root={str(root)!r}: give a folder of images, one sub-folder per class")
     train = root / "train"
     held_out = next((root / name for name in HELD_OUT if (root / name).is_dir()), None)
     if train.is_dir():
@@ -106,7 +106,7 @@ def folder_sets(root: Path | str, size: int) -> tuple[ImageFiles, ImageFiles]:
     train, held_out = _parts(root)
     if train is None:
         raise ValueError(
-            f"{root} has {held_out} and no train/ beside it: --root {held_out} splits those images 95 to 5"
+            f"{root} has {held_out} and no train/ beside it: root={str(held_out)!r} splits those images 95 to 5"
         )
     if held_out is not None:
         first, second = _files([train, held_out], size)
@@ -178,12 +178,12 @@ def torchvision_sets(
             return make(str(root), **options, **fetch)
         except (RuntimeError, OSError) as error:
             hint = (
-                "torchvision cannot fetch it; where it lies in train/ and val/, --data folder plays it"
+                "torchvision cannot fetch it; where it lies in train/ and val/, name='folder' reads it"
                 if name == "imagenet"
-                else "--download fetches it"
+                else "download=True fetches it"
             )
             reason = str(error).split("\n")[0]
-            raise ValueError(f"{name} is not in {root} ({hint}; --root says where else to look): {reason}") from error
+            raise ValueError(f"{name} is not in root={str(root)!r}: {hint} ({reason})") from error
 
     train = open_part(train_options)
     if val_options is not None:
@@ -203,7 +203,7 @@ def image_sets(
     seed: int = 0,
     scenes: int = 8192,
 ) -> tuple[ImageSource, ImageSource]:
-    """The images behind ``--data``, as (training, held out).
+    """Images by the name of their source, as (training, held out).
 
     Args:
         name: one of `NAMES`.
@@ -221,11 +221,11 @@ def image_sets(
         return Scenes(scenes, size, seed, "train"), Scenes(max(1024, scenes // 8), size, seed, "val")
     if name == "folder":
         if not str(root):
-            raise ValueError("--data folder needs --root DIR, a folder of images")
+            raise ValueError("name='folder' needs root='DIR', a folder of images")
         return folder_sets(root, size)
     if name == "shards":
         if not str(root):
-            raise ValueError("--data shards needs --root 'DIR/train-{0000..0146}.tar', the shards to train on")
+            raise ValueError("name='shards' needs root='DIR/train-{0000..0146}.tar', the shards to train on")
         return shard_sets(str(root), val_root, size)
     if name not in TORCHVISION:
         raise ValueError(f"unknown data {name!r}: one of {', '.join(NAMES)}")

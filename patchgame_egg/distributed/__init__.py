@@ -12,7 +12,11 @@ if TYPE_CHECKING:
         replace_batch_norm as replace_batch_norm,
         sync_batch_norm as sync_batch_norm,
     )
-    from patchgame_egg.distributed.gather import gather_rows as gather_rows, own_rows as own_rows
+    from patchgame_egg.distributed.gather import (
+        gather_rows as gather_rows,
+        own_rows as own_rows,
+        sum_ranks as sum_ranks,
+    )
     from patchgame_egg.distributed.processes import (
         gather_names as gather_names,
         is_distributed as is_distributed,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from patchgame_egg.distributed.gather import _SumRanks
+from patchgame_egg.distributed.gather import sum_ranks
 from patchgame_egg.distributed.processes import is_distributed, world_size
 
 
@@ -28,10 +28,10 @@ class AllRanksBatchNorm(_BatchNorm):
         dims = [d for d in range(input.dim()) if d != 1]
         shape = [1, -1] + [1] * (input.dim() - 2)
         count = input.numel() // input.shape[1] * world_size()
-        mean = _SumRanks.apply(input.float().sum(dims)) / count
+        mean = sum_ranks(input.float().sum(dims)) / count
         centred = input - mean.view(shape)
         # A second pass over centred values: a difference of squares would lose float32's digits.
-        var = _SumRanks.apply(centred.float().square().sum(dims)) / count
+        var = sum_ranks(centred.float().square().sum(dims)) / count
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             with torch.no_grad():
                 self.num_batches_tracked += 1

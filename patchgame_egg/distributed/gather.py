@@ -1,4 +1,4 @@
-"""Rows of all ranks, gathered with their gradients."""
+"""Rows of all ranks gathered, or summed, with their gradients."""
 
 from __future__ import annotations
 
@@ -51,6 +51,18 @@ class _SumRanks(torch.autograd.Function):
         grad = grad.contiguous().clone()
         dist.all_reduce(grad)
         return grad
+
+
+def sum_ranks(x: Tensor) -> Tensor:
+    """Adds up a tensor over all ranks, keeping gradients: those of all ranks' sums arrive at each rank's ``x``.
+
+    Args:
+        x: the same shape on every rank.
+
+    Returns:
+        The sum, the same on every rank.
+    """
+    return _SumRanks.apply(x) if is_distributed() else x
 
 
 def own_rows(x: Tensor) -> Tensor:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
         read_log as read_log,
     )
     from patchgame_egg.training.malloc import keep_freed_memory as keep_freed_memory
+    from patchgame_egg.training.optimizer import (
+        cosine as cosine,
+        decay_groups as decay_groups,
+        linear_warmup as linear_warmup,
+    )
     from patchgame_egg.training.trainer import NonFiniteLoss as NonFiniteLoss, Trainer as Trainer
 
 __getattr__, __dir__, __all__ = hand_on(__name__)

@@ -90,7 +90,7 @@ class WeightsAndBiases(Callback):
         try:
             import wandb
         except ImportError as error:
-            raise ValueError("--wandb needs a package: pip install wandb") from error
+            raise ValueError("wandb is not installed: pip install wandb") from error
         self.run = wandb.init(project=project, name=name, id=name, config=config, resume="allow")
 
     def on_log(self, records: Sequence[Record]) -> None:

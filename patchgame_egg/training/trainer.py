@@ -276,7 +276,7 @@ class Trainer:
     def _diverge(self, what: str, step: int, epoch: int) -> NoReturn:
         self._call("on_log", [{"kind": "diverged", "step": step, "epoch": epoch}])
         raise NonFiniteLoss(
-            f"{what}; the last checkpoint is kept. A smaller --lr, --grad-norm 1 or --precision fp32 may help"
+            f"{what}; the last checkpoint is kept. A smaller learning rate, grad_norm=1 or precision='fp32' may help"
         )
 
     def validation_record(self, logs: Interaction) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def test_a_file_gets_its_page_beside_it(tmp_path: Path) -> None:
     [
         ([], "the following arguments are required: RUN"),
         (["nowhere"], "there is no file nowhere"),
-        (["empty"], "holds no corpus.npz"),
+        (["empty"], "recorded (of a run, python -m games.record empty records it)"),
         (["nowhere", "--format", "pdf"], "invalid choice: 'pdf'"),
         (["nowhere", "--permutations", "-1"], "--permutations -1: must be at least 0"),
         (["nowhere", "--seed", "x"], "invalid int value: 'x'"),

@@ -27,7 +27,8 @@ from games.options.command_line import parse
 from games.options.config_file import load_config, save_config
 from games.options.presets import PRESETS
 from games.patchgame import build, main
-from games.runs.lock import LOCK, is_being_trained
+from games.runs.files import LOCK
+from games.runs.lock import is_being_trained
 from games.runs.results import write_cross_play
 from patchgame_egg.agents.patch_speaker import PatchFeatures
 from patchgame_egg.channels.patch import PatchChannel
@@ -509,9 +510,9 @@ def test_corrupt_images_are_named_at_the_end(
         (["--speaker-lr", "0"], "--speaker-lr 0.0: must be above 0"),
         (["--preset", "huge"], "unknown preset 'huge': one of small, paper, released"),
         (["--data", "moons"], "unknown data 'moons'"),
-        (["--data", "folder"], "needs --root"),
-        (["--data", "folder", "--root", "nowhere"], "no folder nowhere"),
-        (["--data", "cifar10", "--root", "nowhere"], "cifar10 is not in nowhere (--download fetches it"),
+        (["--data", "folder"], "--data folder needs --root DIR, a folder of images"),
+        (["--data", "folder", "--root", "nowhere"], "no folder --root nowhere: give a folder of images"),
+        (["--data", "cifar10", "--root", "nowhere"], "cifar10 is not in --root nowhere: --download fetches it"),
         (["--resume", "nowhere"], "nowhere is not a run"),
         (["--resume", "nowhere", "--preset", "paper"], "leave --preset out"),
         (["--preset"], "expected one argument"),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
+
+from games.runs import files
 
 ROOT = Path(__file__).parents[2]
 # From the ground up. A module imports from its own room and from those of earlier lines alone.
@@ -22,6 +25,8 @@ LEVELS = [
     "analysis.detection analysis.evaluation analysis.plots analysis.transfer analysis.vit",
     "analysis.callback analysis.report analysis.compare",
     "analysis.__main__",
+    # Names alone, which whoever opens a run needs.
+    "games.runs.files",
     "games.options",
     "games.build",
     "games.runs",
@@ -95,6 +100,46 @@ def test_optional_packages_are_imported_where_used() -> None:
         top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import)]
         names = {alias.name.split(".")[0] for node in top for alias in node.names}
         assert not names & {"wandb", "torchsort", "egg"}, path
+
+
+def test_private_names_stay_in_their_module() -> None:
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        froms = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and str(n.module).split(".")[0] in PACKAGES]
+        named = {alias.name: alias.asname or alias.name for node in froms for alias in node.names}
+        private = {name for name in named if is_private(name)}
+        # The same by another way: from games import compare, then compare._x.
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and is_private(node.attr):
+                private |= {node.attr} if node.value.id in named.values() else set()
+        assert not private, f"{path} takes {private} from other modules: give them public names"
+
+
+def test_the_library_speaks_of_arguments_and_never_of_flags() -> None:
+    commands = {MODULES["analysis.__main__"]}
+    for path in FILES:
+        if path.parts[len(ROOT.parts)] != "games" and path not in commands:
+            texts = [n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)]
+            # In CSS, colors of the page have such names.
+            found = [t for t in texts if isinstance(t, str) and re.search(r"(?<!var\()--[a-z]", t)]
+            assert not found, f"{path} names options of a command: {found}"
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def test_the_files_of_a_run_are_named_in_one_place() -> None:
+    names = [value for key, value in vars(files).items() if key.isupper()]
+    assert len(names) == len(set(names)) > 10
+    # The others are words of something else too, such as an option.
+    dotted = tuple(name for name in names if "." in name)
+    for path in FILES:
+        if path.parts[len(ROOT.parts)] == "games" and path != MODULES["games.runs.files"]:
+            texts = [n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)]
+            # What has a space in it is told to readers.
+            found = [t for t in texts if isinstance(t, str) and " " not in t and t.endswith(dotted)]
+            assert not found, f"{path} names {found}: games.runs.files does"
 
 
 def test_there_is_no_drawer_for_odds_and_ends() -> None:

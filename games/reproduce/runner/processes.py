@@ -4,56 +4,58 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-
-_running: set[subprocess.Popen[bytes]] = set()
-_caught: list[signal.Signals] = []
+from typing import Any, Self
 
 
-def run_apart(command: Sequence[str], output: Path) -> int:
-    """Runs a command to its end.
+class ChildProcesses:
+    """Commands that run beside this process, from several threads. Entered, it hands Ctrl-C and SIGTERM on to them.
 
-    Args:
-        command: its words.
-        output: the file to which all that it says is appended.
+    Trainings then write a checkpoint and stop.
 
-    Returns:
-        Its exit status, below 0 where a signal ended it.
-    """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("ab") as log:
-        # In a session of its own, a Ctrl-C of the terminal reaches it once, through here, and not twice.
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-        _running.add(process)
-        try:
-            # One that came between the start and the line above.
-            for number in _caught:
-                process.send_signal(number)
-            return process.wait()
-        finally:
-            _running.discard(process)
-
-
-@contextmanager
-def signals_passed_on() -> Iterator[list[signal.Signals]]:
-    """Hands Ctrl-C and SIGTERM to what `run_apart` runs: trainings then write a checkpoint and stop.
-
-    Yields:
-        The signals so far.
+    Attributes:
+        caught: the signals so far.
     """
 
-    def hand_on(number: int, frame: FrameType | None) -> None:
-        _caught.append(signal.Signals(number))
-        for process in list(_running):
-            process.send_signal(number)
+    def __init__(self) -> None:
+        self.caught: list[signal.Signals] = []
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._before: dict[signal.Signals, Any] = {}
 
-    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield _caught
-    finally:
-        _caught.clear()
-        for number, handler in before.items():
+    def run(self, command: Sequence[str], output: Path) -> int:
+        """Runs a command to its end.
+
+        Args:
+            command: its words.
+            output: the file to which all that it says is appended.
+
+        Returns:
+            Its exit status, below 0 where a signal ended it.
+        """
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("ab") as log:
+            # In a session of its own, a Ctrl-C of the terminal reaches it once, through here, and not twice.
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            self._running.add(process)
+            try:
+                # One that came between the start and the line above.
+                for number in self.caught:
+                    process.send_signal(number)
+                return process.wait()
+            finally:
+                self._running.discard(process)
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _hand_on(self, number: int, frame: FrameType | None) -> None:
+        self.caught.append(signal.Signals(number))
+        for process in list(self._running):
+            process.send_signal(number)

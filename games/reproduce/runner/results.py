@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from games.reproduce.runner.setting import Setting, Training, made_of
-from games.runs.lock import alone
+from games.runs.files import LOG
+from games.runs.lock import output_lock
 from patchgame_egg.atomic_write import write_json
 from patchgame_egg.training.loggers import read_log
 
@@ -24,7 +25,7 @@ def measured(path: Path, measure: Callable[[], dict[str, Any]], made_with: Mappi
     Raises:
         ValueError: what is kept was measured of something else.
     """
-    with alone(path):
+    with output_lock(path):
         if not path.exists():
             found = {**measure(), "made_with": made_with}
             write_json(found, path)
@@ -60,5 +61,5 @@ def measured_run(
 
 def images_seen(run: Path) -> int:
     """Images that a run was trained on, counted as often as they were shown."""
-    log = run / "log.jsonl"
+    log = run / LOG
     return round(sum(r["images"] for r in read_log(log) if r["kind"] == "train")) if log.exists() else 0

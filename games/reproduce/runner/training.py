@@ -17,10 +17,11 @@ from pathlib import Path
 from games import baselines, patchgame
 from games.options.config_file import load_config
 from games.reproduce.runner.dry_run import check_images
-from games.reproduce.runner.processes import run_apart, signals_passed_on
+from games.reproduce.runner.processes import ChildProcesses
 from games.reproduce.runner.setting import Setting, Training, command_of, difference, lasting
+from games.runs.files import CHECKPOINT, CONFIG, LOG, METRICS
 from games.runs.folder import method_of
-from games.runs.lock import alone, is_being_trained
+from games.runs.lock import is_being_trained, output_lock
 from patchgame_egg.training.loggers import read_log
 
 SECONDS_BETWEEN_LOOKS = 5.0
@@ -34,8 +35,13 @@ class Stopped(RuntimeError):
     """A signal ended a training, and so all that was asked for."""
 
 
-def train(setting: Setting, training: Training) -> Path:
+def train(setting: Setting, training: Training, children: ChildProcesses | None = None) -> Path:
     """Finishes a training: a finished one is left alone, an interrupted one goes on, another process's is waited for.
+
+    Args:
+        setting: says how.
+        training: the training.
+        children: to which its process belongs, if it gets one; None: to none that are told of signals.
 
     Returns:
         Its folder.
@@ -53,7 +59,10 @@ def train(setting: Setting, training: Training) -> Path:
         if _diverged_at(folder) is None:
             words = _words_to_finish(setting, training)
             print(f"== {folder.name}", flush=True)
-            status, why = (_train_apart if is_apart(setting) else _train_here)(setting, training, words)
+            if is_apart(setting):
+                status, why = _train_apart(setting, training, words, children or ChildProcesses())
+            else:
+                status, why = _train_here(training, words)
         step = _diverged_at(folder)
     if step is not None:
         raise Diverged(
@@ -74,12 +83,12 @@ def is_apart(setting: Setting) -> bool:
 
 def _diverged_at(folder: Path) -> int | None:
     """The step at which a training's loss was not finite, or None."""
-    log = folder / "log.jsonl"
+    log = folder / LOG
     last = read_log(log)[-1:] if log.exists() else []
     return int(last[0]["step"]) if last and last[0]["kind"] == "diverged" else None
 
 
-def _train_here(setting: Setting, training: Training, words: list[str]) -> tuple[int, str]:
+def _train_here(training: Training, words: list[str]) -> tuple[int, str]:
     """Trains in this process, which hears signals: exit status, and why it is not 0."""
     try:
         if training.method == "patchgame":
@@ -90,13 +99,13 @@ def _train_here(setting: Setting, training: Training, words: list[str]) -> tuple
         return end.code if isinstance(end.code, int) else 1, why
 
 
-def _train_apart(setting: Setting, training: Training, words: list[str]) -> tuple[int, str]:
+def _train_apart(setting: Setting, training: Training, words: list[str], children: ChildProcesses) -> tuple[int, str]:
     """Trains in processes of its own: exit status, and why it is not 0, with the file that has their output."""
     command = command_of(setting, training, words)
     if not setting.launcher:
         command[0] = sys.executable
     path = setting.runs / f"{setting.folder_of(training).name}.txt"
-    status = run_apart(command, path)
+    status = children.run(command, path)
     said = [line for line in path.read_text(errors="replace").splitlines() if line.startswith("error: ")]
     return status, "".join(line.removeprefix("error") for line in said[-1:]) + f" (its output is in {path})"
 
@@ -107,7 +116,7 @@ def _claimed(folder: Path) -> Iterator[None]:
 
     A run that `games.patchgame` trains by itself is waited for too.
     """
-    with alone(folder):
+    with output_lock(folder):
         if is_being_trained(folder):
             print(f"{folder.name} is being trained by another process: waits for it", flush=True)
             while is_being_trained(folder):
@@ -132,10 +141,11 @@ def train_all(setting: Setting, trainings: Sequence[Training]) -> None:
         print(f"task {first} of {step}: {len(mine)} of {len(everything)} trainings", flush=True)
     check_images(setting, [training for training in mine if not is_finished(setting, training)])
     failed: dict[str, list[str]] = {}
+    children = ChildProcesses()
 
     def attempt(training: Training) -> None:
         try:
-            train(setting, training)
+            train(setting, training, children)
         except Stopped:
             raise
         except RuntimeError as error:
@@ -145,10 +155,10 @@ def train_all(setting: Setting, trainings: Sequence[Training]) -> None:
                 failed.setdefault(str(error).replace(name, "..."), []).append(name)
 
     if is_apart(setting):
-        with signals_passed_on() as caught, ThreadPoolExecutor(setting.jobs) as pool:
-            list(pool.map(lambda training: None if caught else attempt(training), mine))
-            if caught:
-                raise Stopped(f"stopped by {caught[0].name}: the same command goes on")
+        with children, ThreadPoolExecutor(setting.jobs) as pool:
+            list(pool.map(lambda training: None if children.caught else attempt(training), mine))
+        if children.caught:
+            raise Stopped(f"stopped by {children.caught[0].name}: the same command goes on")
     else:
         # In this thread: a training in this process hears signals.
         for training in mine:
@@ -166,21 +176,21 @@ def is_finished(setting: Setting, training: Training) -> bool:
         ValueError: a bad option, or there is one of that name with other options.
     """
     folder, asked = setting.folder_of(training), setting.config(training)
-    if not (folder / "config.json").exists():
+    if not (folder / CONFIG).exists():
         return False
-    saved, _ = load_config(folder / "config.json")
+    saved, _ = load_config(folder / CONFIG)
     method = method_of(folder)
     if method != training.method or lasting(asked) != lasting(saved):
         raise ValueError(
             f"{folder} was trained otherwise: {difference(lasting(asked), lasting(saved)) or method}. "
             "Another --out keeps both; if the run is not needed, delete it"
         )
-    return (folder / "metrics.json").exists()
+    return (folder / METRICS).exists()
 
 
 def _words_to_finish(setting: Setting, training: Training) -> list[str]:
     folder = setting.folder_of(training)
-    if (folder / "checkpoint.pt").exists():
+    if (folder / CHECKPOINT).exists():
         return ["--resume", str(folder), "--device", setting.device]
     # It was interrupted before there was anything to go on from.
     if folder.exists():

@@ -6,7 +6,6 @@ whatever its size, through four convolutions of a few channels.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from analysis.vit.rankings import on_grid
 from patchgame_egg.data.images import ImageSource
 from patchgame_egg.data.loader import ImageLoader
 from patchgame_egg.training import checkpoint
+from patchgame_egg.training.optimizer import cosine
 from patchgame_egg.views.transforms import normalise
 
 CELL = 4
@@ -97,9 +97,7 @@ def distil(
     loader = ImageLoader(train, min(128, len(train)), seed)
     total = epochs * len(loader)
     optimizer = torch.optim.AdamW(student.parameters(), 3e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / total))
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine(step / total))
     generator = torch.Generator().manual_seed(seed)
     student.train()
     for epoch in range(1, epochs + 1):

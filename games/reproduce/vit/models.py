@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from analysis.vit.patch_subset import check_vit, classify_patches
 from patchgame_egg.data.images import ImageSource
 from patchgame_egg.data.loader import ImageLoader
 from patchgame_egg.training import checkpoint
+from patchgame_egg.training.optimizer import cosine, decay_groups, linear_warmup
 from patchgame_egg.views.augment import NUMBERS_PER_VIEW, ViewStrength, draw_parameters, make_view
 from patchgame_egg.views.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
 
@@ -170,14 +170,10 @@ def train_vit(
         return vit.eval()
     loader = ImageLoader(train, min(recipe.batch_size, len(train)), recipe.seed)
     total = recipe.epochs * len(loader)
-    decayed = [p for p in vit.parameters() if p.dim() > 1]
-    others = [p for p in vit.parameters() if p.dim() <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}], recipe.lr
-    )
+    optimizer = torch.optim.AdamW(decay_groups(vit.parameters(), recipe.weight_decay), recipe.lr)
     warmup = max(1, min(2 * len(loader), total // 10))
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * step / total))
+        optimizer, lambda step: min(linear_warmup(step, warmup), cosine(step / total))
     )
     generator = torch.Generator().manual_seed(recipe.seed)
     vit.train()

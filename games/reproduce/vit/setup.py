@@ -17,7 +17,7 @@ from games.options.command_line import pick_device
 from games.reproduce.runner.dry_run import classes_of
 from games.reproduce.runner.setting import Setting, lasting, ours
 from games.reproduce.vit.models import CROP, VitRecipe, build_vit, check_weights, make_vit, open_vit, train_vit
-from games.runs.lock import alone
+from games.runs.lock import output_lock
 from patchgame_egg.data.images import ImageSource
 from patchgame_egg.data.loader import EveryImage
 
@@ -129,7 +129,7 @@ def open_eye(setting: Setting, which: Vit) -> Eye:
     if which.name == "small":
         recipe = _recipe(setting, which)
         sets = load_images(config, round(size / CROP))
-        with alone(path := setting.folder / f"vit-{which.paper}.pt"):
+        with output_lock(path := setting.folder / f"vit-{which.paper}.pt"):
             vit = train_vit(sets[0], recipe, size, path, device)
         made_with["recipe"] = asdict(recipe)
     else:

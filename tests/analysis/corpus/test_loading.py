@@ -207,7 +207,7 @@ def test_a_run_and_a_saved_corpus(tmp_path: Path) -> None:
     ("name", "content", "said"),
     [
         ("nowhere.npz", None, "there is no file"),
-        (".", None, "holds no corpus.npz: python -m games.record"),
+        (".", None, "holds no corpus.npz: give the folder of a run whose language was recorded$"),
         ("a.npz", b"", "a.npz is not a corpus"),
         ("a.npz", b"PK nonsense", "a.npz is not a corpus"),
         ("a.pt", b"nonsense", "a.pt is not a file of interactions"),

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from analysis.detection.voc import VocImages, VocObject, read_objects, voc_sets, write_voc
+from analysis.corpus.annotation_files import NotedObject, VocObject, read_notes, read_voc_objects
+from analysis.detection.voc import VocImages, voc_sets, write_voc
 
 OBJECTS = [VocObject("cat", (0, 0, 4, 5)), VocObject("dog", (3, 2, 9, 6), difficult=True)]
 HEAD = "<annotation><object><name>cat</name><bndbox>"
@@ -50,7 +51,22 @@ def test_what_is_written_is_read(make: Make) -> None:
 def test_boxes_count_pixels_from_one_and_include_the_last(tmp_path: Path) -> None:
     path = tmp_path / "a.xml"
     path.write_text(HEAD + BOX + TAIL)
-    assert read_objects(path) == (VocObject("cat", (0, 0, 4, 5)),)
+    assert read_voc_objects(path) == (VocObject("cat", (0, 0, 4, 5)),)
+
+
+def test_annotations_and_detection_read_the_same_objects(make: Make) -> None:
+    root = make(train=1, val=1)
+    file = root / "Annotations/train-000000.xml"
+    # Written by hand: white space around texts, and fractions of pixels.
+    text = file.read_text().replace("<name>dog</name>", "<name>\n dog </name>")
+    text = text.replace("<xmin>4</xmin>", "<xmin> 4.5 </xmin>").replace(">1</difficult>", "> 1 </difficult>")
+    file.write_text(text)
+    train, _ = voc_sets(root)
+    assert train.classes == ["cat", "dog"] and train[0].objects.difficult.tolist() == [False, True]
+    boxes = [(0, 0, 4, 5), (3.5, 2, 9, 6)]
+    assert train[0].objects.boxes.tolist() == [list(box) for box in boxes]
+    noted = read_notes(root)["train-000000"].objects
+    assert noted == tuple(NotedObject(b, {"class": n}) for b, n in zip(boxes, train.classes, strict=True))
 
 
 def test_an_image_without_objects(tmp_path: Path) -> None:
@@ -113,23 +129,30 @@ def test_a_list_of_one_class_has_a_second_column(make: Make) -> None:
     assert len(voc_sets(root)[1]) == 1
 
 
+@pytest.mark.parametrize("read", [voc_sets, read_notes], ids=["detection", "annotations"])
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("<annotation><object>", "is not XML"),
-        ("<html></html>", "holds a <html>"),
-        (HEAD + "<xmin>1</xmin>" + TAIL, "expected four numbers"),
-        (HEAD + BOX.replace("4", "0") + TAIL, "has no area"),
+        ("<annotation><object>", "is not readable XML .*: repair it or take it away"),
+        ('<?xml version="1.0" encoding="klingon"?><annotation/>', "is not readable XML .*klingon.*: repair it"),
+        ("<html></html>", "holds a <html>: give a file of VOC's XML"),
+        (HEAD + "<xmin>1</xmin>" + TAIL, r"the box of 'cat' is \['1', '', '', ''\]: give four numbers, xmin"),
+        (HEAD + BOX.replace("4", "0") + TAIL, r"the box \['1', '1', '0', '5'\] of 'cat' has no area: give xmin <="),
         (HEAD + BOX.replace("4", "nan") + TAIL, "has no area"),
-        (f"<annotation><object><bndbox>{BOX}</bndbox></object></annotation>", "has no name"),
+        (HEAD + BOX.replace("4", "inf") + TAIL, "has no area"),
+        (f"<annotation><object><bndbox>{BOX}</bndbox></object></annotation>", "has no name: give its class"),
+        (HEAD.replace("cat", " ") + BOX + TAIL, "has no name: give its class"),
     ],
 )
-def test_a_broken_annotation_says_which_and_why(make: Make, text: str, said: str) -> None:
+def test_a_broken_annotation_says_which_and_what_to_do(
+    make: Make, text: str, said: str, read: Callable[[Path], object]
+) -> None:
     root = make(train=2, val=1)
-    (root / "Annotations/train-000001.xml").write_text(text)
+    file = root / "Annotations/train-000001.xml"
+    file.write_text(text)
     with pytest.raises(ValueError, match=said) as error:
-        voc_sets(root)
-    assert "train-000001.xml" in str(error.value)
+        read(root)
+    assert str(error.value).startswith(str(file)) and "\n" not in str(error.value)
 
 
 def test_what_is_missing_is_named(make: Make, tmp_path: Path) -> None:

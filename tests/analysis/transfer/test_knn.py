@@ -15,7 +15,7 @@ from torch import nn
 
 from analysis.transfer.features import Features, extract_features
 from analysis.transfer.knn import nearest_neighbour_accuracy
-from analysis.transfer.linear import STRENGTHS, _tenth, linear_probe
+from analysis.transfer.linear import STRENGTHS, linear_probe, stratified_tenth
 from patchgame_egg.data.loader import EveryImage
 from patchgame_egg.data.scenes import Scenes
 from patchgame_egg.interaction import Batch
@@ -175,10 +175,10 @@ def test_the_probe_against_scikit_learn_s_own_pipeline() -> None:
 
 def test_the_probe_s_strength_is_chosen_on_images_of_every_class() -> None:
     labels = np.random.default_rng(0).permutation(np.repeat([0, 3, 8], [500, 60, 40]))
-    order, held = _tenth(labels, 1)
+    order, held = stratified_tenth(labels, 1)
     assert sorted(order) == list(range(600))
     assert np.bincount(labels[held]).tolist() == [50, 0, 0, 6, 0, 0, 0, 0, 4]
-    assert not np.array_equal(held, _tenth(labels, 2)[1])
+    assert not np.array_equal(held, stratified_tenth(labels, 2)[1])
 
 
 @pytest.mark.parametrize("count", [2, 3, 9])

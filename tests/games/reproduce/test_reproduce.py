@@ -32,7 +32,7 @@ from games.reproduce.runner.results import measured
 from games.reproduce.runner.setting import Setting, Training, lasting, made_of, ours
 from games.reproduce.runner.tables import table_rows
 from games.reproduce.runner.training import Diverged, Stopped, is_finished, train, train_all
-from games.runs.lock import LOCK
+from games.runs.files import LOCK
 
 pytestmark = pytest.mark.docs
 
@@ -376,7 +376,9 @@ def test_tasks_share_the_trainings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done: list[str] = []
-    monkeypatch.setattr("games.reproduce.runner.training.train", lambda setting, training: done.append(training.name))
+    monkeypatch.setattr(
+        "games.reproduce.runner.training.train", lambda setting, training, children: done.append(training.name)
+    )
     wanted = [Training(str(i), 0) for i in range(7)]
     for i in range(3):
         train_all(Setting("fig6", "toy", tmp_path, task=(i, 3)), wanted)

@@ -76,7 +76,7 @@ def test_square_grids_are_found_by_their_number_of_patches() -> None:
 @pytest.mark.parametrize(
     ("ask", "said"),
     [
-        (lambda: patch_sizes(48, 8, 3), "patches of 8, 16 and 32 px: 32 does not divide image size 48.*of 64 px"),
+        (lambda: patch_sizes(48, 8, 3), "patches of 8, 16, 32 px: 32 does not divide image size 48.*of 64 px"),
         (lambda: patch_sizes(48, 7, 2), "patch size 7 does not divide image size 48"),
         (lambda: patch_sizes(48, 8, 0), "0 sizes of patches: at least 1"),
         (lambda: patch_boxes((6, 4), 3), r"a grid of \(6, 4\) patches does not make 3 grids"),

@@ -18,7 +18,7 @@ from patchgame_egg.channels.channel import Channel
 from patchgame_egg.channels.continuous import Continuous
 from patchgame_egg.channels.estimator import straight_through
 from patchgame_egg.channels.gumbel import Gumbel, gumbel_softmax
-from patchgame_egg.channels.patch import PatchChannel, _draw_without_replacement
+from patchgame_egg.channels.patch import PatchChannel, draw_without_replacement
 from patchgame_egg.channels.quantised import Quantised
 from patchgame_egg.channels.reinforce import LearntBaseline, Reinforce, RunningMean
 from patchgame_egg.channels.sequence import SequenceChannel
@@ -224,7 +224,7 @@ def test_drawing_without_replacement_equals_a_slow_loop(keep: int) -> None:
     generator = torch.Generator().manual_seed(12)
     probability = torch.rand(40, 6, generator=generator, dtype=torch.float64)
     uniform = torch.rand(40, 6, generator=generator, dtype=torch.float64)
-    hard, log_prob, entropy = _draw_without_replacement(probability, keep, uniform)
+    hard, log_prob, entropy = draw_without_replacement(probability, keep, uniform)
     for row in range(40):
         odds = (probability[row] / (1 - probability[row])).tolist()
         keys = [np.log(o) - np.log(-np.log(u)) for o, u in zip(odds, uniform[row].tolist(), strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import multiprocessing
 import os
 import pickle
@@ -15,8 +16,8 @@ from torchvision.datasets import FakeData
 
 from games.patchgame import main
 from patchgame_egg.data import cache
-from patchgame_egg.data.cache import CachedImages
-from patchgame_egg.data.images import ImageFiles
+from patchgame_egg.data.cache import CachedImages, digest
+from patchgame_egg.data.images import PIXELS_VERSION, ImageFiles, square
 from patchgame_egg.data.loader import ImageLoader
 from patchgame_egg.data.scenes import Scenes
 from patchgame_egg.data.sources import TorchvisionSet, folder_sets
@@ -77,6 +78,33 @@ def test_whatever_changes_in_the_source_makes_a_new_cache(photo_folder: Path, tm
     (photo_folder / "val" / "cat" / "001.jpg").rename(photo_folder / "val" / "dog" / "001.jpg")
     seen.append(folder())
     assert len(set(seen)) == 5
+
+
+def test_a_cache_is_of_a_version_of_the_pixels(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = folder_sets(photo_folder, 32)[1]
+    before = digest(source)
+    # What a comment in the code that decodes would change.
+    monkeypatch.setattr(inspect, "getsource", lambda _: "other")
+    assert digest(source) == before
+    monkeypatch.setattr(cache, "PIXELS_VERSION", cache.PIXELS_VERSION + 1)
+    assert digest(source) != before
+
+
+def test_these_are_the_pixels_of_this_version() -> None:
+    """Where this fails, a cache made before holds other pixels than would be decoded now: raise `PIXELS_VERSION`."""
+    y, x = np.mgrid[:10, :16]
+    pixels = np.stack([16 * x, 25 * y, (x * y * 7) % 256], axis=2).astype(np.uint8)
+    found = square(Image.fromarray(pixels), 4)
+    expected = [
+        [[55, 99, 141, 185], [55, 99, 141, 185], [55, 99, 141, 185], [55, 99, 141, 185]],
+        [[20, 20, 20, 20], [80, 80, 80, 80], [145, 145, 145, 145], [205, 205, 205, 205]],
+        [[19, 34, 55, 75], [77, 145, 164, 147], [146, 166, 117, 140], [169, 117, 162, 136]],
+    ]
+    assert PIXELS_VERSION == 1
+    # Processors round a level apart.
+    np.testing.assert_allclose(found.numpy().astype(int), expected, atol=2)
 
 
 def test_a_file_that_was_cut_is_made_again(photo_folder: Path, tmp_path: Path) -> None:
@@ -148,7 +176,7 @@ def test_errors_are_one_line(photo_folder: Path, tmp_path: Path, monkeypatch: py
         CachedImages(Scenes(8, 16), tmp_path)
     source = folder_sets(photo_folder, 32)[0]
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"--cache .*file"):
+    with pytest.raises(ValueError, match=r"no cache in .*file: "):
         CachedImages(source, tmp_path / "file")
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     with pytest.raises(ValueError, match=r"GiB are needed, 0\.0 GiB are free"):

@@ -14,7 +14,7 @@ from torchvision.io import decode_jpeg
 from games.build.data import build_loaders
 from games.options.command_line import parse
 from patchgame_egg.data import loader as data
-from patchgame_egg.data.gpu_jpeg import GpuJpegLoader, is_plain
+from patchgame_egg.data.gpu_jpeg import GpuJpegLoader, NoDecoder, is_plain
 from patchgame_egg.data.loader import ImageLoader
 from patchgame_egg.data.scenes import Scenes
 from patchgame_egg.data.sources import folder_sets
@@ -92,8 +92,20 @@ def test_devices_that_cannot_decode_are_one_line(photo_folder: Path, monkeypatch
     def missing(*_: Any, **__: Any) -> list[Tensor]:
         raise RuntimeError("decode_jpegs_cuda: torchvision not compiled with nvJPEG support\nstack")
 
-    with pytest.raises(ValueError, match=r"^--decode gpu: .*cpu: decode_jpegs_cuda: .* support$"):
+    with pytest.raises(NoDecoder, match=r"^torchvision .*cpu: decode_jpegs_cuda: .* support$"):
         GpuJpegLoader(folder_sets(photo_folder, 32)[0], 8, device=CPU, decode=missing)
     options = ["--data", "folder", "--root", str(photo_folder), "--decode", "gpu", "--batch-size", "8"]
     with pytest.raises(ValueError, match="--decode gpu needs a CUDA GPU, the device is cpu"):
         build_loaders(parse(options).config, CPU)
+
+
+def test_no_loader_is_built_in_vain(photo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "_MEMORY_BYTES", 0)
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("a loader that decodes on the CPU")
+
+    monkeypatch.setattr(data, "DataLoader", never)
+    GpuJpegLoader(folder_sets(photo_folder, 32)[0], 8, device=CPU, decode=Decoder())
+    with pytest.raises(AssertionError, match="on the CPU"):
+        GpuJpegLoader(Scenes(8, 32), 8, device=CPU, decode=Decoder())

@@ -69,7 +69,7 @@ def test_folder_of_classes_is_split_95_to_5(photo_folder: Path) -> None:
 
 def test_held_out_images_alone_are_not_trained_on(photo_folder: Path) -> None:
     shutil.rmtree(photo_folder / "train")
-    with pytest.raises(ValueError, match=r"/val and no train/ beside it: --root .*/val splits"):
+    with pytest.raises(ValueError, match=r"/val and no train/ beside it: root='.*/val' splits"):
         folder_sets(photo_folder, 32)
     (photo_folder / "dog").mkdir()
     assert folder_sets(photo_folder, 32)[0].classes == ["val"], "a class of that name, beside another"
@@ -187,7 +187,7 @@ def test_cifar10_files_are_read_through_torchvision(tmp_path: Path) -> None:
 
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
-    with pytest.raises(ValueError, match=r"cifar10 is not in .*--download fetches it"):
+    with pytest.raises(ValueError, match=r"cifar10 is not in root='.*': download=True fetches it"):
         torchvision_sets("cifar10", tmp_path, 32)
     # torchvision checks the real files' checksums; a class with its reading code and without that check stands in.
     from torchvision.datasets import CIFAR10
@@ -226,11 +226,11 @@ def test_missing_torchvision_sets_are_one_line_errors(name: str, tmp_path: Path)
     with pytest.raises(ValueError, match=name) as error:
         image_sets(name, tmp_path, 32)
     assert "\n" not in str(error.value)
-    assert "--root" in str(error.value)
+    assert f"root='{tmp_path}'" in str(error.value)
 
 
 def test_errors_say_what_is_wrong(tmp_path: Path, photo_folder: Path) -> None:
-    with pytest.raises(ValueError, match="needs --root"):
+    with pytest.raises(ValueError, match="name='folder' needs root='DIR'"):
         image_sets("folder", "", 32)
     with pytest.raises(ValueError, match="no folder"):
         image_sets("folder", tmp_path / "nowhere", 32)

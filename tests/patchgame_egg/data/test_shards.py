@@ -176,9 +176,9 @@ def test_shards_of_others_are_read(tmp_path: Path) -> None:
 
 
 def test_errors_say_what_is_wrong(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="--data shards needs --root"):
+    with pytest.raises(ValueError, match="name='shards' needs root='DIR/train-"):
         image_sets("shards", "", 32)
-    with pytest.raises(ValueError, match=r"no shard .*train-0005.tar"):
+    with pytest.raises(ValueError, match=r"no shard .*train-0005.tar .*: give files that are there, as pattern="):
         shard_sets(f"{shards}/train-{{0004..0005}}.tar", "", 32)
     first = shards / "train-0000.tar"
     os.truncate(first, 9000)
@@ -193,12 +193,12 @@ def test_errors_say_what_is_wrong(shards: Path, tmp_path: Path, capsys: pytest.C
         shard_sets(train_pattern(shards), "", 32)
     for held_out in shards.glob("val-*"):
         held_out.unlink()
-    with pytest.raises(ValueError, match="--val-root says where"):
+    with pytest.raises(ValueError, match=r"val_pattern='DIR/val-{0000..0006}.tar' says where"):
         shard_sets(f"{shards}/train-0001.tar", "", 32)
     for options, said in (
         (["--out", str(shards)], "exists: --out takes"),
         (["--data", "scenes", "--out", str(tmp_path / "new")], "--size N writes squares"),
-        (["--data", "folder", "--out", str(tmp_path / "new")], "needs --root"),
+        (["--data", "folder", "--out", str(tmp_path / "new")], "--data folder needs --root DIR"),
         (["--per-shard", "0", "--out", str(tmp_path / "new")], "--per-shard 0"),
     ):
         with pytest.raises(SystemExit) as stop:
