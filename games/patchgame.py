@@ -15,6 +15,7 @@ import torch
 
 from analysis.callback import LanguageAnalysis
 from analysis.corpus.recording import one_pair
+from analysis.evaluation.view_controls import retrieval_controls
 from analysis.metrics.vocabulary_usage import usage
 from games.build.agents import build_game, compile_networks, take_over_speaker
 from games.build.data import build_loaders, build_views
@@ -44,7 +45,7 @@ from patchgame_egg.training.evaluation import cross_play
 from patchgame_egg.training.loggers import read_log
 from patchgame_egg.training.malloc import keep_freed_memory
 from patchgame_egg.training.trainer import Trainer
-from patchgame_egg.views.loader import ViewLoader
+from patchgame_egg.views.loader import RepeatedViews, ViewLoader
 from patchgame_egg.views.transforms import EvaluationView
 
 
@@ -70,9 +71,14 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     if config.training.compile:
         compile_networks(game)
     candidates = val.order.batch_size
+    two_views = RepeatedViews(val, build_views(config, held_out=True), device)
+    controls: dict[str, float] = {}
 
     def language(logs: Interaction) -> dict[str, float]:
         assert logs.message is not None
+        # They are the same after every epoch.
+        if not controls:
+            controls.update(retrieval_controls(two_views))
         found = usage(logs.message.numpy(), logs.aux["message_mask"].numpy(), config.speaker.vocab)
         return {
             "active_symbols": found.active_symbols,
@@ -85,6 +91,7 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
             "candidates": candidates,
             "vocab_size": config.speaker.vocab,
             "slots": logs.message.shape[1],
+            **{f"two_views_{name}": value for name, value in controls.items()},
         }
 
     analyses = config.run.analyse_every and config.channel.channel != "continuous" and is_rank_zero()
@@ -96,6 +103,7 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
         folder,
         language,
         [LanguageAnalysis(config.run.analyse_every)] if analyses else [],
+        {"two_views": two_views},
     )
     return trainer, val.source, [train, val]
 

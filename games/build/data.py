@@ -20,14 +20,19 @@ from patchgame_egg.views.loader import ViewLoader
 from patchgame_egg.views.transforms import Middle, RandomViews
 
 
-def build_views(config: Config) -> RandomViews:
-    """The two random views of section 3.1."""
+# Held-out images have the same views in every run of the same strengths, whatever its seed.
+_HELD_OUT_VIEWS = 1_000_000
+
+
+def build_views(config: Config, held_out: bool = False) -> RandomViews:
+    """The two random views of section 3.1, of images to learn from or of those held out."""
     d = config.images
     first, second = (
         ViewStrength(min_area=d.min_area, jitter=d.jitter, grey=d.grey, blur=blur, solarise=solarise)
         for blur, solarise in zip(d.blur, d.solarise, strict=True)
     )
-    return RandomViews(d.image_size, config.training.seed + 2, first, second)
+    seed = _HELD_OUT_VIEWS if held_out else config.training.seed + 2
+    return RandomViews(d.image_size, seed, first, second)
 
 
 def decoders(options: DataOptions, device: torch.device) -> int:

@@ -18,19 +18,26 @@ from patchgame_egg.training.optimizer import cosine, linear_warmup
 
 
 def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tuple[Optimizer, LambdaLR]:
-    """The optimizer, and the schedule of its learning rate: linear warm-up, then a cosine."""
+    """The optimizer, and the schedule of its learning rate: linear warm-up, then a cosine.
+
+    The game's loss is a mean over the batch of B images. A step of SGD at rate r on the sum, with weight decay d, is a
+    step on the mean at rate B r with decay d / B; AdamW divides by the size of the gradient, so that its step is the
+    same for both.
+    """
     t = config.training
+    summed = _summed(config)
+    lr, weight_decay = t.lr * summed, t.weight_decay / summed
     groups: list[dict[str, Any]] = []
     for name, parameter in game.named_parameters():
         if parameter.requires_grad:
             share = config.speaker_lr if name.startswith("sender") else 1.0
-            decay = t.weight_decay if parameter.dim() > 1 else 0.0
-            kind = {"lr": share * t.lr, "weight_decay": decay, "wide": "_head.wide." in name}
+            decay = weight_decay if parameter.dim() > 1 else 0.0
+            kind = {"lr": share * lr, "weight_decay": decay, "wide": "_head.wide." in name}
             group = next((g for g in groups if all(g[k] == v for k, v in kind.items())), None)
             if group is None:
                 groups.append(group := {"params": [], **kind})
             group["params"].append(parameter)
-    optimizer: Optimizer = AdamW(groups, t.lr, fused=True) if t.optimizer == "adamw" else SGD(groups, t.lr, 0.9)
+    optimizer: Optimizer = AdamW(groups, lr, fused=True) if t.optimizer == "adamw" else SGD(groups, lr, 0.9)
     warmup, total = round(t.warmup * steps_per_epoch), t.epochs * steps_per_epoch
 
     def factor(step: int) -> float:
@@ -43,6 +50,11 @@ def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tu
         return factor(step) if step >= t.freeze_epochs * steps_per_epoch else 0.0
 
     return optimizer, LambdaLR(optimizer, [factor_when_thawed if g["wide"] else factor for g in groups])
+
+
+def _summed(config: Config) -> int:
+    """How many times the gradient of the mean that of the loss is, as far as the optimizer can tell."""
+    return config.training.batch_size if config.loss.reduction == "sum" and config.training.optimizer == "sgd" else 1
 
 
 def schedules(config: Config, game: nn.Module, optimizer: Optimizer) -> list[Callback]:
@@ -79,7 +91,7 @@ def schedules(config: Config, game: nn.Module, optimizer: Optimizer) -> list[Cal
 
         def set_decay(value: float) -> None:
             for group in decayed:
-                group["weight_decay"] = value
+                group["weight_decay"] = value / _summed(config)
 
         found.append(Schedule(set_decay, lambda done: end + (t.weight_decay - end) * cosine(done)))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,6 +30,7 @@ def make_trainer(
     folder: Path,
     metrics: Callable[[Interaction], dict[str, float]],
     callbacks: Sequence[Callback] = (),
+    also_validate: Mapping[str, ViewLoader] | None = None,
 ) -> Trainer:
     """The trainer that the options describe, of whatever is called like a game.
 
@@ -41,6 +42,7 @@ def make_trainer(
         folder: of the run.
         metrics: further numbers for the validation record, from the epoch's `Interaction`.
         callbacks: called after those that log, before a checkpoint is written.
+        also_validate: further batches to validate on, by name.
 
     Raises:
         ValueError: the checkpoint does not fit.
@@ -68,6 +70,7 @@ def make_trainer(
         precision=config.training.precision,
         accumulate=config.training.accumulate,
         metrics=metrics,
+        also_validate=also_validate,
     )
     if start.resume is not None:
         trainer.load_state_dict(checkpoint.load(folder / CHECKPOINT, device))

@@ -130,6 +130,9 @@ class LossOptions:
     """tau, or where it starts if it is learnt."""
     learn_temperature: bool = False
     """Learn tau; the paper keeps it constant."""
+    reduction: Literal["mean", "sum"] = "mean"
+    """Over a batch of B images, mean or sum (equations 1 and 2): with sum, SGD steps as far at --lr as with mean at B
+    times --lr. The loss that is logged is the mean; AdamW's steps do not depend on this."""
     detach_negatives: bool = False
     """Gather embeddings without their gradients, as the release does."""
 

@@ -18,15 +18,14 @@ from games.options.config import (
 # The text's sizes (section 3); where it is silent, the release's (heads, views).
 PAPER = Config(
     speaker=SpeakerOptions(
-        patch_size=32, symbol_hidden=768, logit_scale=0.0, rank_width=64, max_len=48, encoder="resnet18",
+        patch_size=32, symbol_hidden=768, rank_width=64, max_len=48, encoder="resnet18",
         decoder_dim=512,
     ),
-    channel=ChannelOptions(rank_spread=0.0),
     listener=ListenerOptions(
-        text_dim=192, text_depth=12, silence="skip", vision="resnet18", head_hidden=2048, head_bottleneck=256,
+        text_dim=192, text_depth=12, vision="resnet18", head_hidden=2048, head_bottleneck=256,
         head_wide=65536,
     ),
-    loss=LossOptions(temperature=0.07),
+    loss=LossOptions(temperature=0.07, reduction="sum"),
     images=DataOptions(
         image_size=224, min_area=0.14, jitter=0.8, grey=0.2, blur=(1.0, 0.1), solarise=(0.0, 0.2)
     ),
@@ -40,8 +39,8 @@ PAPER = Config(
 # What the authors' release does where it differs from the text.
 RELEASED = replace(
     PAPER,
-    speaker=replace(PAPER.speaker, context=True, rank_padding="zeros", rank_dropout=0.1),
-    channel=replace(PAPER.channel, gate="released", gumbel_start=5.0, gumbel_end=1.0),
+    speaker=replace(PAPER.speaker, logit_scale=0.0, context=True, rank_padding="zeros", rank_dropout=0.1),
+    channel=replace(PAPER.channel, gate="released", rank_spread=0.0, gumbel_start=5.0, gumbel_end=1.0),
     listener=replace(PAPER.listener, text_norm="post", silence="attend"),
     loss=LossOptions(temperature=0.07, learn_temperature=True, detach_negatives=True),
     training=replace(

@@ -124,9 +124,8 @@ class Console(Callback):
         if last["kind"] != "validation" or not is_rank_zero():
             return
         shares = (
-            ("top-1", "acc"),
-            ("top-5", "acc_top5"),
-            ("image to message", "acc_image_to_message"),
+            ("retrieval of two views", "two_views_acc"),
+            ("of one view" if "two_views_acc" in last else "retrieval", "acc"),
             ("error, of that of one colour", "relative_error"),
         )
         accuracy = ", ".join(f"{name} {100 * last[key]:.1f} %" for name, key in shares if key in last)

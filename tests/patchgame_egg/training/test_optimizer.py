@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
+import torch
 from torch import nn
 
 from games.build.optimizer import build_optimizer, schedules
@@ -32,12 +34,44 @@ def test_the_game_s_learning_rate(words: list[str]) -> None:
     game = nn.Sequential(nn.Linear(3, 2))
     optimizer, schedule = build_optimizer(config, game, steps)
     warmup, total, low = round(t.warmup * steps), t.epochs * steps, t.min_lr / t.lr
+    lr = t.lr * (t.batch_size if config.loss.reduction == "sum" else 1)
     for step in range(total + 2):
         done = min(1, (step - warmup) / max(1, total - warmup))
         after = low + (1 - low) * 0.5 * (1 + math.cos(math.pi * done))
-        assert schedule.get_last_lr()[0] == t.lr * ((step + 1) / warmup if step < warmup else after)
+        assert schedule.get_last_lr()[0] == lr * ((step + 1) / warmup if step < warmup else after)
         optimizer.step()
         schedule.step()
+
+
+@pytest.mark.parametrize("batch_size", [4, 16])
+def test_a_step_of_the_paper_is_a_step_on_the_summed_loss(batch_size: int) -> None:
+    words = ["--preset", "paper", "--batch-size", str(batch_size), "--warmup", "0", "--weight-decay", "0.1"]
+    config = parse(words).config
+    t = config.training
+    images = torch.randn(batch_size, 3, dtype=torch.float64)
+    game = nn.Linear(3, 2, dtype=torch.float64)
+    by_hand = copy.deepcopy(game)
+    optimizer, schedule = build_optimizer(config, game, 100)
+    matrices = torch.optim.SGD([by_hand.weight], t.lr, 0.9, weight_decay=0.1)
+    biases = torch.optim.SGD([by_hand.bias], t.lr, 0.9)
+    for _ in range(3):
+        optimizer.zero_grad()
+        game(images).square().sum(1).mean().backward()
+        for group in optimizer.param_groups:
+            group["lr"] = t.lr * batch_size  # where the cosine starts
+        optimizer.step()
+        by_hand.zero_grad()
+        by_hand(images).square().sum().backward()
+        matrices.step()
+        biases.step()
+    torch.testing.assert_close(game.weight, by_hand.weight)
+    torch.testing.assert_close(game.bias, by_hand.bias)
+
+
+def test_adamw_does_not_step_further_on_a_sum() -> None:
+    mean, total = (parse(["--reduction", reduction]).config for reduction in ("mean", "sum"))
+    groups = [build_optimizer(config, nn.Linear(3, 2), 10)[0].param_groups for config in (mean, total)]
+    assert [(g["lr"], g["weight_decay"]) for g in groups[0]] == [(g["lr"], g["weight_decay"]) for g in groups[1]]
 
 
 def test_the_game_s_weight_decay() -> None:
