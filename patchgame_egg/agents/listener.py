@@ -31,7 +31,7 @@ class TextEncoder(nn.Module):
         dim: D. The paper: 192.
         depth: number of blocks. The paper: 12.
         heads: attention heads. The paper: 3.
-        norm: where the blocks normalise, see `Block`.
+        norm: where the blocks normalise, see `patchgame_egg.agents.transformer.Block`.
         silence: what a silent slot is. ``skip``: nothing, only spoken symbols are encoded. ``gate``: the same
             values, and silent slots learn whether they should have spoken, at the cost of encoding them all.
             ``attend``: the authors' release, where every slot takes part and silence is a zero vector with a position.
