@@ -18,6 +18,21 @@ from types import ModuleType
 from typing import Any
 
 
+def homes(source: str) -> dict[str, str]:
+    """What a package hands on: each name, and the module that has it.
+
+    Args:
+        source: the text of the package's ``__init__``.
+    """
+    found: dict[str, str] = {}
+    for block in ast.parse(source).body:
+        if isinstance(block, ast.If):
+            for line in block.body:
+                if isinstance(line, ast.ImportFrom):
+                    found.update((name.asname or name.name, str(line.module)) for name in line.names)
+    return found
+
+
 def hand_on(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """What a package's ``__getattr__, __dir__, __all__`` are to be.
 
@@ -28,19 +43,13 @@ def hand_on(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]
         A function that loads a name from its module, one that lists the package's names, and the names.
     """
     spec = sys.modules[package].__spec__
-    source = spec.loader.get_source(package)  # type: ignore[union-attr]
-    homes: dict[str, str] = {}
-    for block in ast.parse(source).body:
-        if isinstance(block, ast.If):
-            for line in block.body:
-                if isinstance(line, ast.ImportFrom):
-                    homes.update((name.asname or name.name, str(line.module)) for name in line.names)
-    names = sorted(homes)
+    modules = homes(spec.loader.get_source(package))  # type: ignore[union-attr]
+    names = sorted(modules)
 
     def load(name: str) -> Any:
-        if name not in homes:
+        if name not in modules:
             raise AttributeError(f"{package} has no {name!r}; it has {', '.join(names)}")
-        found = sys.modules[package].__dict__[name] = getattr(import_module(homes[name]), name)
+        found = sys.modules[package].__dict__[name] = getattr(import_module(modules[name]), name)
         return found
 
     return load, lambda: sorted({*sys.modules[package].__dict__, *names}), names

@@ -89,7 +89,7 @@ def voc_sets(root: Path | str, seed: int = 0) -> tuple[VocImages, VocImages]:
     list or all annotations, is split 80 to 20.
 
     Args:
-        root: a folder with ``Annotations`` and ``JPEGImages``; or one that torchvision's `VOCDetection` has filled,
+        root: a folder with ``Annotations`` and ``JPEGImages``; or one that torchvision's ``VOCDetection`` has filled,
             with ``VOCdevkit/VOC2007`` and perhaps further years: all are trained on, what is held out is of the first.
         seed: seed of the random split.
 

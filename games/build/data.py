@@ -19,7 +19,6 @@ from patchgame_egg.views.augment import ViewStrength
 from patchgame_egg.views.loader import ViewLoader
 from patchgame_egg.views.transforms import Middle, RandomViews
 
-
 # Held-out images have the same views in every run of the same strengths, whatever its seed.
 _HELD_OUT_VIEWS = 1_000_000
 

@@ -146,7 +146,7 @@ class DataOptions:
     root: str = ""
     """Folder of the images; holds train/ and val/, or is split 95 to 5. Shards: 'DIR/train-{0000..0146}.tar'."""
     val_root: str = ""
-    """Shards: the held-out ones; empty: val-*.tar beside the others."""
+    """Shards: the held-out ones; empty: ``val-*.tar`` beside the others."""
     download: bool = False
     """Fetch a torchvision set that is missing from --root."""
     image_size: int = 48

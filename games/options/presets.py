@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from games.options.config import (
-    ChannelOptions,
     Config,
     DataOptions,
     ListenerOptions,

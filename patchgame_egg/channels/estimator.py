@@ -51,7 +51,7 @@ class Estimator(nn.Module):
             uniform: numbers in [0, 1), the randomness, of the same shape; None: the best, without any.
 
         Returns:
-            The vectors ``[..., V]``, one-hot if `discrete`, and a scalar to add to the loss.
+            The vectors ``[..., V]``, one-hot if ``discrete``, and a scalar to add to the loss.
         """
         raise NotImplementedError
 

@@ -191,7 +191,7 @@ def proportions(shape: int) -> tuple[float, float]:
 
 @functools.lru_cache(maxsize=256)
 def _interpolation(size: int, cells: int) -> tuple[npt.NDArray[np.intp], Array]:
-    """For each of `size` pixels the lattice point before it among `cells`, and the weight of the next one."""
+    """For each of ``size`` pixels the lattice point before it among ``cells``, and the weight of the next one."""
     t = (np.arange(size, dtype=np.float32) + 0.5) * (cells / size)
     before = np.floor(t).astype(np.intp)
     rest = t - np.floor(t)
@@ -207,7 +207,7 @@ def _noise(rng: np.random.Generator, size: int, rows: int, columns: int) -> Arra
 
 
 def _mix(tones: tuple[RGB, RGB], share: Array, brightness: float) -> Array:
-    """`[h, w]` shares of the second tone to RGB `[3, h, w]`."""
+    """``[h, w]`` shares of the second tone to RGB ``[3, h, w]``."""
     first, second = (np.array(tone, dtype=np.float32)[:, None, None] * brightness for tone in tones)
     return first + (second - first) * share
 
@@ -218,10 +218,10 @@ def paint_background(kind: int, size: int, rng: np.random.Generator) -> Array:
     Args:
         kind: index into `BACKGROUNDS`.
         size: side S of the image in pixels.
-        rng: of all that is random; the draws do not depend on `size`.
+        rng: of all that is random; the draws do not depend on ``size``.
 
     Returns:
-        float32 RGB `[3, S, S]`, about 0 to 255.
+        float32 RGB ``[3, S, S]``, about 0 to 255.
     """
     dark, light, pattern = list(BACKGROUNDS.values())[kind]
     dx, dy, zoom, brightness, slope_x, slope_y = rng.random(6).tolist()
@@ -246,7 +246,7 @@ def paint_object(
     """Paints an object with a dark rim and a soft shadow, in place.
 
     Args:
-        canvas: float32 RGB `[3, S, S]`, about 0 to 255.
+        canvas: float32 RGB ``[3, S, S]``, about 0 to 255.
         shape: index into `SHAPES`.
         colour: index into `COLOURS`.
         texture: index into `TEXTURES`.
@@ -255,7 +255,7 @@ def paint_object(
         nuisance: rotation, wavelength, two phases, brightness; each 0 to 1.
 
     Returns:
-        The covered pixels, bool `[S, S]`.
+        The covered pixels, bool ``[S, S]``.
     """
     size = canvas.shape[-1]
     turn, wavelength, phase_u, phase_v, brightness = nuisance

@@ -6,7 +6,7 @@ scale, the other objects) is nuisance. The main object is painted last, so that 
 colours, textures and backgrounds look like, and why their bytes are the same on every machine, is in
 `patchgame_egg.data.scene_drawing`.
 
-A flip exchanges left and right, and a crop moves and enlarges: `position` and `size` are true of the whole image.
+A flip exchanges left and right, and a crop moves and enlarges: ``position`` and ``size`` are true of the whole image.
 The other concepts survive in every view that shows the main object.
 
 Dimensions: S image size, A number of concepts.
@@ -62,8 +62,8 @@ class SceneObject:
     Attributes:
         shape: index into ``CONCEPTS["shape"]``; ``colour``, ``texture``, ``size`` and ``position`` index the entries of
             their own names.
-        box: (x0, y0, x1, y1) in pixels, the end exclusive, tight around `mask`.
-        mask: bool `[S, S]`, the object's visible pixels; no two objects of a scene share one.
+        box: (x0, y0, x1, y1) in pixels, the end exclusive, tight around ``mask``.
+        mask: bool ``[S, S]``, the object's visible pixels; no two objects of a scene share one.
     """
 
     shape: int
@@ -80,9 +80,9 @@ class Scene:
     """One image with everything that is known about it.
 
     Attributes:
-        image: uint8 `[3, S, S]`, RGB.
-        objects: 1 to 3 objects, the largest visible area first: `objects[0]` is the main object.
-        background: index into `CONCEPTS["background"]`.
+        image: uint8 ``[3, S, S]``, RGB.
+        objects: 1 to 3 objects, the largest visible area first: ``objects[0]`` is the main object.
+        background: index into ``CONCEPTS["background"]``.
     """
 
     image: npt.NDArray[np.uint8]
@@ -151,7 +151,7 @@ def _see(plan: _Plan, mask: npt.NDArray[np.bool_]) -> SceneObject:
 class Scenes(Dataset[tuple[Tensor, int]]):
     """Rendered scenes with known concepts: nothing to download, each drawn when asked for.
 
-    A scene depends on (`seed`, `split`, index) alone, so a longer dataset begins with the shorter one, and another
+    A scene depends on (``seed``, ``split``, index) alone, so a longer dataset begins with the shorter one, and another
     `image_size` shows the same scenes.
 
     Args:
@@ -162,7 +162,7 @@ class Scenes(Dataset[tuple[Tensor, int]]):
 
     Attributes:
         classes: the names of the labels, which are the main object's shapes.
-        attribute_names: the names of the columns of `attributes`: the keys of `CONCEPTS`.
+        attribute_names: the names of the columns of ``attributes``: the keys of `CONCEPTS`.
 
     Raises:
         ValueError: an argument is out of range.
@@ -193,7 +193,7 @@ class Scenes(Dataset[tuple[Tensor, int]]):
         return self.length
 
     def __getitem__(self, index: SupportsIndex) -> tuple[Tensor, int]:
-        """Returns the image, uint8 `[3, S, S]`, and its label, the main object's shape."""
+        """Returns the image, uint8 ``[3, S, S]``, and its label, the main object's shape."""
         scene = self.scene(index)
         return torch.from_numpy(scene.image), scene.objects[0].shape
 
@@ -207,7 +207,7 @@ class Scenes(Dataset[tuple[Tensor, int]]):
             The image with its objects' concepts, boxes and masks.
 
         Raises:
-            IndexError: `index` is out of range.
+            IndexError: ``index`` is out of range.
         """
         rng = self._generator(index)
         plans, background = _plan_scene(rng)
@@ -234,10 +234,10 @@ class Scenes(Dataset[tuple[Tensor, int]]):
             index: from -length to length - 1.
 
         Returns:
-            int64 `[A]`, in the order of `attribute_names`: the main object's five concepts, then the background.
+            int64 ``[A]``, in the order of `attribute_names`: the main object's five concepts, then the background.
 
         Raises:
-            IndexError: `index` is out of range.
+            IndexError: ``index`` is out of range.
         """
         plans, background = _plan_scene(self._generator(index))
         main = plans[0]

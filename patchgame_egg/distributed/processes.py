@@ -1,6 +1,6 @@
 """The same code on one process or many: ranks, a gather that carries gradients, batch statistics over all ranks.
 
-Every function here is the identity (or a constant) without a process group, so callers never ask whether there is one.
+Every function here is the identity (or a constant) without a process group, so callers never ask whether there is one::
 
     rank 0: x0 -+                    +-> [x0; x1]       backward: the gradients that both ranks hold for x0
                 +-- gather_rows(x) --+                  are summed on rank 0, those for x1 on rank 1

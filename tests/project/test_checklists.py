@@ -72,6 +72,13 @@ assert "share of one symbol" in render(corpus, measure(corpus, permutations=2))
 
 
 @pytest.mark.process
+def test_the_metric_is_on_the_site(copy: Path) -> None:
+    # Whatever is in this table has an anchor: test_site.py.
+    code = "import runpy; print(runpy.run_path('docs/conf.py')['FACES']['analysis']['most_said'])"
+    assert run(copy, "-c", code).split() == ["analysis.metrics.most_said.most_said"]
+
+
+@pytest.mark.process
 def test_the_tests_of_the_copy_know_it(copy: Path) -> None:
     tests = ["tests/analysis/metrics/test_common.py", "tests/project/test_layering.py"]
     tests += ["tests/project/test_docs.py", "tests/project/test_names.py"]

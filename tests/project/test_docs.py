@@ -46,8 +46,9 @@ from patchgame_egg.training.callback import Callback
 from tests.support.tiny import TINY
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-GENERATED = ROOT / "docs" / "reference.md"
+# Pages of the site that only put others in order.
+SITE = [ROOT / "docs" / name for name in ("index.md", "start.md", "changes.md")]
+PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").glob("*.md")) if page not in SITE)]
 GAMES = ROOT / "docs" / "games.md"
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 MODULES = [p for package in ("patchgame_egg", "games", "analysis") for p in sorted((ROOT / package).rglob("*.py"))]
@@ -252,9 +253,10 @@ def analyse(*words: str) -> None:
     assert analysis_command([*words, "--permutations", "3"]) == 0
 
 
-def reference(*words: str) -> None:
-    """Only compared: writing would hide that the page is out of date."""
-    assert load(ROOT / "docs" / "reference.py").main(["--check", *words]) == 0
+def site(*words: str) -> None:
+    """Not built, as it takes minutes: tests/project/test_site.py builds it, with these options."""
+    assert words == ("-W", "--keep-going", "docs", "build/site")
+    assert any(p.startswith("sphinx>") for p in PYPROJECT["dependency-groups"]["docs"])
 
 
 def nothing(*words: str) -> None:
@@ -275,7 +277,6 @@ STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "-m", "games.record"): record,
     ("python", "-m", "analysis"): analyse,
     ("python", "-m", "games.shards"): shards,
-    ("python", "docs/reference.py"): reference,
     ("python", "tests/benchmarks/step.py"): benchmark,
     ("python", "tests/benchmarks/channels.py"): channels_benchmark,
     ("python", "tests/benchmarks/input.py"): input_benchmark,
@@ -293,6 +294,7 @@ STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("pytest",): development_tool("pytest"),
     ("ruff",): development_tool("ruff"),
     ("mypy",): development_tool("mypy"),
+    ("sphinx-build",): site,
     ("tensorboard",): tensorboard,
     ("cd",): nothing,
     ("git", "clone"): nothing,
@@ -319,7 +321,7 @@ def fake_set(root: str, download: bool = False, **part: Any) -> FakeData:
 
 
 @pytest.mark.docs
-@pytest.mark.parametrize("name", [n for n in NAMES if n != "docs/reference.md"])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_block_of_the_page_runs(
     name: str, tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,7 +389,7 @@ def test_links_and_images_lead_somewhere(name: str) -> None:
 
 
 @pytest.mark.docs
-@pytest.mark.parametrize("name", [n for n in NAMES if n != "docs/reference.md"])
+@pytest.mark.parametrize("name", NAMES)
 def test_options_and_files_in_the_text_exist(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     commands = (
         main, compare_games, lewis_game, record_run, analysis_command, write_shards, train_baseline, parse_setting,
@@ -415,7 +417,8 @@ def test_the_picture_of_the_repository_is_complete() -> None:
         folders = folders[: len(indent) // 2] + [name] * bool(slash)
         if not slash:
             drawn.append("/".join([*folders, name]))
-    there = {str(p.relative_to(ROOT)) for p in MODULES if p.name != "__init__.py"}
+    of_the_site = [ROOT / "docs" / "conf.py", *(ROOT / "docs" / "templates").rglob("*.rst"), *SITE]
+    there = {str(p.relative_to(ROOT)) for p in [*MODULES, *of_the_site] if p.name != "__init__.py"}
     assert len(there) > 140 and len(drawn) == len(set(drawn))
     assert set(drawn) == there, "the last text block of docs/journey.md should list these files"
 
@@ -469,34 +472,7 @@ def test_the_table_of_presets_is_true() -> None:
             assert all(part in cell for part in parts), f"{name} of {preset}: {cell!r} should say {parts}"
 
 
-# The reference
-
-
-@pytest.mark.slow
-def test_the_reference_is_up_to_date(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    script = load(ROOT / "docs" / "reference.py")
-    assert script.main(["--check"]) == 0, "run python docs/reference.py"
-    copy = tmp_path / "reference.md"
-    monkeypatch.setattr(script, "PAGE", copy)
-    assert script.main(["--check"]) == 1 and not copy.exists()
-    assert "run python docs/reference.py" in capsys.readouterr().err
-    assert script.main([]) == 0 and copy.read_text() == GENERATED.read_text()
-    copy.write_text(copy.read_text().replace("Arguments", "arguments").replace("Returns", "returns"))
-    assert script.main(["--check"]) == 1
-
-
-def test_the_reference_holds_what_the_docstrings_say() -> None:
-    text = GENERATED.read_text()
-    assert "soft_rank(scores: Tensor, strength: float = 1.0, op: RankOp = 'torch') -> Tensor" in text
-    assert "- `strength`: regularisation e > 0." in text
-    assert "- `ValueError`: wrong shape, strength not positive, or torchsort asked for and not installed." in text
-    assert "- The loss of each pair, ``[B]``, nats: the mean of both directions" in text
-    assert not re.search(r"^#+ _", text, re.MULTILINE)
-    for path in MODULES:
-        if not path.name.startswith("_"):
-            assert f"## {'.'.join(path.relative_to(ROOT).with_suffix('').parts)}\n" in text
+# Docstrings
 
 
 EXAMPLES = {str(p.relative_to(ROOT)): n for p in MODULES if (n := len(re.findall(r"^ +>>> ", p.read_text(), re.M)))}

@@ -20,7 +20,8 @@ def measured(path: Path, measure: Callable[[], dict[str, Any]], made_with: Mappi
     Args:
         path: of the file.
         measure: measures it.
-        made_with: all that the result depends on, as `made_of` gives it; kept under that name.
+        made_with: all that the result depends on, as `games.reproduce.runner.setting.made_of` gives it; kept under
+            that name.
 
     Raises:
         ValueError: what is kept was measured of something else.

@@ -51,7 +51,7 @@ def test_a_step_of_the_paper_is_a_step_on_the_summed_loss(batch_size: int) -> No
     images = torch.randn(batch_size, 3, dtype=torch.float64)
     game = nn.Linear(3, 2, dtype=torch.float64)
     by_hand = copy.deepcopy(game)
-    optimizer, schedule = build_optimizer(config, game, 100)
+    optimizer, _ = build_optimizer(config, game, 100)
     matrices = torch.optim.SGD([by_hand.weight], t.lr, 0.9, weight_decay=0.1)
     biases = torch.optim.SGD([by_hand.bias], t.lr, 0.9)
     for _ in range(3):
