@@ -28,7 +28,7 @@ from games.reproduce.runner.setting import Setting, Training
 from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
 from games.reproduce.runner.training import train, train_all
 from games.runs.files import CONFIG, LOG, METRICS
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.loggers import read_log, retrieval_key
 
 CHANNELS = {
     "patch, Gumbel": [],
@@ -85,7 +85,8 @@ def columns(setting: Setting, training: Training) -> dict[str, Any]:
     steps = [r for r in read_log(run / LOG) if r["kind"] == "train"]
     discrete = load_config(run / CONFIG)[0].channel.channel != "continuous"
     return {
-        "top1": 100 * last["acc"],
+        "retrieval": 100 * last[retrieval_key([last])],
+        "one_view": 100 * last["acc"],
         "symbols": last["active_symbols"] if discrete else None,
         # Runs of 0.1.0 have it under another name.
         "message_entropy": last.get("message_entropy", last.get("message_bits")) if discrete else None,
@@ -100,12 +101,20 @@ def tabulate(frame: pd.DataFrame) -> str:
     """Markdown: the mean over seeds, and the standard deviation of the accuracy; which runs diverged."""
     rows = []
     for name, runs in frame.groupby("variant", sort=False):
-        cells = [f"{name}{fate(runs)}", mean_and_spread(runs.top1)]
+        cells = [f"{name}{fate(runs)}", mean_and_spread(runs.retrieval), mean_and_spread(runs.one_view)]
         for column, digits in (("symbols", 0), ("message_entropy", 1), ("length", 1), ("images_per_s", 0)):
             mean = runs[column].astype(float).mean()
             cells.append("" if pd.isna(mean) else f"{mean:.{digits}f}")
         rows.append(cells)
-    return markdown(["", "top-1, %", "symbols used", "message entropy, bits", "mean length", "images/s"], rows)
+    head = [
+        "retrieval, two views, %",
+        "one view, %",
+        "symbols used",
+        "message entropy, bits",
+        "mean length",
+        "images/s",
+    ]
+    return markdown(["", *head], rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

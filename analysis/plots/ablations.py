@@ -14,8 +14,12 @@ from matplotlib.figure import Figure
 
 from analysis.plots.curves import Record
 from analysis.plots.style import DPI, GREY, house_style, save
+from patchgame_egg.training.loggers import retrieval_key
 
 MARKS = "osD^vPX*<>hp"
+
+
+_LABELS = {"two_views_acc": "retrieval of two views (%)", "acc": "retrieval of one view (%)"}
 
 
 def draw_learning(logs: Mapping[str, Sequence[Sequence[Record]]], path: Path) -> Path:
@@ -32,7 +36,8 @@ def draw_learning(logs: Mapping[str, Sequence[Sequence[Record]]], path: Path) ->
     Raises:
         ValueError: there is no run, or no validation in any.
     """
-    accuracy = _tidy(logs, "validation", "acc", 100.0)
+    key = retrieval_key(r for runs in logs.values() for log in runs for r in log)
+    accuracy = _tidy(logs, "validation", key, 100.0)
     if accuracy.empty:
         raise ValueError(f"no validation in the logs of {len(logs)} variants: nothing to draw")
     entropy = _tidy(logs, "train", "entropy", 1.0)
@@ -47,7 +52,7 @@ def draw_learning(logs: Mapping[str, Sequence[Sequence[Record]]], path: Path) ->
         _draw_bands(axes[0], accuracy, look, marked=True)
         for chance in sorted({_chance(r) for runs in logs.values() for log in runs for r in log} - {0.0}):
             axes[0].axhline(chance, color=GREY, linestyle=":", label=f"chance ({chance:.1f} %)")
-        axes[0].set(title="Held-out retrieval", ylabel="message to image, top-1 (%)", ylim=(0, None))
+        axes[0].set(title="Held-out retrieval", ylabel=_LABELS[key], ylim=(0, None))
         axes[0].legend(loc="upper left", framealpha=0.85, edgecolor="none", fontsize=8)
         if panels == 2:
             _draw_bands(axes[1], entropy, look, marked=False)
@@ -80,7 +85,8 @@ def draw_panels(logs: Mapping[str, Mapping[str, Sequence[Sequence[Record]]]], pa
     Raises:
         ValueError: there is no run, or no validation in any.
     """
-    tidy = {panel: _tidy(variants, "validation", "acc", 100.0) for panel, variants in logs.items()}
+    key = retrieval_key(r for variants in logs.values() for runs in variants.values() for log in runs for r in log)
+    tidy = {panel: _tidy(variants, "validation", key, 100.0) for panel, variants in logs.items()}
     if not tidy or all(frame.empty for frame in tidy.values()):
         raise ValueError(f"no validation in the logs of {len(logs)} panels: nothing to draw")
     chances = {_chance(r) for variants in logs.values() for runs in variants.values() for log in runs for r in log}
@@ -102,7 +108,7 @@ def draw_panels(logs: Mapping[str, Mapping[str, Sequence[Sequence[Record]]]], pa
                     ax.plot([], [], color=look[name][0], marker=look[name][1], label=name)
             for chance in sorted(chances - {0.0}):
                 ax.axhline(chance, color=GREY, linestyle=":", label=f"chance ({chance:.1f} %)")
-            ax.set(title=panel, xlabel="images trained on", ylabel="message to image, top-1 (%)")
+            ax.set(title=panel, xlabel="images trained on", ylabel=_LABELS[key])
             ax.set(xlim=(0, None), ylim=(0, top))
             ax.ticklabel_format(axis="x", style="plain")
             ax.tick_params(axis="x", labelsize=8)
@@ -119,14 +125,14 @@ def draw_accuracy_against_length(frame: pd.DataFrame, path: Path) -> Path:
 
     Args:
         frame: a row per run: ``variant``, whose first word names the way; ``length``, mean symbols per message;
-            ``top1`` and ``chance``, percent.
+            ``retrieval``, of two views where it is known, and ``chance``, percent.
         path: where the picture goes.
 
     Returns:
         ``path``.
     """
     means = frame.groupby("variant", sort=False).agg(
-        length=("length", "mean"), top1=("top1", "mean"), low=("top1", "min"), high=("top1", "max")
+        length=("length", "mean"), retrieval=("retrieval", "mean"), low=("retrieval", "min"), high=("retrieval", "max")
     )
     ways = {name: str(name).split()[0] for name in means.index}
     with house_style():
@@ -136,15 +142,15 @@ def draw_accuracy_against_length(frame: pd.DataFrame, path: Path) -> Path:
             zip(dict.fromkeys(ways.values()), _colours(len(set(ways.values()))), strict=True)
         ):
             part = means[[ways[n] == way for n in means.index]].sort_values("length")
-            errors = np.abs(part[["low", "high"]].to_numpy().T - part.top1.to_numpy())
+            errors = np.abs(part[["low", "high"]].to_numpy().T - part.retrieval.to_numpy())
             ax.errorbar(
-                part.length, part.top1, errors, marker=MARKS[i], color=color, capsize=2, markersize=6,
+                part.length, part.retrieval, errors, marker=MARKS[i], color=color, capsize=2, markersize=6,
                 label=f"{way} ({', '.join(str(n).removeprefix(way).strip() for n in part.index)})".replace(" ()", ""),
             )  # fmt: skip
         ax.axhline(frame.chance.iloc[0], color=GREY, linestyle=":", label=f"chance ({frame.chance.iloc[0]:.1f} %)")
         ax.set(
             title="What silence costs", xlabel="symbols per held-out message (mean)",
-            ylabel="message to image, top-1 (%)", ylim=(0, None), xlim=(0, None),
+            ylabel="retrieval accuracy, message to image (%)", ylim=(0, None), xlim=(0, None),
         )  # fmt: skip
         ax.grid(color="0.92")
         sns.despine(ax=ax)

@@ -103,15 +103,17 @@ def _draw_loss(ax: Axes, train: Sequence[Record], validation: Sequence[Record]) 
 
 
 def _draw_accuracy(ax: Axes, validation: Sequence[Record]) -> None:
-    for key, name, color in (("acc", "message to image", BLUE), ("acc_image_to_message", "image to message", ORANGE)):
-        for suffix, top, line in (("", "top-1", "-"), ("_top5", "top-5", "--")):
-            steps, values = _curve(validation, key + suffix)
-            _draw(ax, (steps, 100 * values), f"{name}, {top}", color, line, unit=" %", hollow=top == "top-5")
+    shown = (("two_views_acc", "two views", BLUE, "-"), ("acc", "one view", ORANGE, "--"))
+    for key, name, color, line in shown:
+        steps, values = _curve(validation, key)
+        _draw(ax, (steps, 100 * values), f"message to image, {name}", color, line, unit=" %", hollow=key == "acc")
+    for share in _distinct(validation, "two_views_thumbnail"):
+        label = f"two views by a thumbnail alone ({100 * share:.3g} %)"
+        ax.axhline(100 * share, color=GREY, linestyle="-.", linewidth=1.2, label=label)
     for candidates in _distinct(validation, "candidates"):
-        for k, line in ((1, ":"), (5, "-.")):
-            chance = 100 * min(1.0, k / candidates)
-            label = f"chance, top-{k} of {candidates:.0f} ({chance:.2g} %)"
-            ax.axhline(chance, color=GREY, linestyle=line, linewidth=1.2, label=label)
+        chance = 100 / candidates
+        label = f"chance, one of {candidates:.0f} ({chance:.2g} %)"
+        ax.axhline(chance, color=GREY, linestyle=":", linewidth=1.2, label=label)
     ax.set_ylim(0, min(102, max(1.0, 1.05 * ax.get_ylim()[1])))
     ax.set(title="Retrieval", ylabel="accuracy (%)")
 

@@ -16,7 +16,7 @@ from games.reproduce.runner.setting import Setting, Training, lasting, ours
 from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
 from games.reproduce.runner.training import train
 from games.runs.files import LOG, METRICS
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.loggers import read_log, retrieval_key
 
 
 def panels(setting: Setting) -> dict[str, dict[str, tuple[str, ...]]]:
@@ -97,7 +97,8 @@ def columns(setting: Setting, training: Training) -> dict[str, Any]:
     """A training's row, in percent."""
     last = json.loads((train(setting, training) / METRICS).read_text())
     return {
-        "top1": 100 * last["acc"],
+        "retrieval": 100 * last[retrieval_key([last])],
+        "one_view": 100 * last["acc"],
         "symbols": last["active_symbols"],
         "length": last["mean_length"],
         "chance": 100 / last["candidates"],
@@ -110,11 +111,12 @@ def tabulate(frame: pd.DataFrame) -> str:
         [
             str(panel),
             f"{variant}{fate(part)}",
-            mean_and_spread(part.top1),
+            mean_and_spread(part.retrieval),
+            mean_and_spread(part.one_view),
             mean_and_spread(part.symbols, 0),
             mean_and_spread(part.length),
         ]
         for (panel, variant), part in frame.groupby(["panel", "variant"], sort=False)
     ]
-    head = ["", "", "top-1, %", "symbols in use", "mean length"]
+    head = ["", "", "retrieval, two views, %", "one view, %", "symbols in use", "mean length"]
     return markdown(head, rows) + f"\nChance: {frame.chance.max():.1f} %.\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,20 @@ from tqdm import tqdm
 from patchgame_egg.distributed.processes import is_rank_zero
 from patchgame_egg.training.callback import Callback, Record
 from patchgame_egg.training.progress import Progress
+
+
+def retrieval_key(records: Iterable[Mapping[str, Any]]) -> str:
+    """Under which name validation records have the retrieval accuracy by which runs are compared.
+
+    Args:
+        records: of all the runs to compare.
+
+    Returns:
+        ``two_views_acc``, the game itself, where every validation has it; else, as of runs of version 0.1.0 and of
+        other games, ``acc``, for which both agents see the same view.
+    """
+    validations = [record for record in records if record.get("kind", "validation") == "validation"]
+    return "two_views_acc" if validations and all("two_views_acc" in record for record in validations) else "acc"
 
 
 class JsonLines(Callback):
@@ -125,7 +139,7 @@ class Console(Callback):
             return
         shares = (
             ("retrieval of two views", "two_views_acc"),
-            ("of one view" if "two_views_acc" in last else "retrieval", "acc"),
+            ("of one view" if "two_views_acc" in last else "accuracy", "acc"),
             ("error, of that of one colour", "relative_error"),
         )
         accuracy = ", ".join(f"{name} {100 * last[key]:.1f} %" for name, key in shares if key in last)

@@ -75,7 +75,9 @@ def frame() -> pd.DataFrame:
         ("keep 6%", 0, 2.0, 10.0), ("keep 6%", 1, 2.0, 14.0), ("keep 50%", 0, 16.0, 40.0), ("keep 50%", 1, 16.0, 44.0),
         ("cost 0.1", 0, 3.0, 20.0), ("cost 0.1", 1, 5.0, 24.0),
     ]  # fmt: skip
-    made = pd.DataFrame(rows, columns=["variant", "seed", "length", "top1"])
+    made = pd.DataFrame(rows, columns=["variant", "seed", "length", "retrieval"]).assign(
+        one_view=lambda f: f.retrieval + 10
+    )
     return made.assign(chance=2.0, symbols=7, message_entropy=3.25, images_per_s=99.6, images=640, diverged=False)
 
 
@@ -91,9 +93,9 @@ def test_accuracy_is_drawn_against_length(tmp_path: Path, drawn: list) -> None:
 
 def test_the_table_has_means_and_the_spread_of_the_accuracy() -> None:
     lines = compare.tabulate(frame()).splitlines()
-    assert lines[2] == "| keep 6% | 12.0 ± 2.8 | 7 | 3.2 | 2.0 | 100 |"
+    assert lines[2] == "| keep 6% | 12.0 ± 2.8 | 22.0 ± 2.8 | 7 | 3.2 | 2.0 | 100 |"
     continuous = frame().iloc[:1].assign(symbols=None, message_entropy=None, length=None)
-    assert compare.tabulate(continuous).splitlines()[2] == "| keep 6% | 10.0 |  |  |  | 100 |"
+    assert compare.tabulate(continuous).splitlines()[2] == "| keep 6% | 10.0 | 20.0 |  |  |  | 100 |"
 
 
 @pytest.mark.parametrize("variants", [compare.CHANNELS, compare.LENGTHS])

@@ -22,7 +22,7 @@ def play(game: ModuleType, options: list[str], capsys: pytest.CaptureFixture[str
     """Plays; gives the accuracies of all epochs, and the lines printed after them."""
     game.main(options)
     lines = capsys.readouterr().out.splitlines()
-    found = [re.match(r"epoch \d+/\d+: .*top-1 ([\d.]+) %", line) for line in lines]
+    found = [re.match(r"epoch \d+/\d+: .*accuracy ([\d.]+) %", line) for line in lines]
     accuracy = [float(match[1]) / 100 for match in found if match]
     return accuracy, lines[len(accuracy) :]
 

@@ -25,6 +25,8 @@ def validation(step: int, **changes: object) -> Record:
         "epoch": step // 100,
         "loss": 3.0,
         "acc": 0.25,
+        "two_views_acc": 0.15,
+        "two_views_thumbnail": 0.3,
         "acc_top5": 0.5,
         "acc_image_to_message": 0.2,
         "acc_image_to_message_top5": 0.4,
@@ -79,12 +81,10 @@ def test_curves_show_the_records(drawn: Callable[[list[Record]], list[Axes]]) ->
     assert [x for x, _ in smooth] == list(range(10, 201, 10))
     np.testing.assert_allclose([y for _, y in smooth[1:-1]], [4 - s / 100 for s in range(20, 200, 10)])
     assert lines(loss)["chance in validation, ln 64 = 4.16"] == [(0, math.log(64)), (1, math.log(64))]
-    assert lines(accuracy)["message to image, top-1"] == [(100, 25), (200, 50)]
-    assert lines(accuracy)["message to image, top-5"] == [(100, 50), (200, 50)]
-    assert lines(accuracy)["image to message, top-1"] == [(100, 20), (200, 20)]
-    assert lines(accuracy)["image to message, top-5"] == [(100, 40), (200, 40)]
-    assert lines(accuracy)["chance, top-1 of 64"][0][1] == 100 / 64
-    assert lines(accuracy)["chance, top-5 of 64"][0][1] == 500 / 64
+    assert lines(accuracy)["message to image, two views"] == [(100, 15), (200, 15)]
+    assert lines(accuracy)["message to image, one view"] == [(100, 25), (200, 50)]
+    assert lines(accuracy)["two views by a thumbnail alone"][0][1] == 30
+    assert lines(accuracy)["chance, one of 64"][0][1] == 100 / 64
     assert lines(vocabulary)["symbols in use"] == [(100, 20), (200, 20)]
     assert lines(vocabulary)["perplexity"] == [(100, 12.5), (200, 12.5)]
     assert lines(vocabulary)["vocabulary"][0][1] == 32
@@ -112,8 +112,8 @@ def test_curves_leave_out_what_is_missing(drawn: Callable[[list[Record]], list[A
     bare = [{"kind": "validation", "step": 100, "acc": 0.1}, {"kind": "validation", "step": 200, "acc": math.nan}]
     loss, accuracy, *_ = drawn([*bare, {"kind": "validation", "step": 300, "acc": None}])
     assert not loss.get_lines() and not loss.child_axes
-    assert list(lines(accuracy)) == ["message to image, top-1"]
-    assert lines(accuracy)["message to image, top-1"] == [(100, 10)]
+    assert list(lines(accuracy)) == ["message to image, one view"]
+    assert lines(accuracy)["message to image, one view"] == [(100, 10)]
 
 
 def test_curves_of_a_resumed_run_take_the_later_line(drawn: Callable[[list[Record]], list[Axes]]) -> None:

@@ -141,7 +141,7 @@ def test_a_dry_run_compares_the_classes_with_the_vit_s(tmp_path: Path, capsys: p
 def test_bag_of_symbols(play: Run) -> None:
     frame = pd.read_csv(play("bag") / "table.csv")
     assert len(frame) == 6
-    assert frame.top1.between(0, 100).all()
+    assert frame.retrieval.between(0, 100).all()
 
 
 def test_ablations(play: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_ablations(play: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = pd.read_csv(folder / "table.csv")
     assert len(frame) == 6
     same = frame[frame.variant.isin(["0.0005", "8 px"])]
-    assert same.top1.nunique() == 1, "what two panels have in common was trained twice"
+    assert same.retrieval.nunique() == 1, "what two panels have in common was trained twice"
     assert (folder / "fig6.png").stat().st_size > 10_000
 
 
@@ -175,7 +175,7 @@ def test_a_variant_that_diverges_is_a_result(
     folder = play("fig6", "--seeds", "2")
     frame = pd.read_csv(folder / "table.csv", dtype={"variant": str}).set_index(["variant", "seed"])
     assert frame.diverged.to_dict() == {(v, s): v == "1e+12" for v in variants for s in (0, 1)}
-    assert frame.top1.notna().to_dict() == (~frame.diverged).to_dict()
+    assert frame.retrieval.notna().to_dict() == (~frame.diverged).to_dict()
     assert "| learning rate | 1e+12 (diverged) |  |  |  |" in (folder / "table.md").read_text()
     assert list(drawn[0]["learning rate"]) == ["1e+12 (diverged)", "0.0005"]
     assert "learning-rate-1e+12-1 diverged: its loss is not finite at step 2" in capsys.readouterr().out
