@@ -439,10 +439,12 @@ def in_words(c: Config) -> dict[str, str]:
     return {
         "images, patches": f"{c.images.image_size} px, {s.patch_size} px",
         "PatchSymbol": "ViT-tiny" if s.context else f"MLP; logits {'standardised' if s.logit_scale else 'as they are'}",
-        "PatchRank": f"ResNet-9; {s.rank_width} channels" + (f"; dropout {s.rank_dropout}" if s.rank_dropout else ""),
+        "PatchRank": f"ResNet-9; {s.rank_width} channels; "
+        + {"replicate": "same border", "zeros": "zeros beyond"}[s.rank_padding]
+        + (f"; dropout {s.rank_dropout}" if s.rank_dropout else ""),
         "ranking": f"scores {'standardised' if c.channel.rank_spread else 'as they are'}",
         "who speaks": {"rank": "equation 8", "released": "every patch, softly"}[c.channel.gate],
-        "silent slots": {"gate": "--help", "skip": "skipped", "attend": "attended to"}[h.silence],
+        "silent slots": {"gate": "learn whether to speak", "skip": "skipped", "attend": "attended to"}[h.silence],
         "text encoder": f"{h.text_dim} wide; {h.text_depth} blocks; {h.text_heads} heads; {h.text_norm}-norm",
         "vision trunk": h.vision.replace("resnet", "ResNet-"),
         "heads": wide if h.head_wide else "no wide map",
@@ -450,6 +452,7 @@ def in_words(c: Config) -> dict[str, str]:
         "negatives": "detached" if c.loss.detach_negatives else "with gradients",
         "Gumbel temperature": f"{cold:g}" if hot == cold else f"from {hot:g} to {cold:g} over half; then {cold:g}",
         "optimizer": optimizer + ("; clipped" if t.grad_norm else "") + growing,
+        "loss": f"{c.loss.reduction} over the batch",
         "learning rate": f"{t.lr:g}; cosine",
         "length": f"{t.epochs} epochs; {t.batch_size} images",
     }
