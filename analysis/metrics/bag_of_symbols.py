@@ -32,7 +32,8 @@ class Classification:
         nearest_neighbours: vote of the 20 training messages with the largest cosine of TF-IDF, weighted by it.
         logistic_regression: on TF-IDF.
         chance: share of the largest class, what a guess scores that has seen no message; NaN if undefined.
-        silent: images of which nothing was said; for them the largest class is guessed.
+        silent: images of which nothing was said; for them the largest class is guessed, as for those of which nothing
+            was said that occurs in training.
     """
 
     naive_bayes: Result
@@ -203,6 +204,9 @@ def _train(counts: csr_array, train: NDArray[np.int64], test: NDArray[np.int64])
     from sklearn.naive_bayes import ComplementNB
     from sklearn.neighbors import NearestNeighbors
 
+    # Of a symbol that was never said in training nothing is known; naive Bayes would hold it for a sign of each class.
+    known = np.flatnonzero(counts[train].sum(axis=0))
+    counts = counts[:, known if len(known) else [0]]
     weighting = TfidfTransformer().fit(counts[train])
     seen, unseen = weighting.transform(counts[train]), weighting.transform(counts[test])
     spoken = np.diff(unseen.indptr) > 0

@@ -87,7 +87,8 @@ def message_pairs(symbols: ArrayLike, mask: ArrayLike, kind: MessageKind = "edit
         symbols: ids from 0, ``[N, T]``.
         mask: true where a symbol was said, ``[N, T]``.
         kind: ``edit``: insertions, deletions and substitutions from one sequence of spoken symbols to the other, 0 to
-            T. ``edit_mean``: the same over the mean length of the two, as EGG has it, 0 to 2. ``edit_max``: over the
+            T. ``edit_mean``: the same over the mean length of the two, 0 to 2; EGG's, which takes messages with what
+            follows their end, so that the values agree where all messages fill their slots. ``edit_max``: over the
             longer length, 0 to 1. ``hamming``: share of the T slots that differ, silence being a value like any
             other, 0 to 1. ``bag``: share of the symbols of both messages without a partner in the other, in whatever
             order (one minus the overlap of multisets, Bray and Curtis), 0 to 1. Two silent messages are equal.

@@ -35,7 +35,9 @@ _TABLE = 8
 class Articulation:
     """What `harris_articulation` measures.
 
-    The null are languages without words: all symbols of all messages in random order, the messages as long as before.
+    The null are languages without words: the symbols of each message in random order, so that every message keeps what
+    it says most. Were all symbols of all messages shuffled, a language of messages with favorite symbols would be told
+    from chance in a third of cases, though it has no words.
 
     Attributes:
         boundaries: places per message after which the next symbol gets harder to guess, 0 to T - 1; ``n`` counts the
@@ -135,7 +137,7 @@ def _shuffled(
     text: _Text, threshold: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], int]:
     """Boundaries, entropies and the number of different pieces of a language without words."""
-    other = text._replace(symbols=rng.permutation(text.symbols))
+    other = text._replace(symbols=text.symbols[np.lexsort((rng.random(len(text.symbols)), text.ends))])
     after, entropy = _branching(other, threshold)
     return after, entropy, len(np.unique(_keys(other, *_cut(after, other.ends))))
 

@@ -68,7 +68,7 @@ def topographic_similarity(
             (nothing known, not finite, or zero for ``cosine``) are left out.
         meaning_distance: ``hamming`` or ``jaccard`` of attributes, ``cosine`` or ``euclidean`` of vectors, as
             `meaning_distances` defines them.
-        message_distance: ``edit``, ``edit_mean`` (EGG's), ``edit_max``, ``hamming`` or ``bag``, as `message_distances`
+        message_distance: ``edit``, ``edit_mean``, ``edit_max``, ``hamming`` or ``bag``, as `message_distances`
             defines them.
         permutations: how many shuffled languages the null rests on; 0 for the value alone, without an interval.
         max_items: how many items null and interval rest on at most.

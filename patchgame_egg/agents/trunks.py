@@ -135,4 +135,12 @@ def _timm_model(name: str, image_size: int) -> nn.Module:
         raise ValueError(f"unknown vision trunk {name!r}: give resnet9 or a model name of torchvision or timm")
     fixed = getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
     options: dict[str, Any] = {"img_size": image_size} if fixed else {}
-    return timm.create_model(name, num_classes=0, **options)
+    model = timm.create_model(name, num_classes=0, **options)
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", (1,))
+    if any(image_size % side for side in patch):
+        # timm leaves out the pixels beyond the last whole patch, and says nothing.
+        raise ValueError(
+            f"vision trunk {name!r} cuts images into patches of {patch[0]} px, which do not divide {image_size} px: "
+            f"use {image_size // patch[0] * patch[0] or patch[0]} px, or another trunk"
+        )
+    return model

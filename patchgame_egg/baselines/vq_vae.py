@@ -146,8 +146,8 @@ class HierarchyChannel(Channel):
     def say(book: Quantised, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """A grid ``[B, D, h, w]`` in codes of the same shape, their symbols ``[B, h*w]``, and the commitment loss."""
         wanted = grid.float().movedim(1, 3)  # [B, h, w, D]
-        symbols, penalty = book.nearest(wanted.flatten(0, 2))
-        codes = straight_through(book.quantiser.codebook.detach()[symbols].view_as(wanted), wanted)
+        symbols, codebook, penalty = book.nearest(wanted.flatten(0, 2))
+        codes = straight_through(codebook[symbols].view_as(wanted), wanted)
         return codes.movedim(3, 1), symbols.view(len(grid), -1), penalty
 
     def forward(self, features: HierarchyFeatures) -> Message:

@@ -45,28 +45,32 @@ class Quantised(Estimator, RandomModule):
             threshold_ema_dead_code=1, rotation_trick=False,
         )  # fmt: skip
 
-    def nearest(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+    def nearest(self, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Finds the nearest codes; in training, the codebook learns from it.
 
         Args:
             codes: the speaker's, float32 ``[N, D]``.
 
         Returns:
-            Their symbols, int64 ``[N]``, and the commitment loss, a scalar, 0 in evaluation.
+            Their symbols, int64 ``[N]``; the codebook in which they were looked up, ``[V, D]``, which in training has
+            moved on since; and the commitment loss, a scalar, 0 in evaluation.
         """
         # Distances in half precision would be those of other codes.
         with torch.autocast(codes.device.type, enabled=False):
             if self.training:
+                book = self.quantiser.codebook.detach().clone()
                 with self.local_randomness(codes.device):
                     _, (symbols,), penalty = self.quantiser(codes[None])
-                return symbols, penalty.sum()
+                # The codebook is zero until the first codes that it meets make it.
+                book = torch.where(book.any(), book, self.quantiser.codebook.detach())
+                return symbols, book, penalty.sum()
             # The quantiser would make its codebook from the first codes that it meets, in evaluation too.
-            return torch.cdist(codes, self.quantiser.codebook).argmin(dim=1), codes.new_zeros(())
+            book = self.quantiser.codebook.detach()
+            return torch.cdist(codes, book).argmin(dim=1), book, codes.new_zeros(())
 
     def choose(self, logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
         codes = logits.float().flatten(0, -2)
-        symbols, penalty = self.nearest(codes)
-        book = self.quantiser.codebook.detach()  # [V, D]
+        symbols, book, penalty = self.nearest(codes)
         hard = F.one_hot(symbols, len(book)).to(codes.dtype)
         moved = (codes - codes.detach()) @ torch.linalg.pinv(book)
         return (hard + moved).unflatten(0, logits.shape[:-1]), penalty

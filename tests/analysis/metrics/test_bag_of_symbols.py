@@ -205,3 +205,16 @@ def test_held_out_classification_says_what_is_wrong() -> None:
     assert (
         held_out_classification(symbols, mask, labels * 0, np.arange(60) > 30).naive_bayes.reason == "constant_labels"
     )
+
+
+def test_symbols_that_training_never_saw_say_nothing() -> None:
+    # One class is rare and has a symbol of its own; the messages held out are full of symbols never said before.
+    symbols = np.array([[0, 1]] * 90 + [[0, 2]] * 10 + [[0, 5 + n] for n in range(45)])
+    labels = np.array([0] * 90 + [1] * 10 + [0] * 41 + [1] * 4)
+    held_out = np.arange(145) >= 100
+    found = held_out_classification(symbols, np.ones((145, 2), dtype=bool), labels, held_out)
+    without = held_out_classification(np.where(symbols < 5, symbols, 0), symbols < 5, labels, held_out)
+    for result, other in zip(results(found), results(without), strict=True):
+        assert result.value == other.value
+    nothing = held_out_classification(np.maximum(symbols, 0), (symbols < 5) & (symbols > 0), labels, held_out)
+    assert {result.value for result in results(nothing)} == {found.chance}

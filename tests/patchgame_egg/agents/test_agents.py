@@ -296,6 +296,7 @@ def test_vision_trunks_come_without_classifier(name: str, size: int) -> None:
         (lambda: PatchSymbol(32, 8, 4, 0), "at least 1 is needed"),
         (lambda: TextEncoder(4, 4, dim=10, heads=3), "3 attention heads do not divide a width of 10"),
         (lambda: vision_trunk("resnet19", 64), "unknown vision trunk 'resnet19'"),
+        (lambda: vision_trunk("vit_tiny_patch16_224", 56), "patches of 16 px, which do not divide 56 px: use 48 px"),
         (lambda: vision_trunk("alexnet", 16), "does not take images of 16 px"),
     ],
 )

@@ -397,8 +397,9 @@ def test_a_codes_gradient_is_as_if_it_had_been_copied() -> None:
     listener = nn.Sequential(nn.Linear(3, 6, bias=False), nn.Tanh(), nn.Linear(6, 1))
     for p in listener.parameters():
         p.data = torch.randn(p.shape, generator=generator)
+    # The codes that were looked up: the codebook moves on in the same pass.
+    book = estimator.quantiser.codebook.detach().clone()
     vectors, _ = estimator.choose(spoken, None)
-    book = estimator.quantiser.codebook.detach()
     embedding = book @ listener[0].weight.T  # linear in the codes
     (found,) = torch.autograd.grad(listener[1:](vectors @ embedding).square().sum(), spoken)
     copied = spoken + (book[vectors.argmax(1)] - spoken).detach()
