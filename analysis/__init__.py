@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         message_variance as message_variance,
         spatial_meaningfulness as spatial_meaningfulness,
     )
-    from analysis.metrics.patch_importance import importance_scores as importance_scores
+    from analysis.metrics.patch_importance import importance_scores as importance_scores, place_share as place_share
     from analysis.metrics.result import Result as Result, against_null as against_null, undefined as undefined
     from analysis.metrics.rsa import (
         hashing_check as hashing_check,

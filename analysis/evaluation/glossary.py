@@ -147,6 +147,12 @@ GLOSSARY: dict[str, Term] = {
         0, _INF, "nats", ("0", "ln of the candidates"),
     ),
     # Which patches speak
+    "place_share": Term(
+        "share of place",
+        "How much of who speaks is a matter of place alone: 1 if all images have the same map, 0 if maps follow what "
+        "is in the images.",
+        0, 1,
+    ),
     "pointing_game": Term(
         "pointing game", "How often the patch that ranks highest lies on an object.", 0, 1,
     ),

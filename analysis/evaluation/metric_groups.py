@@ -20,7 +20,7 @@ from analysis.metrics.concept_association import association
 from analysis.metrics.concept_matching import concept_best_matching
 from analysis.metrics.distances import MessageKind
 from analysis.metrics.meaning import message_variance, spatial_meaningfulness
-from analysis.metrics.patch_importance import importance_scores
+from analysis.metrics.patch_importance import importance_scores, place_share
 from analysis.metrics.result import Result, undefined, wilson
 from analysis.metrics.rsa import representational_similarity
 from analysis.metrics.signalling import listening_influence, message_numbers, speaker_consistency
@@ -167,8 +167,11 @@ def signals(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
 
 
 def patches(corpus: Corpus, seed: int) -> Iterator[Row]:
-    """Whether the patches that speak lie on objects, beside rankings that know nothing of the language."""
-    if corpus.keep_prob is None or corpus.object_area is None or corpus.grid is None:
+    """Whether who speaks is a matter of place, or lies on objects, beside rankings that know no language."""
+    if corpus.keep_prob is None or corpus.grid is None:
+        return
+    yield row("patches", "place_share", "speaker", place_share(corpus.keep_prob))
+    if corpus.object_area is None:
         return
     images = corpus.images if corpus.images is not None and len(corpus.images) else None
     scores = importance_scores(

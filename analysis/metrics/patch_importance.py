@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
+from analysis.metrics.result import Result, undefined
 from patchgame_egg.patches import grid_shapes, patch_boxes
 
 Floats = NDArray[np.float64]
@@ -47,7 +48,9 @@ def importance_scores(
 
     Returns:
         A row per method: ``speaker``, ``random``, ``centre`` (the nearer to the middle, the higher), ``edge density``
-        (mean brightness gradient within the patch; rests on M images), ``reversed`` (the speaker's order upside down).
+        (mean brightness gradient within the patch; rests on M images), ``place alone`` (the mean importance that the
+        other images have there, so that the image itself is not looked at; of two images or more), ``reversed`` (the
+        speaker's order upside down).
         Columns: ``pointing_game``, ``energy_in_box``, ``roc_auc``, ``average_precision``, ``top_k_iou``, means over
         images, from 0 to 1 each, with their standard errors (``roc_auc_se``; NaN for fewer than two images);
         ``n`` images scored; ``empty``, ``full`` and ``unknown`` images skipped, because no patch or every patch is on
@@ -79,6 +82,8 @@ def importance_scores(
     }
     if images is not None:
         rankings["edge density"] = edge_density(images, grid, scales)
+    if known.sum() > 1:
+        rankings["place alone"] = _of_the_others(value)
     rankings["reversed"] = -value
     rows = {}
     for method, ranking in rankings.items():
@@ -89,6 +94,46 @@ def importance_scores(
             "unknown": int((~known & has).sum()),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def place_share(importance: ArrayLike) -> Result:
+    """How much of the importance of patches is a matter of place alone, whatever the image shows.
+
+    One minus the variance within places over the variance of all, both unbiased (adjusted R squared), after each
+    image's mean is taken off.
+
+    Limits: 1 if all images have one map; about 0 if importance moves with the content.
+
+    Args:
+        importance: of each patch, ``[N, P]``; images with a NaN are left out.
+
+    Returns:
+        0 to 1, over ``n`` images. Undefined: ``too_few_items`` (below 2 images or patches), ``constant`` (all patches
+        of an image always matter alike).
+
+    Example:
+        >>> place_share([[3, 2, 1], [3, 2, 1], [6, 4, 2]]).value > 0.8
+        True
+        >>> place_share([[3, 2, 1], [2, 1, 3], [1, 3, 2]]).value
+        0.0
+    """
+    value = np.asarray(importance, dtype=float)
+    value = value[~np.isnan(value).any(axis=1)]
+    images, patches = value.shape
+    if images < 2 or patches < 2:
+        return undefined("too_few_items", images)
+    centred = value - value.mean(axis=1, keepdims=True)
+    total = centred.var()
+    within = (centred - centred.mean(axis=0)).var() * images / (images - 1)
+    if not centred.std() > 1e-6:
+        return undefined("constant", images)
+    return Result(float(np.clip(1 - within / total, 0, 1)), images)
+
+
+def _of_the_others(value: Floats) -> Floats:
+    there = ~np.isnan(value).any(axis=1, keepdims=True)
+    counted = np.where(there, value, 0.0)
+    return np.asarray((counted.sum(axis=0) - counted) / np.maximum(there.sum() - there, 1))
 
 
 def _row(ranking: Floats, area: Floats) -> dict[str, float | int | str]:

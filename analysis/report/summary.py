@@ -96,14 +96,16 @@ def _concepts(frame: pd.DataFrame) -> str:
 
 
 def _patches(frame: pd.DataFrame) -> str:
+    place = _rows(frame, "place_share")
+    share = f"Where a patch lies explains {percent(place.value.iloc[0])} of who speaks." if len(place) else ""
     found = _rows(frame, "roc_auc")
     found = found[found.of == "speaker"]
     if found.empty:
-        return ""
+        return share
     score = found.iloc[0]
     where = "lie on objects" if score.low > 0.5 else "avoid objects" if score.high < 0.5 else "do not care for objects"
     text = f"The patches that speak first {where}: one on an object ranks above one that is not in"
-    return f"{text} {percent(score.value)} of pairs (by luck 50 %)."
+    return f"{text} {percent(score.value)} of pairs (by luck 50 %). {share}".strip()
 
 
 def _interventions(frame: pd.DataFrame) -> list[str]:

@@ -111,7 +111,7 @@ def bars(frame: pd.DataFrame) -> dict[str, Any] | None:
 def pivot_rivals(frame: pd.DataFrame) -> dict[str, Any] | None:
     """How well rankings of patches find objects: a line per ranking, the speaker's first; None where unknown."""
     found = frame[(frame.group == "patches") & (frame.reason == "")]
-    if found.empty:
+    if not (found.metric == "roc_auc").any():
         return None
     metrics = list(dict.fromkeys(found.metric))
     lines = []

@@ -49,7 +49,8 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], object]] = {
 OTHERS = {
     "Corpus", "GLOSSARY", "Result", "Usage", "against_null", "causal_influence", "check_messages", "hashing_check",
     "importance_scores", "lift", "listening_influence", "load", "meaning_distances", "measure", "message_distances",
-    "message_numbers", "name_symbols", "npmi", "one_hot_messages", "pmi", "record", "representational_similarity",
+    "message_numbers", "name_symbols", "npmi", "one_hot_messages", "place_share", "pmi", "record",
+    "representational_similarity",
     "shrunk_pmi", "undefined",
 }  # fmt: skip
 

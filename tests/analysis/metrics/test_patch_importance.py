@@ -16,6 +16,7 @@ from analysis.metrics.patch_importance import (
     edge_density,
     energy_in_box,
     importance_scores,
+    place_share,
     pointing_game,
     roc_auc,
     top_k_iou,
@@ -164,11 +165,40 @@ def test_edges_of_the_first_images_only() -> None:
     importance, mask = random_maps(400, 4, 5)
     images = np.random.default_rng(0).integers(0, 256, (300, 3, 8, 8), np.uint8)
     scores = importance_scores(importance, mask, (2, 2), images=images)
-    assert list(scores.index) == ["speaker", "random", "centre", "edge density", "reversed"]
-    assert scores["n"].to_dict() == {"speaker": 400, "random": 400, "centre": 400, "edge density": 300, "reversed": 400}
+    assert list(scores.index) == ["speaker", "random", "centre", "edge density", "place alone", "reversed"]
+    assert scores.pop("n").to_dict() == {name: 300 if name == "edge density" else 400 for name in scores.index}
     expected = roc_auc(edge_density(images, (2, 2)), mask[:300]).mean()
     np.testing.assert_allclose(scores.loc["edge density", "roc_auc"], expected)
     assert "edge density" not in importance_scores(importance, mask, (2, 2)).index
+
+
+def test_place_alone_is_the_mean_map_of_the_other_images() -> None:
+    importance, mask = random_maps(30, 4, 5)
+    importance[7] = np.nan
+    found = importance_scores(importance, mask, (2, 2)).loc["place alone"]
+    others = np.full_like(importance, np.nan)
+    for n in range(30):
+        others[n] = np.mean([importance[m] for m in range(30) if m not in (n, 7)], axis=0)
+    expected = importance_scores(np.where(np.isnan(importance), np.nan, others), mask, (2, 2)).loc["speaker"]
+    assert found.roc_auc == pytest.approx(expected.roc_auc) and found.n == expected.n
+    assert "place alone" not in importance_scores(importance[:1], mask[:1], (2, 2)).index
+
+
+def test_share_of_place_is_that_of_a_known_mixture() -> None:
+    rng = np.random.default_rng(3)
+    place, content = rng.normal(size=36), rng.normal(size=(4000, 36))
+    place = (place - place.mean()) / place.std()
+    for share in (0.0, 0.3, 0.8, 1.0):
+        maps = share**0.5 * place + (1 - share) ** 0.5 * content
+        assert place_share(maps).value == pytest.approx(share, abs=0.02)
+        # The brightness of a whole image is no matter of place; neither is the scale.
+        assert place_share(5 * maps + rng.normal(size=(4000, 1))).value == pytest.approx(share, abs=0.02)
+    few = np.mean([place_share(rng.normal(size=(4, 36))).value for _ in range(200)])
+    assert few < 0.05
+    with_nan = np.vstack([maps[:50], np.full((1, 36), np.nan)])
+    assert place_share(with_nan) == place_share(maps[:50])
+    assert place_share(np.ones((5, 36))).reason == "constant"
+    assert place_share(maps[:1]).reason == "too_few_items"
 
 
 # ----------------------------------------------------------------------------------------------- degenerate, invariant
