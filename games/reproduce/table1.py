@@ -1,4 +1,7 @@
-"""Table 1: how well k-NN names the class of an image from the listener's features, beside other ways to learn them."""
+"""Table 1: how well k-NN names the class of an image from the listener's features, beside other ways to learn them.
+
+Pixels, thumbnails and colors stand beside them: a trunk that does not beat these has learnt nothing that shows here.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,19 @@ from functools import partial
 from typing import Any
 
 import pandas as pd
+import torch
+from torch import nn
 
+from analysis.transfer.controls import CONTROLS, Control
 from analysis.transfer.features import extract_features
 from analysis.transfer.knn import nearest_neighbour_accuracy
 from analysis.transfer.linear import linear_probe
 from games.build.data import labelled_loaders
 from games.options.command_line import pick_device
+from games.options.config import Config
 from games.reproduce.runner.dry_run import classes_of
-from games.reproduce.runner.results import images_seen, measured_run
-from games.reproduce.runner.setting import Setting, Training, ours
+from games.reproduce.runner.results import images_seen, measured, measured_run
+from games.reproduce.runner.setting import Setting, Training, made_of, ours
 from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
 from games.reproduce.runner.training import train
 from games.runs.load import load_trunk
@@ -59,15 +66,28 @@ def evaluate(setting: Setting, training: Training) -> dict[str, Any]:
     """k-NN and linear probe on the frozen trunk of a training, as shares."""
     run, device = train(setting, training), pick_device(setting.device)
     trained = load_trunk(run, device)
-    train_loader, val_loader = labelled_loaders(trained.config, device)
-    seen = extract_features(trained.trunk, train_loader, device)
-    unseen = extract_features(trained.trunk, val_loader, device)
+    return {**judge(trained.trunk, trained.config, device), "images_seen": images_seen(run)}
+
+
+def judge(trunk: nn.Module, config: Config, device: torch.device) -> dict[str, Any]:
+    """k-NN and linear probe on features of the images that the options name, as shares."""
+    seen, unseen = (extract_features(trunk, loader, device) for loader in labelled_loaders(config, device))
     return {
         "knn": asdict(nearest_neighbour_accuracy(seen, unseen)),
         "probe": asdict(linear_probe(seen, unseen)),
-        "features": trained.dim,
-        "images_seen": images_seen(run),
+        "features": seen.values.shape[1],
     }
+
+
+def control(setting: Setting, name: str, training: Training) -> dict[str, Any]:
+    """The row of a control on the images of a training, which need not be finished."""
+    config = setting.config(training)
+    path = setting.folder / "parts" / f"{name.replace(' ', '-')}-{training.seed}.json"
+    images = {k: v for k, v in made_of(setting, training).items() if k.startswith("images.") or k == "training.seed"}
+    found = measured(
+        path, lambda: judge(Control(name), config, pick_device(setting.device)), {"control": name, **images}
+    )
+    return in_percent({**found, "images_seen": 0})
 
 
 def run(setting: Setting) -> None:
@@ -78,12 +98,22 @@ def run(setting: Setting) -> None:
     """
     wanted = [({"method": name}, t) for seed in setting.seeds for name, t in methods(setting, seed).items()]
     frame = table_rows(wanted, partial(columns, setting))
+    controls = [
+        {"method": name, "seed": seed, "diverged": False, **control(setting, name, ours(setting, seed))}
+        for seed in setting.seeds
+        for name in CONTROLS
+    ]
+    frame = pd.concat([frame, pd.DataFrame(controls)], ignore_index=True)
     write_table(setting, frame, tabulate(frame))
 
 
 def columns(setting: Setting, training: Training) -> dict[str, Any]:
     """A training's row, in percent."""
-    found = measured_run(setting, training, evaluate)
+    return in_percent(measured_run(setting, training, evaluate))
+
+
+def in_percent(found: dict[str, Any]) -> dict[str, Any]:
+    """The columns of what `evaluate` found."""
     return {
         "knn_top1": 100 * found["knn"]["top1"],
         "knn_top5": 100 * found["knn"]["top5"],

@@ -22,6 +22,7 @@ from PIL import Image
 
 from analysis.corpus.corpus import Corpus
 from analysis.plots.ablations import draw_panels
+from analysis.transfer.controls import CONTROLS
 from games import patchgame
 from games.options.command_line import fail
 from games.options.config_file import save_config
@@ -54,15 +55,15 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_table_1(play: Run, capsys: pytest.CaptureFixture[str]) -> None:
     folder = play("table1")
     frame = pd.read_csv(folder / "table.csv")
-    assert list(frame.method) == [*table1.PAPER, "random weights"]
+    assert list(frame.method) == [*table1.PAPER, "random weights", *CONTROLS]
     assert frame.knn_top1.between(0, 100).all()
     assert (frame.knn_top5.isna() | (frame.knn_top5 >= frame.knn_top1)).all()
-    trained = frame[frame.method != "random weights"].images_seen
+    trained = frame[frame.method.isin(table1.PAPER)].images_seen
     assert trained.nunique() == 1
     assert trained.iloc[0] > 0
     assert (folder / "table.md").read_text().count("\n| ") == len(frame) + 2
     about = json.loads((folder / "experiment.json").read_text())
-    assert len(about["trainings"]) == len(frame)
+    assert len(about["trainings"]) == len(frame) - len(CONTROLS)
     assert about["command"].startswith("python -m games.reproduce table1 --out")
     assert about["machine"]["torch"]
     capsys.readouterr()
