@@ -15,8 +15,8 @@ import torch
 
 from analysis.callback import LanguageAnalysis
 from analysis.corpus.recording import one_pair
-from analysis.evaluation.view_controls import retrieval_controls
 from analysis.metrics.vocabulary_usage import usage
+from analysis.transfer.controls import retrieval_controls
 from games.build.agents import build_game, compile_networks, take_over_speaker
 from games.build.data import build_loaders, build_views
 from games.build.trainer import make_trainer

@@ -7,6 +7,8 @@ least half of it.
 
 Letters in shapes: N images, P patches in raster order (P = grid height * grid width; of several sizes, grid after grid,
 the finest first).
+
+One file, because the scores, their rivals and the share of place are read together: each tells how to take the others.
 """
 
 from __future__ import annotations

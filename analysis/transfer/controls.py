@@ -1,16 +1,92 @@
-"""Features that nothing was learnt for: what the features of a trained network are held against."""
+"""What nothing was learnt for: pixels, thumbnails and colors, against which trained networks and languages are held.
+
+As features (`CONTROLS`) they stand beside trunks, and as judges of two views (`retrieval_controls`) beside agents.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from analysis.evaluation.view_controls import color_histogram, thumbnail
+from patchgame_egg.distributed.gather import gather_rows
+from patchgame_egg.distributed.processes import rank
+from patchgame_egg.interaction import Batch
+from patchgame_egg.views.transforms import denormalise
 
 # Larger images are shrunk to this side: the pixels of ImageNet's would not fit in memory.
 _SIDE = 28
+
+# Levels of each color in the histogram: 64 bins.
+_LEVELS = 4
+
+
+def thumbnail(views: Tensor, side: int = 8, color: bool = False) -> Tensor:
+    """Views ``[B, 3, H, W]``, normalised, as small pictures ``[B, D]`` of mean 0 and length 1, grey or in color."""
+    small = F.interpolate(denormalise(views), side, mode="area")
+    flat = (small if color else small.mean(dim=1)).flatten(1)
+    return F.normalize(flat - flat.mean(dim=1, keepdim=True), dim=1)
+
+
+def color_histogram(views: Tensor) -> Tensor:
+    """Views ``[B, 3, H, W]``, normalised, as the square roots of the shares of 64 colors, ``[B, 64]``, of length 1."""
+    levels = (denormalise(views) * _LEVELS).long().clamp(max=_LEVELS - 1)
+    bins = (levels * torch.tensor([_LEVELS**2, _LEVELS, 1], device=views.device)[:, None, None]).sum(dim=1)
+    return F.one_hot(bins.flatten(1), _LEVELS**3).float().mean(dim=1).sqrt()
+
+
+# Each judges how alike first [B, ...] and second views [B, ...] are, [B, B], by features of a first and of a second.
+_JUDGES: dict[str, Callable[[Tensor], Tensor]] = {
+    "thumbnail": thumbnail,
+    "color_thumbnail": lambda views: thumbnail(views, 4, color=True),
+    "color_histogram": color_histogram,
+}
+
+
+def retrieval_controls(batches: Iterable[Batch]) -> dict[str, float]:
+    """Retrieval accuracy of three judges that see both views and know no language.
+
+    The game asks agents to find an image among the batch's by another view of it. Where views keep the layout or the
+    colors of an image, that is easy for who sees both: agents that do worse have learnt little, whatever the chance
+    level.
+
+    Args:
+        batches: groups of candidates with both views, normalised, as `RepeatedViews` gives them.
+
+    Returns:
+        The share of first views whose second view is the most alike one, 0 to 1, by the cosine of: ``thumbnail``, 8 x 8
+        grey pixels, mirrored or not; ``color_thumbnail``, 4 x 4 pixels in color, mirrored or not; ``color_histogram``,
+        the shares of 64 colors (Bhattacharyya's coefficient). Equals count as lost.
+
+    Raises:
+        ValueError: there is no batch, or one without a second view.
+
+    Example:
+        >>> views = torch.eye(4).reshape(4, 1, 2, 2).repeat(1, 3, 1, 1).repeat_interleave(4, 2).repeat_interleave(4, 3)
+        >>> retrieval_controls([Batch(views, None, views)])["color_histogram"]
+        0.0
+        >>> retrieval_controls([Batch(views[:2], None, views[:2])])["thumbnail"]
+        0.0
+        >>> retrieval_controls([Batch(views[[0, 2]], None, views[[0, 2]])])["thumbnail"]
+        1.0
+    """
+    right: dict[str, list[Tensor]] = {name: [] for name in _JUDGES}
+    for batch in batches:
+        first, second = batch.sender_input, batch.receiver_input
+        if second is None:
+            raise ValueError("a batch has no receiver_input: two views are needed, see RepeatedViews")
+        own = torch.arange(len(first), device=first.device) + rank() * len(first)
+        for name, features in _JUDGES.items():
+            asked = features(first)
+            alike = asked @ gather_rows(features(second)).T
+            alike = torch.maximum(alike, asked @ gather_rows(features(second.flip(3))).T)
+            better = (alike >= alike.gather(1, own[:, None])).sum(dim=1) - 1
+            right[name].append(gather_rows((better < 1).float()))
+    if not right["thumbnail"]:
+        raise ValueError("there is no batch of views")
+    return {name: float(torch.cat(found).mean()) for name, found in right.items()}
 
 
 def raw_pixels(images: Tensor) -> Tensor:

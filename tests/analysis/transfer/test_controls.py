@@ -1,4 +1,4 @@
-"""Judges that see both views and know no language, against slow loops."""
+"""Features that nothing was learnt for, and judges of two views that know no language, against slow loops."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.evaluation.view_controls import color_histogram, retrieval_controls, thumbnail
+from analysis.transfer.controls import CONTROLS, Control, color_histogram, retrieval_controls, thumbnail
 from patchgame_egg.interaction import Batch
 from patchgame_egg.views.transforms import denormalise, normalise
 
@@ -65,3 +65,13 @@ def test_mistakes_are_named() -> None:
         retrieval_controls([])
     with pytest.raises(ValueError, match="two views are needed"):
         retrieval_controls([Batch(views(2, 0), None)])
+
+
+def test_controls_are_trunks() -> None:
+    images = views(5, 3)
+    sizes = {name: Control(name)(images).shape for name in CONTROLS}
+    assert sizes == {"raw pixels": (5, 3 * 28**2), "4 x 4 thumbnails": (5, 48), "color histogram": (5, 64)}
+    small = images[:, :, :28, :28]
+    pixels = Control("raw pixels")(small)
+    np.testing.assert_allclose(pixels.mean(1), 0, atol=1e-5)
+    np.testing.assert_allclose(pixels - pixels[:, :1], (small.flatten(1) - small[:, 0, 0, :1]), atol=1e-5)
