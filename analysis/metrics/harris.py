@@ -98,7 +98,7 @@ def harris_articulation(symbols: ArrayLike, mask: ArrayLike, *, threshold: float
         >>> text = [a + b + c for a in words for b in words for c in words]
         >>> found = harris_articulation(text, np.ones((64, 6), dtype=bool))
         >>> found.boundaries.value, round(found.boundaries.null_mean, 1)
-        (3.0, 0.2)
+        (3.0, 0.6)
         >>> found.vocabulary
         ((0, 1), (2, 3), (4, 5), (6, 7))
     """

@@ -15,7 +15,7 @@ import analysis
 import patchgame_egg
 from games.options.config import Config
 
-pytestmark = [pytest.mark.docs, pytest.mark.slow]
+pytestmark = [pytest.mark.docs, pytest.mark.process]
 
 ROOT = Path(__file__).parents[2]
 MODULES = [p for package in ("patchgame_egg", "games", "analysis") for p in sorted((ROOT / package).rglob("*.py"))]

@@ -258,7 +258,7 @@ def test_other_images_have_a_file_of_their_own(run: Path, tmp_path: Path, capsys
         (["RUN", "--no-such"], "Unrecognized options: --no-such"),
         ([], "required"),
         (["RUN", "--data", "scenes", "--annotations", "x", "--to", "y.npz"], "it goes with --data folder, not scenes"),
-        (["RUN", "--root", "nowhere", "--to", "y.npz"], "no folder nowhere"),
+        (["RUN", "--root", "nowhere", "--to", "y.npz"], "no folder --root nowhere"),
         (["RUN", "--annotations", "nowhere"], "nowhere cannot be read"),
         (["RUN", "--device", "cuda:99"], "--device cuda:99"),
     ],

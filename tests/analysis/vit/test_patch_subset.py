@@ -210,7 +210,7 @@ def test_recognised_against_a_loop() -> None:
 
 
 def test_rank_network_at_the_size_of_the_vit() -> None:
-    rank = PatchRank(24, 8, width=4).eval()
+    rank = PatchRank(24, 8, width=4, padding="zeros").eval()
     images = torch.rand(2, 3, 24, 24)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     with torch.no_grad():

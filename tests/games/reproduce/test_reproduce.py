@@ -142,7 +142,7 @@ def test_a_dry_run_compares_the_classes_with_the_vit_s(tmp_path: Path, capsys: p
 def test_bag_of_symbols(play: Run) -> None:
     frame = pd.read_csv(play("bag") / "table.csv")
     assert len(frame) == 6
-    assert frame.retrieval.between(0, 100).all()
+    assert frame.top1.between(0, 100).all()
 
 
 def test_ablations(play: Run, monkeypatch: pytest.MonkeyPatch) -> None:
