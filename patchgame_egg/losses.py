@@ -18,6 +18,26 @@ from patchgame_egg.distributed.processes import rank
 from patchgame_egg.interaction import Message
 
 
+def rivals(similarity: Tensor) -> Tensor:
+    """How many wrong candidates are at least as similar as the right one; 0 where that is found.
+
+    Equals count as rivals, so that agents who embed everything alike find nothing; so does what is not a number.
+
+    Args:
+        similarity: of this rank's B rows to the N candidates of all ranks, ``[B, N]``; the right ones are in the order
+            of the rows.
+
+    Returns:
+        int64 ``[B]``, 0 to N - 1.
+
+    Example:
+        >>> rivals(torch.tensor([[0.9, 0.1, 0.3], [0.5, 0.5, 0.1], [0.2, 0.4, 0.1]])).tolist()
+        [0, 1, 2]
+    """
+    own = torch.arange(len(similarity), device=similarity.device) + rank() * len(similarity)
+    return (~(similarity < similarity.gather(1, own[:, None]))).sum(dim=1) - 1
+
+
 def symmetric_info_nce(
     text: Tensor, image: Tensor, temperature: float | Tensor = 0.07, detach_others: bool = False
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -60,9 +80,7 @@ def symmetric_info_nce(
     ) / 2
     aux: dict[str, Tensor] = {}
     for suffix, logits in (("", to_image), ("_image_to_message", to_text)):
-        own = logits.detach().gather(1, target[:, None])
-        # Ties count as lost, so that agents who embed everything alike score 0, not 1; so does what is not a number.
-        better = (~(logits.detach() < own)).sum(dim=1) - 1
+        better = rivals(logits.detach())
         aux["acc" + suffix] = (better < 1).float()
         aux["acc" + suffix + "_top5"] = (better < 5).float()
     return loss, aux

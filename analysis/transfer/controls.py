@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from patchgame_egg.distributed.gather import gather_rows
-from patchgame_egg.distributed.processes import rank
 from patchgame_egg.interaction import Batch
+from patchgame_egg.losses import rivals
 from patchgame_egg.views.transforms import denormalise
 
 # Larger images are shrunk to this side: the pixels of ImageNet's would not fit in memory.
@@ -77,13 +77,11 @@ def retrieval_controls(batches: Iterable[Batch]) -> dict[str, float]:
         first, second = batch.sender_input, batch.receiver_input
         if second is None:
             raise ValueError("a batch has no receiver_input: two views are needed, see RepeatedViews")
-        own = torch.arange(len(first), device=first.device) + rank() * len(first)
         for name, features in _JUDGES.items():
             asked = features(first)
             alike = asked @ gather_rows(features(second)).T
             alike = torch.maximum(alike, asked @ gather_rows(features(second.flip(3))).T)
-            better = (alike >= alike.gather(1, own[:, None])).sum(dim=1) - 1
-            right[name].append(gather_rows((better < 1).float()))
+            right[name].append(gather_rows((rivals(alike) == 0).float()))
     if not right["thumbnail"]:
         raise ValueError("there is no batch of views")
     return {name: float(torch.cat(found).mean()) for name, found in right.items()}

@@ -25,9 +25,10 @@ from torch import Tensor, nn
 
 from patchgame_egg.distributed.batch_norm import AllRanksBatchNorm, replace_batch_norm
 from patchgame_egg.distributed.gather import gather_rows, own_rows
-from patchgame_egg.distributed.processes import is_distributed, rank, world_size
+from patchgame_egg.distributed.processes import is_distributed, world_size
 from patchgame_egg.distributed.random_module import RandomModule
 from patchgame_egg.interaction import Interaction
+from patchgame_egg.losses import rivals
 
 
 def momentum_for(steps: int) -> float:
@@ -230,9 +231,7 @@ class MomentumContrast(RandomModule):
             # The queue changes below, the backward pass needs it as it was.
             per_sample, aux = queue_contrast(query, own_rows(keys), self.queue.keys.clone(), self.temperature)
             cosines = query.detach() @ keys.T  # [B, N]
-        target = torch.arange(len(query), device=query.device) + rank() * len(query)
-        own = cosines.gather(1, target[:, None])
-        aux |= {"loss": per_sample, "acc": ((cosines >= own).sum(dim=1) == 1).float()}
+        aux |= {"loss": per_sample, "acc": (rivals(cosines) == 0).float()}
         if self.training:
             self.queue.push(keys)
         record = Interaction(labels=labels, aux_input=aux_input, aux=aux)
