@@ -10,7 +10,6 @@ import torch
 from games.options.config import Config, DataOptions
 from games.options.flags import errors_with_flags
 from patchgame_egg.data.cache import CachedImages
-from patchgame_egg.data.gpu_jpeg import GpuJpegLoader, NoDecoder
 from patchgame_egg.data.images import ImageSource
 from patchgame_egg.data.loader import EveryImage, ImageLoader
 from patchgame_egg.data.sources import image_sets
@@ -90,6 +89,8 @@ def build_loader(config: Config, source: ImageSource, device: torch.device, trai
         except ValueError as error:
             raise ValueError(f"--cache {d.cache}: {error}") from error
     if d.decode == "gpu":
+        from patchgame_egg.data.gpu_jpeg import GpuJpegLoader, NoDecoder
+
         try:
             return GpuJpegLoader(source, size, device=device, seed=t.seed, shuffle=training, workers=workers)
         except NoDecoder as error:

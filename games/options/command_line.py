@@ -11,9 +11,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
 import tyro
 
 from games.options.checks import check
@@ -21,6 +20,9 @@ from games.options.config import Config
 from games.options.config_file import load_config
 from games.options.presets import PRESETS
 from games.runs.files import CONFIG
+
+if TYPE_CHECKING:
+    import torch
 
 _Options = TypeVar("_Options")
 
@@ -131,6 +133,8 @@ def pick_device(name: str) -> torch.device:
     Raises:
         ValueError: no such device here.
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

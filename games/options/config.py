@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from patchgame_egg.agents.listener import Silence
-from patchgame_egg.agents.trunks import Padding
-from patchgame_egg.channels.patch import Gate
-from patchgame_egg.channels.ranking import RankOp
+from patchgame_egg.choices import Gate, Padding, RankOp, Silence
 from patchgame_egg.patches import patch_grid, patch_sizes
+
+# Enough messages for every metric, few enough for seconds.
+IMAGES = 4096
+"""The most images whose messages are written down as the language of a run."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBom
 """What decoders raise on files that are not what they seem; each is worth skipping, none is worth a lost run."""
 
 
+IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""The ends of the names of image files, as torchvision's folders of images know them."""
+
 # Part of the name of every cache of decoded images. Add one whenever `square` or `centre_square` is changed so that the
 # same file gives other pixels, and only then: a new number decodes the images of every user's caches once more.
 PIXELS_VERSION = 1

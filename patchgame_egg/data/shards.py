@@ -16,10 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 from braceexpand import braceexpand
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from webdataset.tariterators import base_plus_ext
 
-from patchgame_egg.data.images import EncodedImages
+from patchgame_egg.data.images import IMG_EXTENSIONS, EncodedImages
 
 
 class Entry(NamedTuple):
