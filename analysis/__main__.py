@@ -17,16 +17,12 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
-from analysis.compare import compare_runs
-from analysis.corpus.corpus import Corpus
-from analysis.corpus.loading import NotRecorded, load
-from analysis.evaluation.table import measure
-from analysis.report.page import render
-from patchgame_egg.training.loggers import read_log
+    from analysis.corpus.corpus import Corpus
 
 FORMATS = {"html": "report.html", "csv": "analysis.csv", "json": "analysis.json"}
 
@@ -60,6 +56,9 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
     Raises:
         ValueError: there is no language to read.
     """
+    from analysis.corpus.loading import load
+    from analysis.evaluation.table import measure
+
     corpus = load(path)
     frame = measure(corpus, permutations=permutations, seed=seed)
     out = out or (path / FORMATS[kind] if path.is_dir() else path.with_suffix(f".{kind}"))
@@ -71,6 +70,9 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
     elif kind == "json":
         text = to_json(corpus, frame, title, permutations, seed)
     else:
+        from analysis.report.page import render
+        from patchgame_egg.training.loggers import read_log
+
         log = path / "log.jsonl"
         command = f"python -m analysis {path} --permutations {permutations} --seed {seed}"
         text = render(
@@ -111,11 +113,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--permutations", type=int, default=100, help="shuffled languages behind every p")
     parser.add_argument("--seed", type=int, default=0, help="of the shuffling")
     asked = parser.parse_args(words[1:] if several else words)
+    for name in ("permutations", "seed"):
+        if getattr(asked, name) < 0:
+            fail(f"--{name} {getattr(asked, name)}: must be at least 0")
+    # Only now: torch and pandas take seconds to import, help and mistakes do without.
+    from analysis.corpus.loading import NotRecorded
+
     try:
-        for name in ("permutations", "seed"):
-            if getattr(asked, name) < 0:
-                raise ValueError(f"--{name} {getattr(asked, name)}: must be at least 0")
         if several:
+            from analysis.compare import compare_runs
+
             for path in compare_runs(asked.runs, asked.out, permutations=asked.permutations, seed=asked.seed):
                 print(f"wrote {path}")
         else:

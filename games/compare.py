@@ -18,17 +18,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from games.options.command_line import fail
 from games.options.config_file import load_config
 from games.reproduce.runner.setting import Setting, Training
-from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
-from games.reproduce.runner.training import train, train_all
 from games.runs.files import CONFIG, LOG, METRICS
-from patchgame_egg.training.loggers import read_log, retrieval_key
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CHANNELS = {
     "patch, Gumbel": [],
@@ -80,6 +78,9 @@ def trainings(variants: dict[str, list[str]], seeds: Sequence[int]) -> list[tupl
 
 def columns(setting: Setting, training: Training) -> dict[str, Any]:
     """What the last validation of a run found, and its median rate."""
+    from games.reproduce.runner.training import train
+    from patchgame_egg.training.loggers import read_log, retrieval_key
+
     run = train(setting, training)
     last = json.loads((run / METRICS).read_text())
     steps = [r for r in read_log(run / LOG) if r["kind"] == "train"]
@@ -99,6 +100,10 @@ def columns(setting: Setting, training: Training) -> dict[str, Any]:
 
 def tabulate(frame: pd.DataFrame) -> str:
     """Markdown: the mean over seeds, and the standard deviation of the accuracy; which runs diverged."""
+    import pandas as pd
+
+    from games.reproduce.runner.tables import fate, markdown, mean_and_spread
+
     rows = []
     for name, runs in frame.groupby("variant", sort=False):
         cells = [f"{name}{fate(runs)}", mean_and_spread(runs.retrieval), mean_and_spread(runs.one_view)]
@@ -133,6 +138,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     variants = CHANNELS if asked.what == "channels" else LENGTHS
     setting = Comparison(asked.what, "", folder, seeds=tuple(range(asked.seeds)), options=tuple(options))
     wanted = trainings(variants, setting.seeds)
+    # Only now: torch takes seconds to import, help and mistakes do without.
+    from games.reproduce.runner.tables import table_rows, write_table
+    from games.reproduce.runner.training import train_all
+    from patchgame_egg.training.loggers import read_log
+
     try:
         train_all(setting, [training for _, training in wanted])
         frame = table_rows([({"variant": name}, training) for name, training in wanted], partial(columns, setting))

@@ -12,23 +12,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 import tyro
 
-from games.build.data import build_loader, load_images
 from games.options.checks import check
 from games.options.command_line import fail, pick_device, read_options
-from games.options.config import Config
+from games.options.config import IMAGES, Config
 from games.options.config_file import load_config
 from games.options.flags import errors_with_flags
-from games.runs.corpus import IMAGES, read_annotations, write_corpus
 from games.runs.files import CONFIG, CORPUS
-from games.runs.load import load_game
-from patchgame_egg.data.images import ImageFiles, ImageSource
-from patchgame_egg.data.sources import unseen_folder
-from patchgame_egg.views.loader import ViewLoader
-from patchgame_egg.views.transforms import EvaluationView
+
+if TYPE_CHECKING:
+    from patchgame_egg.data.images import ImageFiles, ImageSource
 
 
 @dataclass(frozen=True)
@@ -67,6 +63,16 @@ def _record_run(options: Options) -> Path:
         raise ValueError(f"--to {options.to}: a name that ends in .npz is needed, by which analysis knows a language")
     if options.images < 1:
         raise ValueError(f"--images {options.images}: must be at least 1")
+    # Only now: torch takes seconds to import, help and mistakes do without.
+    import torch
+
+    from games.build.data import build_loader, load_images
+    from games.runs.corpus import read_annotations, write_corpus
+    from games.runs.load import load_game
+    from patchgame_egg.data.sources import unseen_folder
+    from patchgame_egg.views.loader import ViewLoader
+    from patchgame_egg.views.transforms import EvaluationView
+
     device = pick_device(options.device)
     game, own = load_game(options.run, device)
     _, preset = load_config(options.run / CONFIG)
@@ -97,6 +103,8 @@ def _record_run(options: Options) -> Path:
 
 def _tell_of_seen(run: Path, own: Config, source: ImageFiles) -> None:
     """Says how many of other images the run was trained on after all."""
+    from games.build.data import load_images
+
     if own.images.data == "folder":
         with suppress(ValueError):
             trained_on = {path.resolve() for path in load_images(own, own.load_size)[0].paths}  # type: ignore[attr-defined]

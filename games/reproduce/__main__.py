@@ -21,12 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from games.options.command_line import fail
-from games.reproduce.runner.dry_run import rehearse
 from games.reproduce.runner.scales import SCALES
 from games.reproduce.runner.setting import Setting
-from games.reproduce.runner.tables import write_about
-from games.reproduce.runner.training import train_all
-from patchgame_egg.training.malloc import keep_freed_memory
 
 EXPERIMENTS = {
     "table1": "k-NN and linear probe on the listener's features, beside MoCo-v2, VQ-VAE-2, PatchVAE, random weights",
@@ -124,14 +120,19 @@ def _share(task: str) -> tuple[int, int] | None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs an experiment; returns the exit status."""
     began, words = time.perf_counter(), sys.argv[1:] if argv is None else list(argv)
-    keep_freed_memory()
     try:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ValueError(
                 "start games.reproduce once: --launcher 'torchrun --nproc-per-node N' starts its trainings on N GPUs"
             )
         setting = parse_setting(words)
-        # Each experiment imports what it needs, which takes seconds.
+        # Only now: torch takes seconds to import, help and mistakes do without.
+        from games.reproduce.runner.dry_run import rehearse
+        from games.reproduce.runner.tables import write_about
+        from games.reproduce.runner.training import train_all
+        from patchgame_egg.training.malloc import keep_freed_memory
+
+        keep_freed_memory()
         experiment = importlib.import_module(f"games.reproduce.{setting.experiment}")
         trainings = experiment.trainings(setting)
         if setting.dry_run:

@@ -15,15 +15,12 @@ from analysis.corpus.annotations import annotate_files, annotate_scenes
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.interventions import play_probes
 from analysis.corpus.recording import record
-from games.options.config import Config, DataOptions
+from games.options.config import IMAGES, Config, DataOptions
 from patchgame_egg.data.images import ImageFiles, ImageSource
 from patchgame_egg.data.scenes import Scenes
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Batch
 from patchgame_egg.population import Population
-
-# Enough messages for every metric, few enough for seconds.
-IMAGES = 4096
 
 
 def write_corpus(
