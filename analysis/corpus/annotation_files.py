@@ -18,6 +18,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +222,13 @@ def _place_keys(keys: Iterable[str]) -> list[str]:
 
 def _plain(keys: Iterable[str]) -> dict[str, str]:
     """Keys by what is looked for: ``x_min``, ``XMin`` and ``xmin`` are the same."""
-    return {re.sub(r"[\s_-]", "", key).lower(): key for key in keys}
+    return {_letters(key): key for key in keys}
+
+
+# A file has the same few keys in every line.
+@lru_cache(maxsize=1024)
+def _letters(key: str) -> str:
+    return re.sub(r"[\s_-]", "", key).lower()
 
 
 def _add(table: AnnotationTable, place: str, entry: Any) -> None:
