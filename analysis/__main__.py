@@ -66,7 +66,9 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
         raise ValueError(f"{out} is the file to be analysed: give another name with --out")
     title = str(corpus.info.get("run") or path.resolve().name)
     if kind == "csv":
-        text = frame.to_csv(index=False)
+        from analysis.corpus.csv_export import csv_text
+
+        text = csv_text(frame)
     elif kind == "json":
         text = to_json(corpus, frame, title, permutations, seed)
     else:

@@ -24,6 +24,7 @@ from games.options.command_line import fail
 from games.options.config_file import load_config
 from games.reproduce.runner.setting import Setting, Training
 from games.runs.files import CONFIG, LOG, METRICS
+from patchgame_egg.text_files import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +83,7 @@ def columns(setting: Setting, training: Training) -> dict[str, Any]:
     from patchgame_egg.training.loggers import read_log, retrieval_key
 
     run = train(setting, training)
-    last = json.loads((run / METRICS).read_text())
+    last = json.loads(read_text(run / METRICS))
     steps = [r for r in read_log(run / LOG) if r["kind"] == "train"]
     discrete = load_config(run / CONFIG)[0].channel.channel != "continuous"
     return {

@@ -36,7 +36,7 @@ class Options:
     images: int = IMAGES
     """The most images to play; whole groups of the run's --candidates."""
     annotations: str | None = None
-    """What the images show: a file of JSON lines or a folder of Pascal VOC's XML; None: the run's own."""
+    """What the images show: JSON lines, CSV, COCO's JSON, or a folder of Pascal VOC's XML; None: the run's own."""
     data: str | None = None
     """Other images than the run's, by name; None: the run's."""
     root: str | None = None
@@ -67,7 +67,7 @@ def _record_run(options: Options) -> Path:
     import torch
 
     from games.build.data import build_loader, load_images
-    from games.runs.corpus import read_annotations, write_corpus
+    from games.runs.corpus import check_annotations, write_corpus
     from games.runs.load import load_game
     from patchgame_egg.data.sources import unseen_folder
     from patchgame_egg.views.loader import ViewLoader
@@ -93,7 +93,8 @@ def _record_run(options: Options) -> Path:
         _tell_of_seen(options.run, own, folder)
     else:
         source = load_images(config, config.load_size)[1]
-    read_annotations(config.images, source)
+    if understood := check_annotations(config, source):
+        print(understood)
     held_out = build_loader(config, source, device, training=False)
     batches = ViewLoader(held_out, EvaluationView(config.images.image_size), device)
     path = options.to or options.run / CORPUS
