@@ -19,6 +19,9 @@ from patchgame_egg.data.scenes import Scenes
 HELD_OUT = ("val", "valid", "validation", "test")
 """What a folder of held-out images may be called."""
 
+LEAST_HELD_OUT = 1024
+"""Scenes that are held out, of however few to train on."""
+
 
 class TorchvisionSet(Dataset[tuple[Tensor, int]]):
     """A torchvision data set of PIL images and labels, or a part of one."""
@@ -227,7 +230,8 @@ def image_sets(
         ValueError: unknown name, or the images are not there.
     """
     if name == "scenes":
-        return Scenes(scenes, size, seed, "train"), Scenes(max(1024, scenes // 8), size, seed, "val")
+        held_out = max(LEAST_HELD_OUT, scenes // 8)
+        return Scenes(scenes, size, seed, "train"), Scenes(held_out, size, seed, "val")
     if name == "folder":
         if not str(root):
             raise ValueError("name='folder' needs root='DIR', a folder of images")

@@ -39,6 +39,7 @@ from patchgame_egg.training.evaluation import cross_play
 from patchgame_egg.training.loggers import read_log
 from patchgame_egg.training.trainer import Trainer
 from tests.support.processes import free_port
+from tests.support.tiny import FEW_HELD_OUT
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,7 +91,7 @@ def test_two_steps_of_every_preset_at_toy_size(preset: str, tiny: list[str], tmp
     assert [step for step, _ in losses(run)] == [1, 2]
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["candidates"] == 8 and 0 <= metrics["acc"] <= metrics["acc_top5"] <= 1
-    assert metrics["images"] == 1024
+    assert metrics["images"] == FEW_HELD_OUT
     config, saved = load_config(run / "config.json")
     assert saved == preset and config.speaker.vocab == 16
 
