@@ -17,7 +17,8 @@ from webdataset import ShardWriter
 
 from games.options.command_line import fail
 from games.options.flags import errors_with_flags
-from patchgame_egg.data.images import UNREADABLE, EncodedImages, ImageSource
+from patchgame_egg.data.images import EncodedImages, ImageSource
+from patchgame_egg.data.pixels import UNREADABLE
 from patchgame_egg.data.shards import shard_index
 from patchgame_egg.data.sources import image_sets
 

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.v2.functional import pil_to_tensor
 
 from analysis.corpus.annotation_files import VOC_SIDES, VocObject, read_voc_objects
 from analysis.detection.boxes import BoxedImage, Objects
+from patchgame_egg.data.pixels import UnreadableImage, read_rgb
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
@@ -75,9 +75,8 @@ def _read_image(annotation: Path) -> Tensor:
     if path is None:
         raise ValueError(f"{annotation} has no image {folder / annotation.stem}.jpg (nor .jpeg, .png)")
     try:
-        with Image.open(path) as image:
-            return pil_to_tensor(image.convert("RGB"))
-    except OSError as error:
+        return read_rgb(path)
+    except UnreadableImage as error:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
 
 

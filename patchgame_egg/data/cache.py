@@ -27,7 +27,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from patchgame_egg.data.images import PIXELS_VERSION, UNREADABLE, ImageSource, side
+from patchgame_egg.data.images import PIXELS_VERSION, ImageSource, side
+from patchgame_egg.data.pixels import UNREADABLE
 
 _BATCH = 64
 

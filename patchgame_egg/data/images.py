@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-"""What decoders raise on files that are not what they seem; each is worth skipping, none is worth a lost run."""
+from patchgame_egg.data.pixels import read_rgb, to_rgb
 
-
-# Part of the name of every cache of decoded images. Add one whenever `square` or `centre_square` is changed so that the
+# Part of the name of every cache of decoded images. Add one whenever `to_rgb` or `centre_square` is changed so that the
 # same file gives other pixels, and only then: a new number decodes the images of every user's caches once more.
-PIXELS_VERSION = 1
+PIXELS_VERSION = 2
 
 
 class ImageSource(Protocol):
@@ -55,8 +50,7 @@ def centre_square(pixels: Tensor, size: int) -> Tensor:
 def square(image: Image.Image, size: int) -> Tensor:
     """RGB, shorter side resized to ``size`` (bicubic), centre square: uint8 ``[3, size, size]``."""
     image.draft("RGB", (size, size))  # lets the JPEG decoder skip resolution that nobody will see
-    pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
-    return centre_square(torch.from_numpy(pixels).permute(2, 0, 1), size)
+    return centre_square(to_rgb(image), size)
 
 
 class EncodedImages(Dataset[tuple[Tensor, int]]):
@@ -84,8 +78,7 @@ class EncodedImages(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         data, label = self.encoded(index)
-        with Image.open(io.BytesIO(data)) as image:
-            return square(image, self.size), label
+        return centre_square(read_rgb(data, self.size), self.size), label
 
 
 class ImageFiles(EncodedImages):

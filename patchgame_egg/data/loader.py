@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from patchgame_egg.data.images import UNREADABLE, ImageSource, side
+from patchgame_egg.data.images import ImageSource, side
+from patchgame_egg.data.pixels import UNREADABLE
 from patchgame_egg.distributed.processes import rank, world_size
 from patchgame_egg.interaction import Batch
 
