@@ -26,6 +26,7 @@ from analysis.corpus.corpus import Corpus
 from analysis.corpus.loading import NotRecorded, load
 from analysis.evaluation.table import measure
 from analysis.report.page import render
+from patchgame_egg.data.names import print_any_name
 from patchgame_egg.training.loggers import read_log
 
 FORMATS = {"html": "report.html", "csv": "analysis.csv", "json": "analysis.json"}
@@ -78,7 +79,7 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
             permutations=permutations, seed=seed,
         )  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    out.write_text(text, encoding="utf-8", errors="backslashreplace")
     return out
 
 
@@ -95,6 +96,7 @@ def to_json(corpus: Corpus, frame: pd.DataFrame, title: str, permutations: int, 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Analyses a run, or compares several; returns the exit status."""
+    print_any_name()
     words = list(sys.argv[1:] if argv is None else argv)
     several = words[:1] == ["compare"]
     parser = Parser(

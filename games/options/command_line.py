@@ -21,6 +21,7 @@ from games.options.config import Config
 from games.options.config_file import load_config
 from games.options.presets import PRESETS
 from games.runs.files import CONFIG
+from patchgame_egg.data.names import print_any_name
 
 _Options = TypeVar("_Options")
 
@@ -108,6 +109,7 @@ def read_options(
         ValueError: a bad option, in one line.
         SystemExit: after ``--help``.
     """
+    print_any_name()
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

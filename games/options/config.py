@@ -149,6 +149,12 @@ class DataOptions:
     """Shards: the held-out ones; empty: ``val-*.tar`` beside the others."""
     download: bool = False
     """Fetch a torchvision set that is missing from --root."""
+    class_level: int = 1
+    """Folder: which folder on the way to an image, from train/ or --root on, names its class: 2 of sketch/dog/1.jpg."""
+    val_share: float | None = None
+    """How much is held out of images without a held-out part; None: 0.05."""
+    limit: int | None = None
+    """The most images to train on, and to hold out; the same ones every time; None: all."""
     image_size: int = 48
     """Side of the views in pixels."""
     load_size: int | None = None

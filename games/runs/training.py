@@ -10,7 +10,7 @@ from games.options.config_file import save_config
 from games.options.flags import with_flags
 from games.runs.files import CONFIG
 from games.runs.lock import run_lock
-from patchgame_egg.data.loader import ImageLoader
+from patchgame_egg.data.loader import ImageLoader, NothingReadable
 from patchgame_egg.distributed.processes import is_rank_zero, world_size
 from patchgame_egg.training.callback import StopOnSignal
 from patchgame_egg.training.trainer import NonFiniteLoss, Trainer
@@ -58,6 +58,9 @@ def train_run(
             trainer.train(config.training.epochs if epochs is None else epochs)
     except NonFiniteLoss as error:
         fail(with_flags(error))
+    except NothingReadable as error:
+        # A worker process adds its traceback before it.
+        fail(str(error).splitlines()[-1].split("NothingReadable: ")[-1])
     if stop.caught is None:
         return 0
     if is_rank_zero():

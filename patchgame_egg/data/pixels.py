@@ -41,12 +41,16 @@ _ON_ITS_SIDE = (5, 6, 7, 8)
 _BITS, _PHOTOMETRIC, _LOWEST, _HIGHEST = 258, 262, 340, 341
 _WHITE_IS_ZERO = 0
 
-# The machine is at its limits, whatever the file holds.
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class UnreadableImage(OSError):
     """A file that is no image, or not a whole one, or one whose numbers have no known range."""
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Whether the machine is at its limits (files, memory), which says nothing about an image."""
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in _EXHAUSTED
 
 
 UNREADABLE = (OSError, SyntaxError, EOFError, Image.DecompressionBombError)
@@ -127,7 +131,7 @@ def _unreadable() -> Iterator[None]:
         raise UnreadableImage("it is no image that Pillow knows") from error
     # On hostile bytes Pillow's decoders raise anything: IndexError, struct.error, zlib.error, ...
     except Exception as error:
-        if isinstance(error, MemoryError) or getattr(error, "errno", None) in _EXHAUSTED:
+        if is_exhausted(error):
             raise
         raise UnreadableImage(f"{error}" or type(error).__name__) from error
 
