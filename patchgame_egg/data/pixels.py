@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import io
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
+
+# With this package Pillow reads what phones of Apple take.
+with suppress(ImportError):
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
 
 BACKGROUND = (255, 255, 255)
 """The color behind transparent pixels, RGB."""

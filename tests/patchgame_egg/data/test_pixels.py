@@ -17,6 +17,7 @@ from games.shards import main as write_shards
 from patchgame_egg.data.gpu_jpeg import is_plain
 from patchgame_egg.data.images import ImageFiles
 from patchgame_egg.data.loader import ImageLoader
+from patchgame_egg.data.names import image_suffixes
 from patchgame_egg.data.pixels import BACKGROUND, UnreadableImage, read_rgb, shown_size, to_rgb
 from patchgame_egg.data.shards import shard_sets
 
@@ -227,3 +228,10 @@ def test_a_machine_at_its_limits_is_no_broken_image(monkeypatch: pytest.MonkeyPa
     with pytest.raises(OSError, match="Too many open files") as error:
         read_rgb(Path("x.png"))
     assert not isinstance(error.value, UnreadableImage)
+
+
+def test_photos_of_phones_are_read_where_the_package_is(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    (tmp_path / "x.HEIC").write_bytes(stored(Image.new("RGB", (80, 48), (200, 100, 50)), "HEIF"))
+    assert ".heic" in image_suffixes()
+    assert read_rgb(tmp_path / "x.HEIC").float().mean((1, 2)).tolist() == pytest.approx([200, 100, 50], abs=4)
