@@ -160,7 +160,7 @@ class DataOptions:
     load_size: int | None = None
     """Side to which images are resized and cropped before the views are cut; None: 8/7 of the image size."""
     annotations: str = ""
-    """Folder: what its images show, for the analysis: a file of JSON lines, or a folder of Pascal VOC's XML."""
+    """Folder: what its images show, for the analysis: JSON lines, CSV, COCO's JSON, or a folder of Pascal VOC's XML."""
     scenes: int = 8192
     """Number of built-in scenes to train on; an eighth as many, at least 1024, are held out."""
     workers: int | None = None
@@ -212,8 +212,7 @@ class TrainingOptions:
     accumulate: int = 1
     """Batches per optimizer step; each has only its own negatives."""
     micro_batch: int = 0
-    """Images whose activations are in memory at a time, 0 for all; the loss stays that of the whole batch, at the price
-    of one more forward pass."""
+    """Images whose activations are in memory at once, 0: all; the whole batch's loss, for one more forward pass."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Number format of the networks."""
     compile: bool = False

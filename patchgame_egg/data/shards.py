@@ -22,6 +22,7 @@ from webdataset.tariterators import base_plus_ext
 
 from patchgame_egg.data.images import EncodedImages, Origin
 from patchgame_egg.data.names import image_suffixes, is_system, printable
+from patchgame_egg.text_files import split_lines
 
 # Numbers of classes are below this: a list of names has to fit in memory.
 _MOST_CLASSES = 1_000_000
@@ -76,7 +77,7 @@ class ShardedImages(EncodedImages):
         number: dict[int | str, int] = {}
         named = names_file(self.paths)
         if named is not None:
-            self.classes = _lines(named)
+            self.classes = list(map(printable, split_lines(named.read_bytes().decode("utf-8-sig", "surrogateescape"))))
             number = {i: i for i in range(len(self.classes))}
         else:
             self.classes = list(class_names(labels) if said is None else said)
@@ -219,12 +220,6 @@ def class_names(labels: Iterable[int | str]) -> list[str]:
     if any(isinstance(label, str) for label in every):
         return sorted(map(str, every))
     return [str(i) for i in range(max((int(i) for i in every), default=-1) + 1)]
-
-
-def _lines(path: Path) -> list[str]:
-    # Only \n ends a line: a name may hold what other systems take for an end.
-    text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
-    return [printable(line.removesuffix("\r")) for line in text.removesuffix("\n").split("\n")]
 
 
 def names_file(shards: Sequence[Path]) -> Path | None:

@@ -21,7 +21,7 @@ def understood(name: str, sources: Mapping[str, ImageSource]) -> list[str]:
     Example:
         >>> from patchgame_egg.data.scenes import Scenes
         >>> understood("scenes", {"to train on": Scenes(4000), "held out": Scenes(500)})
-        ['scenes: 4,000 images to train on, 500 held out', '8 classes: circle, square, triangle, cross, star, ...']
+        ['scenes: 4,000 images to train on, 500 held out', '10 classes: circle, square, triangle, star, cross, ...']
     """
     return [printable(line) for line in _lines(name, sources)]
 
