@@ -108,7 +108,7 @@ def say_first_skipped(source: ImageSource, index: int) -> None:
     except UNREADABLE as error:
         reason = error
     print(
-        f"note: skipped {name_of(source, index)}: {reason}; the number and names of all come at the end",
+        f"note: skipped {name_of(source, index)}: {reason}; the loader counts and names all that follow",
         file=sys.stderr,
         flush=True,
     )
@@ -251,9 +251,13 @@ class EveryImage:
         source: the images.
         batch_size: of each process.
         workers: processes that decode; 0 decodes in this one.
+
+    Attributes:
+        skipped: the unreadable images met so far, by name where the source has names. The first is said on stderr.
     """
 
     def __init__(self, source: ImageSource, batch_size: int = 256, workers: int = 0) -> None:
+        self.source, self.skipped = source, dict[int, str]()
         mine = range(rank(), len(source), world_size())
         self.loader = DataLoader(Subset(Readable(source), mine), batch_size, num_workers=workers)
         self.mine = mine
@@ -267,5 +271,9 @@ class EveryImage:
             asked = torch.tensor(self.mine[done : done + len(index)])
             done += len(index)
             itself = index == asked
+            for place in asked[~itself].tolist():
+                if not self.skipped:
+                    say_first_skipped(self.source, place)
+                self.skipped[place] = name_of(self.source, place)
             if itself.any():
                 yield Batch(images[itself], labels[itself], aux_input={"index": index[itself]})
