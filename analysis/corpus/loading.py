@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.json_lines import read_json_lines, vocabulary
-from analysis.corpus.recording import with_labels
+from analysis.corpus.recording import unit_length, with_labels
 from patchgame_egg.egg.records import Layout, from_egg
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.patches import square_grid
@@ -95,7 +94,7 @@ def from_interaction(record: Interaction, vocab_size: int | None = None) -> Corp
     )
     found: dict[str, Any] = {}
     if output is not None and output.dim() == 3 and output.shape[1] == 2:
-        found["text"], found["image"] = F.normalize(output.float(), dim=2).cpu().numpy().swapaxes(0, 1)
+        found["text"], found["image"] = unit_length(output.float()).cpu().numpy().swapaxes(0, 1)
     if "keep_prob" in aux:
         found["keep_prob"] = aux["keep_prob"].float().cpu().numpy()
         found["grid"] = square_grid(aux["keep_prob"].shape[1])
