@@ -174,10 +174,11 @@ def with_labels(corpus: Corpus, labels: NDArray[np.int64], names: Sequence[str] 
     """Adds classes ``[N]``, whose names are given, or attributes ``[N, A]``, whose values are their own names."""
     if labels.ndim == 1:
         return replace(corpus, labels=labels.astype(np.int64), label_names=tuple(names))
-    values = [tuple(map(str, range(int(column.max(initial=0)) + 1))) for column in labels.T]
-    numbered = tuple(f"attribute {i}" for i in range(len(values)))
-    attributes = labels.astype(np.int64)
-    return replace(corpus, attributes=attributes, attribute_names=numbered, value_names=tuple(values))
+    names = tuple(f"attribute {i}" for i in range(labels.shape[1]))
+    corpus = replace(corpus, attributes=labels.astype(np.int64), attribute_names=names).numbered()
+    assert corpus.attributes is not None
+    values = [tuple(map(str, range(int(column.max(initial=0)) + 1))) for column in corpus.attributes.T]
+    return replace(corpus, value_names=corpus.value_names or tuple(values))
 
 
 def confidence_of(features: PatchFeatures, symbols: Tensor, channel: Channel) -> Tensor:

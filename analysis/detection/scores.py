@@ -62,8 +62,8 @@ def average_precision(detections: Sequence[Detections], objects: Sequence[Object
     """
     if len(detections) != len(objects):
         raise ValueError(f"detections of {len(detections)} images, but objects of {len(objects)}")
-    for i, found in enumerate(detections):
-        broken = ~(found.scores.isfinite() & found.boxes.isfinite().all(dim=-1))
+    for i, claims in enumerate(detections):
+        broken = ~(claims.scores.isfinite() & claims.boxes.isfinite().all(dim=-1))
         if broken.any():
             raise ValueError(
                 f"image {i}: {int(broken.sum())} of {len(broken)} detections have a score or a box that is not a "

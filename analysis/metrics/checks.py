@@ -5,12 +5,36 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+LARGEST = 2**16
+"""Ids from here on are names and no sizes: they are numbered anew before anything is as long as the largest."""
+
+
+def numbered(values: NDArray[np.integer], known: NDArray[np.bool_]) -> tuple[NDArray[np.int64], list[int]]:
+    """Ids of any size as numbers from 0, in the same order.
+
+    Args:
+        values: ids, integers of any type.
+        known: which of them count, of the same shape.
+
+    Returns:
+        Numbers of the same shape, -1 where not known; and the ids by number.
+
+    Example:
+        >>> numbered(np.array([7, 10**18, 7, 0]), np.array([True, True, True, False]))
+        (array([ 0,  1,  0, -1]), [7, 1000000000000000000])
+    """
+    ids, numbers = np.unique(values[known], return_inverse=True)
+    found = np.full(values.shape, -1, dtype=np.int64)
+    found[known] = numbers.reshape(-1)
+    return found, ids.tolist()
+
 
 def check_attributes(attributes: ArrayLike, items: ArrayLike) -> NDArray[np.int64]:
     """Attributes as every metric of this kind takes them.
 
     Args:
-        attributes: of the items, int ``[N, A]``, -1 where not known.
+        attributes: of the items, int ``[N, A]``, -1 where not known. A column with a value from `LARGEST` on is
+            numbered anew, in the same order.
         items: anything of length N.
 
     Raises:
@@ -23,6 +47,9 @@ def check_attributes(attributes: ArrayLike, items: ArrayLike) -> NDArray[np.int6
         raise ValueError(f"attributes are of type {values.dtype}: give each value a number, -1 where it is not known")
     if (values < -1).any():
         raise ValueError(f"an attribute is {values.min()}: values count from 0, and -1 means not known")
+    if values.size and values.max() >= LARGEST:
+        columns = [c if c.max() < LARGEST else numbered(c, c >= 0)[0] for c in values.T]
+        return np.stack(columns, axis=1).astype(np.int64)
     return values.astype(np.int64)
 
 
@@ -63,6 +90,8 @@ def check_mask(mask: ArrayLike) -> NDArray[np.bool_]:
 def check_messages(symbols: ArrayLike, mask: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Arrays of messages as every metric takes them, silent slots blanked to -1: what they held cannot matter.
 
+    No metric asks which number a symbol has: if one is `LARGEST` or more, all are numbered anew, in the same order.
+
     Args:
         symbols: ids from 0, ``[N, T]``.
         mask: true where a symbol was said, ``[N, T]``; of type bool, or all 0 and 1.
@@ -82,4 +111,6 @@ def check_messages(symbols: ArrayLike, mask: ArrayLike) -> tuple[NDArray[np.int6
         raise ValueError(f"symbols are of type {ids.dtype}: metrics take hard messages, integer ids")
     if (ids[said] < 0).any():
         raise ValueError(f"a spoken symbol is {ids[said].min()}: ids count from 0, silence belongs in the mask")
+    if said.any() and ids[said].max() >= LARGEST:
+        return numbered(ids, said)[0], said
     return np.where(said, ids, -1).astype(np.int64), said

@@ -134,7 +134,9 @@ def test_average_precision_is_that_of_a_loop(seed: int, difficult: float) -> Non
 
 def objects(*boxes: list[float], difficult: tuple[bool, ...] = ()) -> Objects:
     flags = difficult or (False,) * len(boxes)
-    return Objects(torch.tensor(boxes).reshape(-1, 4), torch.ones(len(boxes), dtype=torch.int64), torch.tensor(flags))
+    return Objects(
+        torch.tensor(boxes).reshape(-1, 4), torch.ones(len(boxes), dtype=torch.int64), torch.tensor(flags).bool()
+    )
 
 
 def detections(*boxes: list[float]) -> Detections:
