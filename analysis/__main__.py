@@ -24,8 +24,9 @@ import pandas as pd
 
 from analysis.compare import compare_runs
 from analysis.corpus.corpus import Corpus
+from analysis.corpus.csv_export import csv_text
 from analysis.corpus.loading import NotRecorded, load
-from analysis.evaluation.table import csv_text, measure
+from analysis.evaluation.table import measure
 from analysis.report.page import render
 from patchgame_egg.atomic_write import replacing
 from patchgame_egg.training.loggers import read_log

@@ -13,23 +13,7 @@ from analysis.evaluation.glossary import GLOSSARY
 from analysis.evaluation.rows import COLUMNS
 from analysis.metrics.family import GROUPS
 
-__all__ = ["COLUMNS", "GLOSSARY", "GROUPS", "csv_text", "measure"]
-
-
-def csv_text(frame: pd.DataFrame) -> str:
-    """A table as CSV that is safe to open: texts that a spreadsheet would take for a formula begin with ``'``.
-
-    Names of files and of values come from other people.
-
-    Example:
-        >>> csv_text(pd.DataFrame({"file": ["a.jpg", "=1+1"], "length": [2, -1]}))
-        "file,length\\na.jpg,2\\n'=1+1,-1\\n"
-    """
-
-    def safe(value: object) -> object:
-        return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-
-    return frame.map(safe).rename(columns=safe).to_csv(index=False)
+__all__ = ["COLUMNS", "GLOSSARY", "GROUPS", "measure"]
 
 
 def measure(corpus: Corpus, *, permutations: int = 100, seed: int = 0) -> pd.DataFrame:

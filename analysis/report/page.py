@@ -14,9 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.corpus.corpus import Corpus, dotted
+from analysis.corpus.csv_export import csv_text
 from analysis.evaluation.concepts import Cells, Concept, cells, concepts_of
 from analysis.evaluation.glossary import GLOSSARY
-from analysis.evaluation.table import csv_text
 from analysis.metrics.entropy import entropy_of_counts
 from analysis.plots.curves import Record
 from analysis.report.dictionary import gallery, heat_tables
@@ -115,6 +115,8 @@ def _facts(corpus: Corpus) -> list[tuple[str, str]]:
         found.append(("classes", f"{len(corpus.label_names):,}"))
     if corpus.attribute_names:
         found.append(("known concepts", ", ".join(corpus.attribute_names)))
+    if "annotations" in corpus.info:
+        found.append(("annotations", str(corpus.info["annotations"])))
     return found
 
 
