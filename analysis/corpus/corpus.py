@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.metrics.checks import LARGEST, numbered
+from analysis.corpus.numbering import LARGEST, numbered
 from patchgame_egg.atomic_write import replacing
 from patchgame_egg.patches import patch_boxes
 
@@ -139,8 +139,8 @@ class Corpus:
             >>> corpus = Corpus(symbols, mask, 4, files=("a.jpg", "b.jpg"), labels=labels, label_names=("cat", "dog"))
             >>> corpus.to_frame().to_dict("list")["message"]
             ['3 1', '2']
-            >>> corpus.to_frame().iloc[1][["image", "file", "class", "slots", "length"]].tolist()
-            [1, 'b.jpg', '', '1', 1]
+            >>> corpus.to_frame().to_dict("list")["file"]
+            ['a.jpg', 'b.jpg']
         """
         # Importing it takes as long as everything else here together.
         import pandas as pd

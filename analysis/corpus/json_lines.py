@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.corpus.corpus import Corpus
-from analysis.metrics.checks import LARGEST
+from analysis.corpus.numbering import LARGEST
 from patchgame_egg.text_files import read_lines
 
 Kind = Literal["full", "messages", "pairs"]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.metrics.checks import LARGEST, check_messages
+from analysis.corpus.numbering import LARGEST
+from analysis.metrics.checks import check_messages
 from analysis.metrics.entropy import entropy_of_counts
 
 
