@@ -19,6 +19,7 @@ from analysis.corpus.loading import load
 from analysis.evaluation.glossary import GLOSSARY
 from analysis.evaluation.table import measure
 from analysis.plots.style import DPI, GREY, house_style, save
+from patchgame_egg.atomic_write import replacing
 from patchgame_egg.text_files import read_text
 
 # Options that do not change the game, beside those on what is written where.
@@ -53,9 +54,9 @@ def compare_runs(runs: Sequence[Path], folder: Path, *, permutations: int = 100,
         frame = measure(corpus, permutations=permutations, seed=seed)
         found.append(frame.assign(run=str(run), variant=variant))
     frame = pd.concat(found, ignore_index=True)
-    folder.mkdir(parents=True, exist_ok=True)
     table = folder / "table.csv"
-    table.write_text(csv_text(tabulate(frame)), encoding="utf-8")
+    with replacing(table) as file:
+        file.write(csv_text(tabulate(frame)).encode(errors="backslashreplace"))
     return [table, draw_comparison(frame, folder / "metrics.png")]
 
 
@@ -115,7 +116,7 @@ def draw_comparison(frame: pd.DataFrame, path: Path) -> Path:
     """
     chosen = [(metric, of) for metric in _PANELS if (of := _clearest(frame, metric)) is not None]
     variants = list(dict.fromkeys(frame.variant))
-    across = min(3, len(chosen))
+    across = max(1, min(3, len(chosen)))
     down = -(-len(chosen) // across)
     with house_style():
         figure = Figure(

@@ -20,6 +20,7 @@ from analysis.corpus.recording import record
 from games.build.data import load_images
 from games.options.config import Config
 from patchgame_egg.data.images import ImageFiles, ImageSource
+from patchgame_egg.data.names import printable
 from patchgame_egg.data.scenes import Scenes
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Batch
@@ -66,7 +67,14 @@ def write_corpus(
         corpus = record(game, groups, vocab_size=vocab, label_names=source.classes)
         probes = play_probes(game, groups, vocab_size=vocab, seed=seed)
     about = {"run": run, "preset": preset, "config": asdict(config)}
-    corpus = annotate(replace(corpus, probes=probes, info={**corpus.info, **about}), config, source)
+    corpus = replace(corpus, probes=probes, info={**corpus.info, **about}, files=name_files(corpus, source, config))
+    corpus = annotate(corpus, config, source)
+    asked = min(images, len(source))
+    if len(corpus) != asked:
+        print(
+            f"note: the language is that of {len(corpus)} images, not of {asked}: messages are matched in whole groups "
+            f"of {corpus.candidates or len(corpus)} (--candidates)"
+        )
     corpus.save(path)
 
 
@@ -78,6 +86,17 @@ class _Groups:
 
     def __iter__(self) -> Any:
         return islice(self.batches, self.count)
+
+
+def name_files(corpus: Corpus, source: ImageSource, config: Config) -> tuple[str, ...]:
+    """What the images of a corpus are called by their source: below ``--root``, where they lie there; else nothing."""
+    source = getattr(source, "source", source)
+    called = getattr(source, "name", None)
+    if called is None:
+        return ()
+    root = Path(printable(config.images.root))
+    names = [Path(called(index)) for index in corpus.info["index"]]
+    return tuple(str(name.relative_to(root) if name.is_relative_to(root) else name) for name in names)
 
 
 def annotate(corpus: Corpus, config: Config, source: ImageSource) -> Corpus:

@@ -15,6 +15,7 @@ LEVELS = [
     "patchgame_egg.lazy_names patchgame_egg.atomic_write patchgame_egg.text_files patchgame_egg.patches",
     "patchgame_egg.distributed",
     "patchgame_egg.interaction",
+    "patchgame_egg.fit",
     "patchgame_egg.losses patchgame_egg.micro_batch patchgame_egg.data patchgame_egg.agents",
     "patchgame_egg.views",
     "patchgame_egg.channels",
