@@ -12,6 +12,7 @@ import torch
 
 from analysis.corpus.annotation_files import Notes, notes_of, read_notes
 from analysis.corpus.annotations import annotate_files, annotate_scenes
+from analysis.corpus.changed_images import play_changed_images
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.interventions import play_probes
 from analysis.corpus.recording import record
@@ -62,8 +63,9 @@ def write_corpus(
     ):
         corpus = record(game, groups, vocab_size=vocab, label_names=source.classes)
         probes = play_probes(game, groups, vocab_size=vocab, seed=seed)
+        maps = play_changed_images(game, groups)
     about = {"run": run, "preset": preset, "config": asdict(config)}
-    corpus = annotate(replace(corpus, probes=probes, info={**corpus.info, **about}), config, source)
+    corpus = annotate(replace(corpus, probes=probes, changed_maps=maps, info={**corpus.info, **about}), config, source)
     corpus.save(path)
 
 
