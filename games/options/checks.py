@@ -99,7 +99,11 @@ def _check_channel(config: Config) -> None:
 
 
 def _check_patches(config: Config, fixes_number: bool) -> None:
-    channel, patches = config.channel, config.patches
+    channel, patches, speaker = config.channel, config.patches, config.speaker
+    if speaker.patch_network == "conv" and speaker.context:
+        raise ValueError("--patch-network conv sees each patch alone: it does not go with --context")
+    if speaker.patch_network == "conv" and speaker.patch_size < 5:
+        raise ValueError(f"--patch-size {speaker.patch_size}: --patch-network conv needs patches of at least 5 px")
     if channel.keep_fraction is not None and not 0 < channel.keep_fraction <= 1:
         raise ValueError(f"--keep-fraction {channel.keep_fraction}: must be above 0 and at most 1")
     if channel.keep is not None and not 1 <= channel.keep <= patches:

@@ -28,8 +28,11 @@ class SpeakerOptions:
     """Patch: sizes of patches in one message: S, 2S, 4S, ... (the paper: 1); all divide the image size."""
     symbols_per_patch: int = 1
     """Patch: l, symbols that each patch sends."""
+    patch_network: Literal["mlp", "conv"] = "mlp"
+    """Patch: PatchSymbol is the paper's MLP on the pixels, or convolutions averaged over the patch, which do not mind
+    where in the patch a thing lies."""
     symbol_hidden: int = 256
-    """Patch: width of PatchSymbol's MLP."""
+    """Patch: width of PatchSymbol's MLP; its convolutions have a quarter and half of it."""
     context: bool = False
     """Patch: PatchSymbol is a ViT-tiny over the whole image, as in the release, not an MLP on each patch."""
     rank_width: int = 16

@@ -47,6 +47,8 @@ from patchgame_egg.population import Population
 
 START, END, FAST = "PatchRank, untrained", "PatchRank, trained", "PatchRank, distilled"
 RANDOM_SEEDS = (0, 1, 2)
+# Orders that a ViT makes itself, and by how many standard errors one has to beat random ones for it to be a judge.
+OWN_ORDERS, JUDGE_ERRORS = ("CLS attention", "gradient saliency", "Grad-CAM"), 3
 # Of 20 epochs of a few thousand photos and of one of ImageNet, the latter has more steps.
 DISTILLED_EPOCHS = {"toy": 1, "photos": 20, "imagenet": 1}
 
@@ -275,7 +277,21 @@ def tabulate(frame: pd.DataFrame) -> str:
             f"{first.images} held-out images. Spreads are over seeds, but of the area over random the standard error "
             "over images.\n"
         )
+        lines.append(f"\n{vit}: {judge_remark(part)}\n")
     return "".join(lines)
+
+
+def judge_remark(part: pd.DataFrame) -> str:
+    """Whether a ViT can judge orders at all: one of its own, which knows what it looks at, should beat random ones."""
+    own = part[part.ranking.isin(OWN_ORDERS)].groupby("ranking")[["gain", "gain_se"]].mean()
+    best = own.assign(errors=own.gain / own.gain_se).sort_values("errors").iloc[-1]
+    gain = f"{100 * best.gain:+z.1f} ± {100 * best.gain_se:.1f} points"
+    if best.errors >= JUDGE_ERRORS:
+        return f"it can judge orders of patches: its own {best.name} is {gain} over random."
+    return (
+        f"it cannot judge orders of patches: the best of its own, {best.name}, is {gain} over random, and not by "
+        f"{JUDGE_ERRORS} standard errors. What it says of PatchRank tells nothing."
+    )
 
 
 def write_curves(setting: Setting, panels: Sequence[VitPanel]) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from analysis.corpus.annotation_files import read_notes
 from analysis.corpus.annotations import annotate_files, annotate_scenes
+from analysis.corpus.changed_images import play_changed_images
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.image_names import ImageNames
 from analysis.corpus.interventions import play_probes
@@ -65,8 +66,10 @@ def write_corpus(
     ):
         corpus = record(game, groups, vocab_size=vocab, label_names=source.classes)
         probes = play_probes(game, groups, vocab_size=vocab, seed=seed)
+        maps = play_changed_images(game, groups)
     about = {"run": run, "preset": preset, "config": asdict(config)}
-    corpus = replace(corpus, probes=probes, info={**corpus.info, **about}, files=name_files(corpus, source, config))
+    files = name_files(corpus, source, config)
+    corpus = replace(corpus, probes=probes, changed_maps=maps, info={**corpus.info, **about}, files=files)
     corpus = annotate(corpus, config, source)
     asked = min(images, len(source))
     if len(corpus) != asked:
