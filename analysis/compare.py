@@ -14,10 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.corpus.corpus import dotted
+from analysis.corpus.csv_export import csv_text
 from analysis.corpus.loading import load
 from analysis.evaluation.glossary import GLOSSARY
 from analysis.evaluation.table import measure
 from analysis.plots.style import DPI, GREY, house_style, save
+from patchgame_egg.atomic_write import replacing
+from patchgame_egg.text_files import read_text
 
 # Options that do not change the game, beside those on what is written where.
 _NO_MATTER = {"preset", "training.seed", "training.device", "images.workers", "images.download"}
@@ -51,9 +54,9 @@ def compare_runs(runs: Sequence[Path], folder: Path, *, permutations: int = 100,
         frame = measure(corpus, permutations=permutations, seed=seed)
         found.append(frame.assign(run=str(run), variant=variant))
     frame = pd.concat(found, ignore_index=True)
-    folder.mkdir(parents=True, exist_ok=True)
     table = folder / "table.csv"
-    tabulate(frame).to_csv(table, index=False)
+    with replacing(table) as file:
+        file.write(csv_text(tabulate(frame)).encode(errors="backslashreplace"))
     return [table, draw_comparison(frame, folder / "metrics.png")]
 
 
@@ -75,7 +78,7 @@ def _options(run: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        flat = dotted(json.loads(path.read_text()))
+        flat = dotted(json.loads(read_text(path)))
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path} does not hold the options of a run: {error}") from error
     return {k: v for k, v in flat.items() if k not in _NO_MATTER and (k[:4] != "run." or k == _STILL_MATTERS)}
@@ -113,7 +116,7 @@ def draw_comparison(frame: pd.DataFrame, path: Path) -> Path:
     """
     chosen = [(metric, of) for metric in _PANELS if (of := _clearest(frame, metric)) is not None]
     variants = list(dict.fromkeys(frame.variant))
-    across = min(3, len(chosen))
+    across = max(1, min(3, len(chosen)))
     down = -(-len(chosen) // across)
     with house_style():
         figure = Figure(

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.json_lines import read_json_lines, vocabulary
-from analysis.corpus.recording import with_labels
+from analysis.corpus.recording import unit_length, with_labels
 from patchgame_egg.egg.records import Layout, from_egg
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.patches import square_grid
@@ -57,6 +56,8 @@ def load(path: Path | str, *, layout: Layout | None = None) -> Corpus:
     Raises:
         NotRecorded: a folder without a corpus.
         ValueError: there is no such file, or it holds something else.
+
+    Symbols whose ids are 65,536 or more are numbered anew (`Corpus.numbered`).
     """
     path = Path(path)
     if path.is_dir():
@@ -66,12 +67,27 @@ def load(path: Path | str, *, layout: Layout | None = None) -> Corpus:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     if path.suffix == ".jsonl":
-        return read_json_lines(path)
+        return _checked(read_json_lines(path), path)
     kind = "a corpus" if path.suffix == ".npz" else "a file of interactions"
     try:
-        return Corpus.load(path) if path.suffix == ".npz" else from_interaction(_load_interaction(path, layout))
+        found = Corpus.load(path) if path.suffix == ".npz" else from_interaction(_load_interaction(path, layout))
+        return _checked(found, path)
     except _UNREADABLE as error:
         raise ValueError(f"{path} is not {kind}: {(str(error) or repr(error)).splitlines()[0]}") from error
+
+
+def _checked(corpus: Corpus, path: Path) -> Corpus:
+    """The corpus with its ids numbered; numbers from a file must not become sizes before they are looked at."""
+    if corpus.grid is not None:
+        slots, (rows, columns) = corpus.symbols.shape[1], corpus.grid
+        # Of several grids the coarsest has one patch at least.
+        fits = 1 <= corpus.scales <= 32 and min(rows, columns) >= 1 and rows * columns <= slots
+        if not fits or slots % len(corpus.boxes):
+            raise ValueError(
+                f"{path}: messages of {slots} slots are not those of {corpus.scales} grid(s) of {rows} x {columns} "
+                "patches"
+            )
+    return corpus.numbered()
 
 
 def from_interaction(record: Interaction, vocab_size: int | None = None) -> Corpus:
@@ -95,7 +111,7 @@ def from_interaction(record: Interaction, vocab_size: int | None = None) -> Corp
     )
     found: dict[str, Any] = {}
     if output is not None and output.dim() == 3 and output.shape[1] == 2:
-        found["text"], found["image"] = F.normalize(output.float(), dim=2).cpu().numpy().swapaxes(0, 1)
+        found["text"], found["image"] = unit_length(output.float()).cpu().numpy().swapaxes(0, 1)
     if "keep_prob" in aux:
         found["keep_prob"] = aux["keep_prob"].float().cpu().numpy()
         found["grid"] = square_grid(aux["keep_prob"].shape[1])

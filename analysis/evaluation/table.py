@@ -44,7 +44,7 @@ def measure(corpus: Corpus, *, permutations: int = 100, seed: int = 0) -> pd.Dat
         >>> round(float(table.loc["topographic_similarity", "value"].iloc[0]), 3)
         1.0
     """
-    drawn = permutations, seed
+    drawn, corpus = (permutations, seed), corpus.numbered()
     rows = chain(
         groups.success(corpus),
         groups.vocabulary(corpus),

@@ -136,7 +136,8 @@ def from_egg(record: Any, layout: Layout | None = None) -> Interaction:
         layout = layout or ("symbol" if ids.dim() == 1 else "ended")
         _check(layout)
         if layout == "symbol":
-            ids = ids[:, None] + 1
+            # The largest integer plus one would be the smallest, and silence.
+            ids = ids[:, None].long().clamp(max=torch.iinfo(torch.int64).max - 1) + 1
         mask = ids > 0
         if layout == "ended":
             # All senders of EGG's core end with the end; others may not.

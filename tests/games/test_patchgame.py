@@ -21,6 +21,7 @@ import pytest
 import torch
 from PIL import Image
 
+from analysis.corpus.loading import load as load_corpus
 from analysis.corpus.recording import confidence_of
 from games.build.agents import build_game
 from games.options.command_line import parse
@@ -123,6 +124,8 @@ def test_every_speaker_goes_with_every_channel(speaker: str, channel: str, quick
     assert main([*options, "--pictures" if draws else "--no-pictures"]) == 0
     run = tmp_path / "run"
     pictures = {"curves.png", "importance.png", "gallery.png"} if speaker == "patch" else {"curves.png"}
+    # Where no symbol is ever sent there is none to show.
+    pictures -= {"gallery.png"} if channel == "continuous" else set()
     files = {"config.json", "log.jsonl", "checkpoint.pt", "metrics.json"} | (pictures if draws else set())
     assert {p.name for p in run.iterdir()} == files
     assert [step for step, _ in losses(run)] == [1, 2, 3, 4]
@@ -141,6 +144,21 @@ def test_every_speaker_goes_with_every_channel(speaker: str, channel: str, quick
     # A learnt baseline starts at the mean of the first batch: at first only its last weights have much to learn.
     waiting = {n for n in gradients if "baseline.mlp." in n and not n.endswith("mlp.3.weight")}
     assert not [n for n, g in gradients.items() if g is None or not (g.abs().max() > 0 or n in waiting)]
+
+
+@pytest.mark.slow
+def test_a_language_names_its_files_and_says_what_was_left_out(
+    quick: list[str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*quick, "--candidates", "3", "--corpus", "--name", "run"]) == 0
+    said = "note: the language is that of 6 images, not of 8: messages are matched in whole groups of 3 (--candidates)"
+    assert said in capsys.readouterr().out.splitlines()
+    corpus = load_corpus(tmp_path / "run")
+    files = sorted(path.relative_to(photos) for path in (photos / "val").iterdir())
+    assert corpus.files == tuple(str(files[i]) for i in corpus.info["index"])
+    for name, pixels in zip(corpus.files, corpus.images, strict=True):
+        shown = np.asarray(Image.open(photos / name).resize((32, 32)), dtype=float)
+        assert np.abs(shown - pixels.transpose(1, 2, 0)).mean() < 12
 
 
 def test_sequences_have_no_patches_to_fit_in(quick: list[str]) -> None:
