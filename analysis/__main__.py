@@ -23,10 +23,11 @@ import pandas as pd
 
 from analysis.compare import compare_runs
 from analysis.corpus.corpus import Corpus
-from analysis.corpus.loading import NotRecorded, load
+from analysis.corpus.loading import NotRecorded, gone_on, load
 from analysis.evaluation.table import measure
 from analysis.report.page import render
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.atomic_write import write_text
+from patchgame_egg.training.loggers import CURVE_STEPS, read_log
 
 FORMATS = {"html": "report.html", "csv": "analysis.csv", "json": "analysis.json"}
 
@@ -38,10 +39,10 @@ class Parser(argparse.ArgumentParser):
         fail(f"{message} (--help lists all)")
 
 
-def fail(message: object) -> NoReturn:
-    """Ends the program with one line on stderr and exit status 2."""
+def fail(message: object, status: int = 2) -> NoReturn:
+    """Ends the program with one line on stderr and an exit status: 2 for a wrong request, 1 for a failure."""
     print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(status)
 
 
 def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: int) -> Path:
@@ -61,7 +62,13 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
         ValueError: there is no language to read.
     """
     corpus = load(path)
-    frame = measure(corpus, permutations=permutations, seed=seed)
+    played = corpus.probes.get("as played")
+    understood = "" if played is None else f", {100 * played.mean():.1f} % of them understood"
+    say(f"{path}: {len(corpus):,} messages, {int(corpus.mask.sum()):,} symbols{understood}")
+    note = gone_on(corpus, path)
+    if note:
+        say(f"note: {note} (python -m games.record {path})")
+    frame = measure(corpus, permutations=permutations, seed=seed, say=say)
     out = out or (path / FORMATS[kind] if path.is_dir() else path.with_suffix(f".{kind}"))
     if out.resolve() == path.resolve():
         raise ValueError(f"{out} is the file to be analysed: give another name with --out")
@@ -74,12 +81,16 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
         log = path / "log.jsonl"
         command = f"python -m analysis {path} --permutations {permutations} --seed {seed}"
         text = render(
-            corpus, frame, read_log(log) if log.is_file() else [], title=title, command=command,
-            permutations=permutations, seed=seed,
+            corpus, frame, read_log(log, CURVE_STEPS) if log.is_file() else [], title=title, command=command,
+            permutations=permutations, seed=seed, note=note,
         )  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    write_text(text, out)
     return out
+
+
+def say(line: str) -> None:
+    """Tells at once what is going on, also where what is printed goes into a file."""
+    print(line, flush=True)
 
 
 def to_json(corpus: Corpus, frame: pd.DataFrame, title: str, permutations: int, seed: int) -> str:
@@ -116,14 +127,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             if getattr(asked, name) < 0:
                 raise ValueError(f"--{name} {getattr(asked, name)}: must be at least 0")
         if several:
-            for path in compare_runs(asked.runs, asked.out, permutations=asked.permutations, seed=asked.seed):
+            for path in compare_runs(asked.runs, asked.out, permutations=asked.permutations, seed=asked.seed, say=say):
                 print(f"wrote {path}")
         else:
             print(f"wrote {analyse(asked.run, asked.format, asked.out, asked.permutations, asked.seed)}")
     except NotRecorded as error:
         fail(f"{error} (of a run, python -m games.record {error.folder} records it)")
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         fail(error)
+    except OSError as error:
+        fail(error, 1)
     return 0
 
 
