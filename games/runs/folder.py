@@ -82,6 +82,8 @@ def find_run(start: Start, again: bool, kind: str = "") -> tuple[Start, Path]:
     if name:
         folder = out / name
         if folder.exists() and not again and not is_unbegun(folder):
+            if not (folder / CHECKPOINT).exists():
+                raise ValueError(f"{folder} exists and holds no checkpoint to go on from: give another --name")
             raise ValueError(f"the run {folder} exists: --resume {folder} goes on with it, another --name starts anew")
     else:
         stem = f"{kind or start.preset}-{start.config.images.data}"
