@@ -202,4 +202,4 @@ def failures(kept: Callable[[], str] = str) -> Iterator[None]:
         named = f"{error.filename}: {error.strerror}" if error.filename is not None else error
         fail(f"{named}{kept()}", 1)
     except PeersLost as error:
-        fail(f"{error}{kept()}", 1)
+        fail("".join([str(error), *getattr(error.__cause__, "__notes__", [kept()])]), 1)

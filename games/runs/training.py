@@ -73,6 +73,10 @@ def train_run(
             trainer.train(config.training.epochs if epochs is None else epochs)
     except NonFiniteLoss as error:
         fail(with_flags(error))
+    except RuntimeError as error:
+        # For whoever tells of it, such as of a process that no longer answers.
+        error.add_note(kept())
+        raise
     if stop.caught is None:
         return 0
     if is_rank_zero():
