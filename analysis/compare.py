@@ -14,11 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.corpus.corpus import Corpus, dotted
+from analysis.corpus.csv_export import csv_text
 from analysis.corpus.loading import gone_on, load
 from analysis.evaluation.glossary import GLOSSARY
 from analysis.evaluation.table import measure
 from analysis.plots.style import DPI, GREY, house_style, save
 from patchgame_egg.atomic_write import write_text
+from patchgame_egg.text_files import read_text
 
 # Options that do not change the game, beside those on what is written where.
 _NO_MATTER = {"preset", "training.seed", "training.device", "images.workers", "images.download"}
@@ -65,7 +67,7 @@ def compare_runs(
     frame = pd.concat(found, ignore_index=True)
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / "table.csv"
-    write_text(tabulate(frame).to_csv(index=False), table)
+    write_text(csv_text(tabulate(frame)), table)
     return [table, draw_comparison(frame, folder / "metrics.png")]
 
 
@@ -103,7 +105,7 @@ def _options(run: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        flat = dotted(json.loads(path.read_text(encoding="utf-8-sig")))
+        flat = dotted(json.loads(read_text(path)))
     except (ValueError, AttributeError, OSError) as error:
         raise ValueError(f"{path} does not hold the options of a run: {error}") from error
     return _that_matter(flat)

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from games.options.config import Config
 from games.runs.files import CHECKPOINT
 from patchgame_egg.atomic_write import write_json
+from patchgame_egg.text_files import read_text
 
 # What runs of version 0.1.0 did where they had no option yet.
 _FORMER: dict[str, dict[str, Any]] = {"speaker": {"rank_padding": "zeros"}}
@@ -32,7 +33,7 @@ def load_config(path: Path) -> tuple[Config, str]:
         ValueError: no such file, or not the options of a run.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
+        values = json.loads(read_text(path))
         if not isinstance(values, dict):
             raise ValueError(f"it holds a {type(values).__name__}")
         preset = values.pop("preset")

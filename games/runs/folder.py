@@ -11,6 +11,7 @@ from pathlib import Path
 from games.options.command_line import Start
 from games.options.config_file import load_config
 from games.runs.files import CHECKPOINT, CONFIG, LOCK, LOG, METHOD, TENSORBOARD
+from patchgame_egg.text_files import read_text
 
 
 def method_of(run: Path) -> str:
@@ -21,7 +22,7 @@ def method_of(run: Path) -> str:
     """
     path = run / METHOD
     try:
-        return str(json.loads(path.read_text())["method"]) if path.exists() else "patchgame"
+        return str(json.loads(read_text(path))["method"]) if path.exists() else "patchgame"
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} does not say what the run trains: {error}") from error
 

@@ -79,7 +79,6 @@ class JsonLines(Callback):
 
     def on_log(self, records: Sequence[Record]) -> None:
         with errors_of(self.path), self.path.open("a") as file:
-            # Whole lines at once: on a disk that is full, none of them is cut in the middle of a buffer.
             file.write("".join(json.dumps(r) + "\n" for r in records))
 
 
