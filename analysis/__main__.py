@@ -62,6 +62,11 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
     Raises:
         ValueError: there is no language to read.
     """
+    out = out or (path / FORMATS[kind] if path.is_dir() else path.with_suffix(f".{kind}"))
+    if out.resolve() == path.resolve():
+        raise ValueError(f"{out} is the file to be analysed: give another name with --out")
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder: give the name of a file with --out")
     corpus = load(path)
     played = corpus.probes.get("as played")
     understood = "" if played is None else f", {100 * played.mean():.1f} % of them understood"
@@ -70,9 +75,6 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
     if note:
         say(f"note: {note} (python -m games.record {path})")
     frame = measure(corpus, permutations=permutations, seed=seed, say=say)
-    out = out or (path / FORMATS[kind] if path.is_dir() else path.with_suffix(f".{kind}"))
-    if out.resolve() == path.resolve():
-        raise ValueError(f"{out} is the file to be analysed: give another name with --out")
     title = str(corpus.info.get("run") or path.resolve().name)
     if kind == "csv":
         text = csv_text(frame)

@@ -51,7 +51,7 @@ def process_group(device: torch.device, timeout: float = 600.0) -> Iterator[torc
 
     Args:
         device: the device asked for; under torchrun a CUDA device without an index becomes this process's own.
-        timeout: seconds after which processes that do not answer are given up.
+        timeout: seconds after which processes that do not answer are given up; at the start, at least five minutes.
 
     Yields:
         The device that this process should use.
@@ -66,6 +66,7 @@ def process_group(device: torch.device, timeout: float = 600.0) -> Iterator[torc
     store, own_rank, size = _meeting_point(limit)
     try:
         store.set(f"came/{own_rank}", "1")
+        store.wait([f"came/{other}" for other in range(size)], max(limit, _TO_COME))
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
@@ -101,6 +102,9 @@ def _is_of_peers(error: RuntimeError) -> bool:
     )
 
 
+# Starting takes some processes longer than others, however soon they are to answer afterwards.
+_TO_COME = timedelta(minutes=5)
+
 # Those who wait for the same process give up at about the same time.
 _SECONDS_TO_ANSWER = 5.0
 
@@ -128,11 +132,11 @@ def _meeting_point(limit: timedelta) -> tuple[dist.Store, int, int]:
         PeersLost: not all of them came.
     """
     try:
-        store, own_rank, size = next(rendezvous("env://", timeout=limit))
+        store, own_rank, size = next(rendezvous("env://", timeout=max(limit, _TO_COME)))
     except RuntimeError as error:
         if not _is_of_peers(error):
             raise
-        raise PeersLost(f"the processes did not find each other within {limit.total_seconds():g} s: {error}") from error
+        raise PeersLost(f"the processes did not find each other: {error}") from error
     store.set_timeout(limit)
     # Torchrun's own store outlives a restart, and with it the addresses of the processes that are gone.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")

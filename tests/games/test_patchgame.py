@@ -182,6 +182,8 @@ def stop_at(step: int, options: list[str]) -> Path:
     """A run that was stopped after some step."""
     start = parse(options)
     run = Path(start.config.run.out) / start.config.run.name
+    # Dropout draws from here, as the command has it.
+    torch.manual_seed(start.config.training.seed)
     trainer, _, _ = build(start, torch.device("cpu"), run)
 
     class Stop(Callback):
