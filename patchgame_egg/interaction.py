@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from patchgame_egg.atomic_write import replacing
 from patchgame_egg.distributed.gather import gather_rows
 
 
@@ -211,7 +212,8 @@ class Interaction:
 
     def save(self, path: Path | str) -> None:
         """Writes tensors and plain values only, so that ``torch.load`` needs no trust in the file."""
-        torch.save(dict(vars(self)), path)
+        with replacing(Path(path)) as file:
+            torch.save(dict(vars(self)), file)
 
     @staticmethod
     def load(path: Path | str) -> Interaction:

@@ -20,6 +20,7 @@ from analysis.corpus.recording import unit_length, with_labels
 from patchgame_egg.egg.records import Layout, from_egg
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.patches import square_grid
+from patchgame_egg.training.loggers import iterate_log
 
 CORPUS = "corpus.npz"
 """What the language of a run is called in its folder."""
@@ -41,6 +42,28 @@ class NotRecorded(ValueError):
     def __init__(self, folder: Path) -> None:
         super().__init__(f"{folder} holds no {CORPUS}: give the folder of a run whose language was recorded")
         self.folder = folder
+
+
+def gone_on(corpus: Corpus, path: Path) -> str:
+    """Says in a sentence if a run has learnt on since its language was recorded.
+
+    Args:
+        corpus: the language; those recorded by version 0.1.0 do not know of which step they are.
+        path: where it was loaded from.
+
+    Returns:
+        The sentence, empty if there is nothing to say.
+    """
+    learnt, log = corpus.info.get("learnt"), path / "log.jsonl"
+    if not isinstance(learnt, dict) or not log.is_file():
+        return ""
+    last = max((record["step"] for record in iterate_log(log)), default=0)
+    if last <= learnt["step"]:
+        return ""
+    return (
+        f"this language is of step {learnt['step']:,} (epoch {learnt['epoch']:,}), and {path} has gone on to step "
+        f"{last:,} since: recorded anew, it would be another"
+    )
 
 
 def load(path: Path | str, *, layout: Layout | None = None) -> Corpus:

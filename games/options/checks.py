@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from games.options.config import Config
 
 
@@ -13,6 +15,9 @@ def check(config: Config) -> None:
     """
     speaker, channel, training, images = config.speaker, config.channel, config.training, config.images
     _check_channel(config)
+    name = os.path.normpath(config.run.name)
+    if config.run.name and (os.path.isabs(name) or name.split(os.sep)[0] in (os.curdir, os.pardir)):
+        raise ValueError(f"--name {config.run.name} leaves --out {config.run.out}: give the name of a folder in it")
     if config.load_size < images.image_size:
         raise ValueError(f"--load-size {images.load_size} is smaller than --image-size {images.image_size}")
     if images.annotations and images.data != "folder":
@@ -58,6 +63,7 @@ def check(config: Config) -> None:
     for name, positive in (
         ("--lr", training.lr),
         ("--speaker-lr", config.speaker_lr),
+        ("--timeout", config.run.timeout),
         ("--gumbel-start", channel.gumbel_start),
         ("--gumbel-end", channel.gumbel_end),
     ):

@@ -239,6 +239,11 @@ class RunOptions:
     """Write the language of the held-out images to corpus.npz at the end."""
     analyse_every: int = 1
     """Epochs from one analysis of the held-out language to the next, while it is learnt; 0: none."""
+    init_from: str = ""
+    """Folder of a finished run from whose options and agents a new run starts, on other images or schedules; its
+    optimizer starts anew."""
+    timeout: float = 600.0
+    """Seconds after which the processes under torchrun give up one that does not answer, and end."""
     frozen_speaker: str = ""
     """Folder of a run whose speaker, with its options and image size, is taken over and learns no more: how easily is
     its language learnt?"""

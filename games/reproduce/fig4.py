@@ -42,6 +42,7 @@ from games.reproduce.vit.distillation import distil, rank_correlation
 from games.reproduce.vit.setup import Eye, Vit, check_eye, open_eye, untrained_vit, vits
 from games.runs.load import load_game
 from games.runs.lock import output_lock
+from patchgame_egg.atomic_write import write_text
 from patchgame_egg.game import Game
 from patchgame_egg.population import Population
 
@@ -303,7 +304,7 @@ def write_curves(setting: Setting, panels: Sequence[VitPanel]) -> None:
         for seed, curve in enumerate(values)
         for k, value in zip(panel.kept, curve, strict=True)
     ]
-    (setting.folder / "curves.csv").write_text(csv_text(pd.DataFrame(rows)), encoding="utf-8")
+    write_text(csv_text(pd.DataFrame(rows)), setting.folder / "curves.csv")
 
 
 def rehearse(setting: Setting) -> None:

@@ -6,10 +6,12 @@ One file, because a reader follows a step from the first batch to a resume witho
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Literal, NoReturn
 
 import torch
@@ -52,8 +54,9 @@ class Trainer:
         game: ``game(*batch)`` gives (loss, `Interaction`).
         optimizer: over the game's parameters.
         train_data: an iterable of `Batch` with a length. If it has ``set_epoch(epoch, start)``, that is called before
-            each epoch, and an interrupted epoch is resumed from its batch ``start``; if it has ``state_dict``, that
-            is part of the checkpoint.
+            each epoch, and an interrupted epoch is resumed from its batch ``start``; of others, the batches before are
+            passed over. If it has ``state_dict``, that is part of the checkpoint. What it draws from torch's generator
+            is a stream of its own: dropout does not depend on how often it was begun anew.
         optimizer_scheduler: stepped after every optimizer step (EGG steps it once an epoch).
         validation_data: an iterable of `Batch`, or None.
         device: where to compute; by default a GPU if there is one.
@@ -111,6 +114,9 @@ class Trainer:
         self._logs: list[Interaction] = []
         self._unread: list[tuple[dict[str, Any], Tensor]] = []
         self._clock = time.perf_counter()
+        # Of the loader's own draws: now, and at the beginning of the epoch under way.
+        self._loader_rng = torch.Generator().manual_seed((torch.initial_seed() + 1) % 2**63).get_state()
+        self._epoch_rng = self._loader_rng
         ids = [self.device.index] if self.device.type == "cuda" else None
         self._parallel: nn.Module = game
         if is_distributed():
@@ -137,7 +143,7 @@ class Trainer:
         try:
             self._train_epochs()
         finally:
-            self._call("close")
+            self._close()
 
     def _train_epochs(self) -> None:
         self._call("on_train_begin", self)
@@ -182,7 +188,8 @@ class Trainer:
     def _play(self, data: Iterable[Batch]) -> tuple[float, Interaction]:
         self.game.eval()
         logs = []
-        with torch.no_grad():
+        # A loader draws a number whenever it is begun; training is to go on as if nobody had looked.
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             for batch in data:
                 with self._autocast():
                     loss, interaction = self.game(*batch.to(self.device))
@@ -197,10 +204,8 @@ class Trainer:
     def _train_epoch(self, epoch: int) -> bool:
         """Whether the epoch was finished."""
         self.game.train()
-        if hasattr(self.train_data, "set_epoch"):
-            self.train_data.set_epoch(epoch, self.batch)
         count = len(self.train_data)  # type: ignore[arg-type]
-        for batch in self.train_data:
+        for batch in self._batches(epoch):
             # The last group of an epoch may be smaller.
             group = min(self.accumulate, count - self.batch // self.accumulate * self.accumulate)
             self.batch += 1
@@ -222,6 +227,30 @@ class Trainer:
                 return self.batch == count
         self.read_losses()
         return True
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """What is left of an epoch."""
+        self._loader_rng = self._epoch_rng if self.batch else self._loader_rng
+        self._epoch_rng, skipped = self._loader_rng, self.batch
+        if hasattr(self.train_data, "set_epoch"):
+            self.train_data.set_epoch(epoch, self.batch)
+            skipped = 0
+
+        def following() -> Iterator[Batch]:
+            yield from islice(self.train_data, skipped, None)
+
+        batches = following()
+        while True:
+            games, batch = torch.get_rng_state(), None
+            torch.set_rng_state(self._loader_rng)
+            try:
+                batch = next(batches, None)
+            finally:
+                self._loader_rng = torch.get_rng_state()
+                torch.set_rng_state(games)
+            if batch is None:
+                return
+            yield batch
 
     def _optimizer_step(self) -> None:
         if self.grad_norm is not None:
@@ -317,6 +346,17 @@ class Trainer:
         for callback in self.callbacks:
             getattr(callback, hook)(*args)
 
+    def _close(self) -> None:
+        """Closes every callback, also after one that cannot be, whose error is raised unless there is one already."""
+        failed: Exception | None = None
+        for callback in self.callbacks:
+            try:
+                callback.close()
+            except Exception as error:
+                failed = failed or error
+        if failed is not None and sys.exception() is None:
+            raise failed
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the steps to come depend on: tensors and plain values only."""
         self.read_losses()
@@ -330,6 +370,7 @@ class Trainer:
             "position": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
             "logs": None if logs is None else dict(vars(logs)),
             "rng": self._of_all_ranks(torch.get_rng_state()),
+            "loader_rng": self._of_all_ranks(self._epoch_rng if self.batch else self._loader_rng),
             "cuda_rng": self._of_all_ranks(torch.cuda.get_rng_state(self.device))
             if self.device.type == "cuda"
             else None,
@@ -350,7 +391,9 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             if self.optimizer_scheduler is not None:
                 self.optimizer_scheduler.load_state_dict(state["scheduler"])
-            self.scaler.load_state_dict(state["scaler"])
+            # A run in another precision had nothing to scale.
+            if state["scaler"]:
+                self.scaler.load_state_dict(state["scaler"])
             if state["data"] is not None:
                 self.train_data.load_state_dict(state["data"])  # type: ignore[attr-defined]
         except (RuntimeError, KeyError, ValueError) as error:
@@ -361,5 +404,9 @@ class Trainer:
         self._logs = [] if state["logs"] is None else [Interaction(**state["logs"]).map(own_rows).to(self.device)]
         # On more ranks than before, those that are new share a stream. Copies, since torch crashes on a view.
         torch.set_rng_state(state["rng"][rank() % len(state["rng"])].cpu().clone())
+        # Version 0.1.0 has none.
+        if "loader_rng" in state:
+            own = state["loader_rng"][rank() % len(state["loader_rng"])].cpu().clone()
+            self._loader_rng = self._epoch_rng = own
         if state["cuda_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"][rank() % len(state["cuda_rng"])].cpu().clone(), self.device)

@@ -36,6 +36,7 @@ from games.compare import main as compare_games
 from games.lewis import main as lewis_game
 from games.options.command_line import parse
 from games.options.config import Config
+from games.options.config_file import load_config
 from games.options.presets import PAPER, PRESETS
 from games.patchgame import main
 from games.record import main as record_run
@@ -113,7 +114,11 @@ def play(*options: str) -> None:
             main(options)
         assert not stop.value.code
         return
-    tiny = [*FAST, "--epochs", "2" if "--resume" in options else "1"]
+    epochs = 1
+    if "--resume" in options:
+        run = Path(options[options.index("--resume") + 1])
+        epochs += load_config(run / "config.json")[0].training.epochs
+    tiny = [*FAST, "--epochs", str(epochs)]
     if "fp16" in options:
         tiny += ["--precision", "bf16"]  # fp16 needs a GPU
     assert main([*options, *tiny]) == 0

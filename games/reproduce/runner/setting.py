@@ -118,7 +118,7 @@ def lasting(config: Config) -> Config:
     """Options without those that change no number."""
     return replace(
         config,
-        run=replace(Config().run, frozen_speaker=config.run.frozen_speaker),
+        run=replace(Config().run, frozen_speaker=config.run.frozen_speaker, init_from=config.run.init_from),
         training=replace(config.training, device="auto", compile=False),
         images=replace(
             config.images, root=str(Path(config.images.root).resolve()), workers=None, cache="", download=False
