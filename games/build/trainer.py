@@ -73,5 +73,11 @@ def make_trainer(
         also_validate=also_validate,
     )
     if start.resume is not None:
-        trainer.load_state_dict(checkpoint.load(folder / CHECKPOINT, device))
+        state = checkpoint.load(folder / CHECKPOINT, device)
+        if "optimizer" not in state:
+            raise ValueError(
+                f"{folder} holds agents alone, as games.convert makes a run, and no optimizer to go on with: "
+                f"--init-from {folder} starts a new run from them"
+            )
+        trainer.load_state_dict(state)
     return trainer
