@@ -12,7 +12,6 @@ if TYPE_CHECKING:
         EggChannel as EggChannel,
         EggLoss as EggLoss,
         EggReceiver as EggReceiver,
-        GameInEgg as GameInEgg,
         LossInEgg as LossInEgg,
         ReceiverInEgg as ReceiverInEgg,
         Scored as Scored,
@@ -22,17 +21,20 @@ if TYPE_CHECKING:
     from patchgame_egg.egg.records import (
         EggMessage as EggMessage,
         Layout as Layout,
-        for_eggs_callbacks as for_eggs_callbacks,
         from_egg as from_egg,
         from_tensor as from_tensor,
         holds_symbols as holds_symbols,
         load_egg as load_egg,
-        own_record as own_record,
         per_exchange as per_exchange,
         to_egg as to_egg,
         to_tensor as to_tensor,
         vocabulary_of as vocabulary_of,
     )
     from patchgame_egg.egg.self_supervised import ssl_game as ssl_game
+    from patchgame_egg.egg.trainers import (
+        GameInEgg as GameInEgg,
+        for_eggs_callbacks as for_eggs_callbacks,
+        own_record as own_record,
+    )
 
 __getattr__, __dir__, __all__ = hand_on(__name__)

@@ -17,9 +17,9 @@ from patchgame_egg.channels.channel import Channel
 from patchgame_egg.channels.estimator import Estimator
 from patchgame_egg.channels.patch import PatchChannel
 from patchgame_egg.channels.reinforce import LearntBaseline
-from patchgame_egg.egg.records import Layout, for_eggs_callbacks, from_tensor, per_exchange, to_tensor
+from patchgame_egg.egg.records import Layout, from_tensor, per_exchange, to_tensor
 from patchgame_egg.game import Game
-from patchgame_egg.interaction import Interaction, Message
+from patchgame_egg.interaction import Message
 
 Aux = dict[str, Tensor] | None
 Scored = tuple[Tensor, Tensor, Tensor]
@@ -263,27 +263,3 @@ class EggLoss(nn.Module):
             total = total + loss * weight
             aux = {k: v * weight + aux.get(k, 0.0) for k, v in record.items()}
         return total, aux
-
-
-class GameInEgg(nn.Module):
-    """Our whole game as a game of EGG's `Trainer`, whose callbacks can read what it records.
-
-    Args:
-        game: ours. It works there as it is, too, but EGG's callbacks average whatever is in ``aux`` and cannot average
-            a mask.
-    """
-
-    def __init__(self, game: nn.Module) -> None:
-        super().__init__()
-        self.game = game
-
-    def forward(
-        self,
-        sender_input: Tensor,
-        labels: Tensor | None = None,
-        receiver_input: Tensor | None = None,
-        aux_input: Aux = None,
-    ) -> tuple[Tensor, Interaction]:
-        """The loss, and the record `for_eggs_callbacks`."""
-        loss, record = self.game(sender_input, labels, receiver_input, aux_input)
-        return loss, for_eggs_callbacks(record, Interaction)

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal, get_args
 
 import torch
@@ -165,29 +164,6 @@ def from_egg(record: Any, layout: Layout | None = None) -> Interaction:
     return Interaction(**fields, aux_input=extra, aux={k: v for k, v in rows.items() if v is not None})
 
 
-def own_record(record: Any, layout: Layout | None = None, messages: bool = True) -> Interaction:
-    """What a game recorded, as ours; of a game of EGG without inputs and outputs, which would fill the memory.
-
-    Args:
-        record: an `Interaction`, which is handed back, or EGG's.
-        layout: of the messages, as in `from_egg`.
-        messages: keep them; those that are numbers and not symbols are left out.
-
-    Raises:
-        ValueError: the layout is unknown.
-    """
-    if isinstance(record, Interaction):
-        return record
-    fields = {name: getattr(record, name) for name in vars(Interaction())}
-    said = fields["message"]
-    if said is not None and "message_mask" not in (fields["aux"] or {}) and not (messages and holds_symbols(said)):
-        fields["message"] = None
-        if fields["message_length"] is None:
-            fields["message_length"] = torch.ones(len(said), device=said.device)
-    unkept = dict.fromkeys(("sender_input", "receiver_input", "receiver_output"))
-    return from_egg(SimpleNamespace(**{**fields, **unkept}), layout)
-
-
 def holds_symbols(message: Tensor) -> bool:
     """Whether a message of EGG is ids, or vectors that say how likely each symbol is."""
     if not message.is_floating_point():
@@ -278,23 +254,6 @@ def load_egg(path: Path | str, layout: Layout | None = None) -> Interaction:
     """
     with torch.serialization.safe_globals([(Interaction, "egg.core.interaction.Interaction")]):
         return from_egg(torch.load(path, map_location="cpu", weights_only=True), layout)
-
-
-def for_eggs_callbacks(record: Interaction, interaction_class: Callable[..., Any]) -> Any:
-    """Our record for callbacks of EGG: all of ``aux`` is floats, and -1 in the message is silence.
-
-    `from_egg` reads it back: the mask is still there.
-
-    Args:
-        record: ours.
-        interaction_class: ``egg.core.Interaction``, or ours.
-    """
-    fields = dict(vars(record))
-    aux = {name: value.float() for name, value in fields.pop("aux").items()}
-    if fields["message"] is not None and "message_mask" in aux:
-        fields["message"] = torch.where(aux["message_mask"] > 0, fields["message"], -1)
-    fields["aux_input"] = fields["aux_input"] or {}
-    return interaction_class(**fields, aux=aux)
 
 
 def to_egg(record: Interaction, interaction_class: Callable[..., Any], layout: Layout = "ended") -> Any:

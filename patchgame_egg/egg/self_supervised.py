@@ -33,7 +33,7 @@ def ssl_game(theirs: nn.Module) -> Game:
         raise ValueError(f"{type(theirs).__name__} is not a VisionGameWrapper of emcom_as_ssl: build_game makes one")
     if not hasattr(sender, "temperature") or not hasattr(sender, "fc_out"):
         raise ValueError(
-            f"{type(sender).__name__} sends numbers and no symbols: build the game without --simclr_sender"
+            f"{type(sender).__name__} sends numbers and no symbols: build the game with simclr_sender=False"
         )
     other = vision.encoder if vision.shared else vision.encoder_recv
     return SslGame(SslSender(vision.encoder, sender), EggChannel(), SslReceiver(other, sender, receiver), SslLoss(loss))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from patchgame_egg.distributed.processes import is_distributed, is_rank_zero, rank, world_size
-from patchgame_egg.egg.records import for_eggs_callbacks
+from patchgame_egg.egg.trainers import for_eggs_callbacks
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.training.callback import Callback
 from patchgame_egg.training.progress import Progress

@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from patchgame_egg.distributed.gather import gather_rows, own_rows
 from patchgame_egg.distributed.processes import is_distributed, rank, world_size
 from patchgame_egg.egg.agents import SenderInEgg
-from patchgame_egg.egg.records import own_record
+from patchgame_egg.egg.trainers import own_record
 from patchgame_egg.interaction import Batch, Interaction
 from patchgame_egg.training.callback import Callback
 from patchgame_egg.training.egg_callbacks import hosted

@@ -23,9 +23,10 @@ from analysis.callback import LanguageAnalysis
 from patchgame_egg import training
 from patchgame_egg.channels.gumbel import Gumbel
 from patchgame_egg.channels.sequence import SequenceChannel
-from patchgame_egg.egg.agents import EggChannel, EggLoss, EggReceiver, GameInEgg, in_egg
+from patchgame_egg.egg.agents import EggChannel, EggLoss, EggReceiver, in_egg
 from patchgame_egg.egg.records import from_egg
 from patchgame_egg.egg.self_supervised import ssl_game
+from patchgame_egg.egg.trainers import GameInEgg
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Batch, Interaction
 from patchgame_egg.training.callback import StopOnSignal
