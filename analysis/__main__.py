@@ -23,6 +23,7 @@ import pandas as pd
 
 from analysis.compare import compare_runs
 from analysis.corpus.corpus import Corpus
+from analysis.corpus.csv_export import csv_text
 from analysis.corpus.loading import NotRecorded, load
 from analysis.evaluation.table import measure
 from analysis.report.page import render
@@ -67,7 +68,7 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
         raise ValueError(f"{out} is the file to be analysed: give another name with --out")
     title = str(corpus.info.get("run") or path.resolve().name)
     if kind == "csv":
-        text = frame.to_csv(index=False)
+        text = csv_text(frame)
     elif kind == "json":
         text = to_json(corpus, frame, title, permutations, seed)
     else:

@@ -14,10 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.corpus.corpus import dotted
+from analysis.corpus.csv_export import csv_text
 from analysis.corpus.loading import load
 from analysis.evaluation.glossary import GLOSSARY
 from analysis.evaluation.table import measure
 from analysis.plots.style import DPI, GREY, house_style, save
+from patchgame_egg.text_files import read_text
 
 # Options that do not change the game, beside those on what is written where.
 _NO_MATTER = {"preset", "training.seed", "training.device", "images.workers", "images.download"}
@@ -53,7 +55,7 @@ def compare_runs(runs: Sequence[Path], folder: Path, *, permutations: int = 100,
     frame = pd.concat(found, ignore_index=True)
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / "table.csv"
-    tabulate(frame).to_csv(table, index=False)
+    table.write_text(csv_text(tabulate(frame)), encoding="utf-8")
     return [table, draw_comparison(frame, folder / "metrics.png")]
 
 
@@ -75,7 +77,7 @@ def _options(run: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        flat = dotted(json.loads(path.read_text()))
+        flat = dotted(json.loads(read_text(path)))
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path} does not hold the options of a run: {error}") from error
     return {k: v for k, v in flat.items() if k not in _NO_MATTER and (k[:4] != "run." or k == _STILL_MATTERS)}

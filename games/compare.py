@@ -28,6 +28,7 @@ from games.reproduce.runner.setting import Setting, Training
 from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
 from games.reproduce.runner.training import train, train_all
 from games.runs.files import CONFIG, LOG, METRICS
+from patchgame_egg.text_files import read_text
 from patchgame_egg.training.loggers import read_log, retrieval_key
 
 CHANNELS = {
@@ -81,7 +82,7 @@ def trainings(variants: dict[str, list[str]], seeds: Sequence[int]) -> list[tupl
 def columns(setting: Setting, training: Training) -> dict[str, Any]:
     """What the last validation of a run found, and its median rate."""
     run = train(setting, training)
-    last = json.loads((run / METRICS).read_text())
+    last = json.loads(read_text(run / METRICS))
     steps = [r for r in read_log(run / LOG) if r["kind"] == "train"]
     discrete = load_config(run / CONFIG)[0].channel.channel != "continuous"
     return {

@@ -22,7 +22,7 @@ from games.options.command_line import fail, pick_device, read_options
 from games.options.config import Config
 from games.options.config_file import load_config
 from games.options.flags import errors_with_flags
-from games.runs.corpus import IMAGES, read_annotations, write_corpus
+from games.runs.corpus import IMAGES, check_annotations, write_corpus
 from games.runs.files import CONFIG, CORPUS
 from games.runs.load import load_game
 from patchgame_egg.data.images import ImageFiles, ImageSource
@@ -40,7 +40,7 @@ class Options:
     images: int = IMAGES
     """The most images to play; whole groups of the run's --candidates."""
     annotations: str | None = None
-    """What the images show: a file of JSON lines or a folder of Pascal VOC's XML; None: the run's own."""
+    """What the images show: JSON lines, CSV, COCO's JSON, or a folder of Pascal VOC's XML; None: the run's own."""
     data: str | None = None
     """Other images than the run's, by name; None: the run's."""
     root: str | None = None
@@ -87,7 +87,8 @@ def _record_run(options: Options) -> Path:
         _tell_of_seen(options.run, own, folder)
     else:
         source = load_images(config, config.load_size)[1]
-    read_annotations(config.images, source)
+    if understood := check_annotations(config, source):
+        print(understood)
     held_out = build_loader(config, source, device, training=False)
     batches = ViewLoader(held_out, EvaluationView(config.images.image_size), device)
     path = options.to or options.run / CORPUS

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.corpus.corpus import Corpus
+from patchgame_egg.text_files import read_lines
 
 Kind = Literal["full", "messages", "pairs"]
 
@@ -112,13 +113,12 @@ def _full(corpus: Corpus) -> Iterator[dict[str, Any]]:
 def _read(path: Path) -> tuple[dict[str, Any], list[tuple[int, Any]]]:
     """What the first line says of the corpus, and the other lines with their numbers."""
     lines: list[tuple[int, Any]] = []
-    with path.open(encoding="utf-8") as file:
-        for number, text in enumerate(file, 1):
-            try:
-                if text.strip():
-                    lines.append((number, json.loads(text)))
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
+    for number, text in enumerate(read_lines(path), 1):
+        try:
+            if text.strip():
+                lines.append((number, json.loads(text)))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
     header: dict[str, Any] = {}
     if lines and isinstance(lines[0][1], dict) and isinstance(lines[0][1].get("corpus"), dict):
         header = {name: value for name, value in lines.pop(0)[1]["corpus"].items() if name in _HEADER}

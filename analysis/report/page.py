@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.corpus.corpus import Corpus, dotted
+from analysis.corpus.csv_export import csv_text
 from analysis.evaluation.concepts import Cells, Concept, cells, concepts_of
 from analysis.evaluation.glossary import GLOSSARY
 from analysis.metrics.entropy import entropy_of_counts
@@ -79,7 +80,7 @@ def render(
             "groups": tables,
             "tests": tested,
             "by_luck": f"{0.05 * tested:.1f}",
-            "csv": "data:text/csv;base64," + base64.b64encode(frame.to_csv(index=False).encode()).decode(),
+            "csv": "data:text/csv;base64," + base64.b64encode(csv_text(frame).encode()).decode(),
             "terms": [(m, t) for m, t in GLOSSARY.items() if m in set(frame.metric)],
         }
     )  # fmt: skip
@@ -109,6 +110,8 @@ def _facts(corpus: Corpus) -> list[tuple[str, str]]:
         found.append(("classes", f"{len(corpus.label_names):,}"))
     if corpus.attribute_names:
         found.append(("known concepts", ", ".join(corpus.attribute_names)))
+    if "annotations" in corpus.info:
+        found.append(("annotations", str(corpus.info["annotations"])))
     return found
 
 

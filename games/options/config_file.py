@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from games.options.config import Config
+from patchgame_egg.text_files import read_text
 
 # What runs of version 0.1.0 did where they had no option yet.
 _FORMER: dict[str, dict[str, Any]] = {"speaker": {"rank_padding": "zeros"}}
@@ -25,7 +26,7 @@ def load_config(path: Path) -> tuple[Config, str]:
         ValueError: no such file, or not the options of a run.
     """
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(read_text(path))
         preset = values.pop("preset")
         sections = {
             f.name: _section(getattr(Config(), f.name), {**_FORMER.get(f.name, {}), **values.pop(f.name)})

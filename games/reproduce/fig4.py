@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from analysis.corpus.csv_export import csv_text
 from analysis.corpus.recording import one_pair
 from analysis.plots.patch_curves import VitPanel, draw_patch_curves
 from analysis.vit.patch_subset import Ranking, SubsetCurve, best_patches, classify_patches, vit_grid, vit_input
@@ -296,7 +297,7 @@ def write_curves(setting: Setting, panels: Sequence[VitPanel]) -> None:
         for seed, curve in enumerate(values)
         for k, value in zip(panel.kept, curve, strict=True)
     ]
-    pd.DataFrame(rows).to_csv(setting.folder / "curves.csv", index=False)
+    (setting.folder / "curves.csv").write_text(csv_text(pd.DataFrame(rows)), encoding="utf-8")
 
 
 def rehearse(setting: Setting) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 
 import torch
 
-from analysis.corpus.annotation_files import Notes, notes_of, read_notes
+from analysis.corpus.annotation_files import read_notes
 from analysis.corpus.annotations import annotate_files, annotate_scenes
 from analysis.corpus.corpus import Corpus
+from analysis.corpus.image_names import ImageNames
 from analysis.corpus.interventions import play_probes
 from analysis.corpus.recording import record
-from games.options.config import Config, DataOptions
+from games.build.data import load_images
+from games.options.config import Config
 from patchgame_egg.data.images import ImageFiles, ImageSource
 from patchgame_egg.data.scenes import Scenes
 from patchgame_egg.game import Game
@@ -86,26 +89,48 @@ def annotate(corpus: Corpus, config: Config, source: ImageSource) -> Corpus:
     source = getattr(source, "source", source)
     if isinstance(source, Scenes):
         return annotate_scenes(corpus, source)
-    notes = read_annotations(config.images, source)
-    if notes and isinstance(source, ImageFiles):
-        return annotate_files(corpus, notes, source, Path(config.images.root))
+    if config.images.annotations and isinstance(source, ImageFiles):
+        notes, others = read_notes(Path(config.images.annotations)), _all_images(config)
+        return annotate_files(corpus, notes, source, Path(config.images.root), others)
     return corpus
 
 
-def read_annotations(options: DataOptions, source: ImageSource) -> dict[str, Notes]:
-    """Reads ``--annotations``, empty without the option.
+def check_annotations(config: Config, source: ImageSource) -> str:
+    """Reads ``--annotations`` before long work.
+
+    Args:
+        config: the options.
+        source: the held-out images.
+
+    Returns:
+        What was understood, in a line; empty without the option.
 
     Raises:
-        ValueError: they cannot be read, or say nothing of these images.
+        ValueError: they cannot be read, a name in them fits several images, or they say nothing of the held-out images.
     """
+    options = config.images
     if not options.annotations:
-        return {}
-    notes, files = read_notes(Path(options.annotations)), getattr(source, "source", source)
+        return ""
+    table, files = read_notes(Path(options.annotations)), getattr(source, "source", source)
     if not isinstance(files, ImageFiles):
         raise ValueError(f"--annotations describes files: it goes with --data folder, not {options.data}")
-    if not any(notes_of(notes, path, Path(options.root)) for path in files.paths):
+    names = ImageNames([*files.paths, *_all_images(config)], Path(options.root))
+    found = names.find(table, table.path)
+    held_out = sum(path in found.notes for path in files.paths)
+    if not held_out:
         raise ValueError(
-            f"--annotations {options.annotations} speaks of {next(iter(notes))!r} and others, but of none of the "
+            f"--annotations {options.annotations} speaks of {next(iter(table))!r} and others, but of none of the "
             f"held-out images in {options.root}, the first of which is {files.paths[0]}"
         )
-    return notes
+    said = f"annotations: {table.summary(list(found.notes.values()))}; {held_out:,} of {len(files):,} held-out images"
+    lost = len(found.lost)
+    return f"{said}; {lost:,} names fit no image, the first is {found.lost[0]!r}" if lost else said
+
+
+def _all_images(config: Config) -> list[Path]:
+    """All images in the folder, those that are trained on too: an annotation may mean any of them."""
+    # A folder of held-out images alone has no others.
+    with suppress(ValueError):
+        parts = load_images(config, config.load_size)
+        return [path for part in parts if isinstance(part, ImageFiles) for path in part.paths]
+    return []

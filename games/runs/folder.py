@@ -11,12 +11,13 @@ from pathlib import Path
 from games.options.command_line import Start
 from games.options.config_file import load_config
 from games.runs.files import CHECKPOINT, CONFIG, METHOD
+from patchgame_egg.text_files import read_text
 
 
 def method_of(run: Path) -> str:
     """What a run trains: ``patchgame``, or a baseline of `games.baselines`."""
     path = run / METHOD
-    return str(json.loads(path.read_text())["method"]) if path.exists() else "patchgame"
+    return str(json.loads(read_text(path))["method"]) if path.exists() else "patchgame"
 
 
 def check_speaks(run: Path) -> None:

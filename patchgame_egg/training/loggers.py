@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from patchgame_egg.distributed.processes import is_rank_zero
+from patchgame_egg.text_files import read_lines
 from patchgame_egg.training.callback import Callback, Record
 from patchgame_egg.training.progress import Progress
 
@@ -59,7 +60,7 @@ class JsonLines(Callback):
 def read_log(path: Path) -> list[Record]:
     """The records of a log file; a last line that was cut off by a crash is left out."""
     records = []
-    for line in path.read_text().splitlines():
+    for line in read_lines(path):
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:

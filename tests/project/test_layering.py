@@ -12,7 +12,7 @@ from games.runs import files
 ROOT = Path(__file__).parents[2]
 # From the ground up. A module imports from its own room and from those of earlier lines alone.
 LEVELS = [
-    "patchgame_egg.lazy_names patchgame_egg.atomic_write patchgame_egg.patches",
+    "patchgame_egg.lazy_names patchgame_egg.atomic_write patchgame_egg.text_files patchgame_egg.patches",
     "patchgame_egg.distributed",
     "patchgame_egg.interaction",
     "patchgame_egg.losses patchgame_egg.micro_batch patchgame_egg.data patchgame_egg.views patchgame_egg.agents",

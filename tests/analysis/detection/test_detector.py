@@ -379,6 +379,19 @@ def test_images_with_boxes_are_asked_for_before_anything_is_trained(tmp_path: Pa
         table2.trainings(Setting("table2", "photos", tmp_path))
 
 
+def test_images_with_boxes_are_read_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voc, setting = tmp_path / "voc", Setting("table2", "toy", tmp_path, voc=str(tmp_path / "voc"))
+    table2.write_voc(voc, {part: table2.drawn(part, 2) for part in ("train", "val")})
+    assert table2.trainings(setting)
+    assert capsys.readouterr().out.startswith("2 images with boxes to train on, 2 held out, ")
+    image = voc / "JPEGImages/val-000001.jpg"
+    image.write_bytes(image.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"val-000001.jpg cannot be read as an image"):
+        table2.trainings(setting)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", ["photos", "imagenet"])
 def test_the_recipes_take_a_step(scale: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
