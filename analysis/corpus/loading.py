@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.json_lines import read_json_lines, vocabulary
 from analysis.corpus.recording import unit_length, with_labels
-from patchgame_egg.egg.records import Layout, from_egg
+from patchgame_egg.egg.records import Layout, from_egg, vocabulary_of
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.patches import square_grid
 from patchgame_egg.training.loggers import iterate_log
@@ -93,7 +94,7 @@ def load(path: Path | str, *, layout: Layout | None = None) -> Corpus:
         return _checked(read_json_lines(path), path)
     kind = "a corpus" if path.suffix == ".npz" else "a file of interactions"
     try:
-        found = Corpus.load(path) if path.suffix == ".npz" else from_interaction(_load_interaction(path, layout))
+        found = Corpus.load(path) if path.suffix == ".npz" else from_interaction(*_load_interaction(path, layout))
         return _checked(found, path)
     except _UNREADABLE as error:
         raise ValueError(f"{path} is not {kind}: {(str(error) or repr(error)).splitlines()[0]}") from error
@@ -124,6 +125,7 @@ def from_interaction(record: Interaction, vocab_size: int | None = None) -> Corp
     Raises:
         ValueError: its message is something else.
     """
+    record = record.map(Tensor.detach)
     message, aux, output = record.message, record.aux, record.receiver_output
     if message is None or message.dim() != 2 or message.is_floating_point():
         shape = "missing" if message is None else f"{message.dtype} of shape {tuple(message.shape)}"
@@ -148,11 +150,12 @@ def from_interaction(record: Interaction, vocab_size: int | None = None) -> Corp
     return with_labels(corpus, record.labels.cpu().numpy())
 
 
-def _load_interaction(path: Path, layout: Layout | None) -> Interaction:
+def _load_interaction(path: Path, layout: Layout | None) -> tuple[Interaction, int | None]:
+    """What a file of interactions holds, and V where its messages are vectors."""
     with torch.serialization.safe_globals([(Interaction, "egg.core.interaction.Interaction")]):
         saved = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(saved, Interaction):
-        return from_egg(saved, layout)
+        return from_egg(saved, layout), vocabulary_of(saved, layout)
     if not isinstance(saved, dict) or not saved.keys() <= vars(Interaction()).keys():
         raise ValueError("it holds something else")
-    return Interaction(**saved)
+    return Interaction(**saved), None

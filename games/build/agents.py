@@ -47,7 +47,17 @@ def build_speaker(config: Config, seed: int) -> tuple[nn.Module, Channel]:
         # A codebook takes codes of any scale; of scale 1, the commitment loss is neither mute nor deafening.
         outputs, scale = (c.code_dim, 1.0) if c.channel == "quantised" else (s.vocab, s.logit_scale)
         symbols = [
-            PatchSymbol(size, side, outputs, s.symbols_per_patch, s.symbol_hidden, scale, s.context, s.patch_network)
+            PatchSymbol(
+                size,
+                side,
+                outputs,
+                s.symbols_per_patch,
+                s.symbol_hidden,
+                scale,
+                s.context,
+                s.patch_network,
+                s.released_symbol,
+            )
             for side in patch_sizes(size, s.patch_size, s.patch_scales)
         ]
         patches = PatchSpeaker(

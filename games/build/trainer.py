@@ -75,6 +75,11 @@ def make_trainer(
     )
     if start.resume is not None:
         state = checkpoint.load(folder / CHECKPOINT, device)
+        if "optimizer" not in state:
+            raise ValueError(
+                f"{folder} holds agents alone, as games.convert makes a run, and no optimizer to go on with: "
+                f"--init-from {folder} starts a new run from them"
+            )
         trainer.load_state_dict(with_rates_of(state, game, optimizer, scheduler))
     elif config.run.init_from:
         take_over_agents(game, Path(config.run.init_from))

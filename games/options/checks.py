@@ -106,8 +106,9 @@ def _check_channel(config: Config) -> None:
 
 def _check_patches(config: Config, fixes_number: bool) -> None:
     channel, patches, speaker = config.channel, config.patches, config.speaker
-    if speaker.patch_network == "conv" and speaker.context:
-        raise ValueError("--patch-network conv sees each patch alone: it does not go with --context")
+    if speaker.patch_network == "conv" and (speaker.context or speaker.released_symbol):
+        other = "--context" if speaker.context else "--released-symbol"
+        raise ValueError(f"--patch-network conv is a network of its own: it does not go with {other}")
     if speaker.patch_network == "conv" and speaker.patch_size < 5:
         raise ValueError(f"--patch-size {speaker.patch_size}: --patch-network conv needs patches of at least 5 px")
     if channel.keep_fraction is not None and not 0 < channel.keep_fraction <= 1:

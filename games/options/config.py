@@ -35,6 +35,9 @@ class SpeakerOptions:
     """Patch: width of PatchSymbol's MLP; its convolutions have a quarter and half of it."""
     context: bool = False
     """Patch: PatchSymbol is a ViT-tiny over the whole image, as in the release, not an MLP on each patch."""
+    released_symbol: bool = False
+    """Patch: PatchSymbol is what the release's is: the ViT of --context has a class token; without --context, there is
+    no ReLU, and each patch knows its place."""
     rank_width: int = 16
     """Patch: channels of the first block of PatchRank's ResNet-9."""
     rank_padding: Padding = "replicate"

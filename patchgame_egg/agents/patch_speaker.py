@@ -52,6 +52,8 @@ class PatchSymbol(nn.Module):
         network: ``mlp`` (the paper), to which a patch that has moved by a pixel is another patch; or ``conv``, two
             convolutions within the patch, averaged over it, so that what is in a patch counts more than where. Patches
             of at least 5 px.
+        released: be what the release's is, so that its weights fit. With ``context``, the ViT has a class token, which
+            the patches attend to; without, each patch and its place make the hidden layer, which has no ReLU.
     """
 
     def __init__(
@@ -64,20 +66,22 @@ class PatchSymbol(nn.Module):
         logit_scale: float = 0.0,
         context: bool = False,
         network: PatchNetwork = "mlp",
+        released: bool = False,
     ) -> None:
         super().__init__()
-        patch_grid(image_size, patch_size)
-        if network == "conv" and context:
-            raise ValueError("context sees the whole image by a ViT: it does not go with the network 'conv'")
+        patches = patch_grid(image_size, patch_size) ** 2
+        if network == "conv" and (context or released):
+            raise ValueError("context and released are networks of their own: they do not go with the network 'conv'")
         if network == "conv" and patch_size < 5:
             raise ValueError(f"patch size {patch_size}: two convolutions of 3 px need patches of at least 5 px")
         if vocab_size < 2:
             raise ValueError(f"vocabulary of {vocab_size}: a language needs at least 2 symbols")
         if symbols_per_patch < 1:
             raise ValueError(f"{symbols_per_patch} symbols per patch: at least 1 is needed")
+        self.patches = patches
         self.patch_size, self.vocab_size, self.symbols_per_patch = patch_size, vocab_size, symbols_per_patch
         self.logit_scale = logit_scale
-        self.context = vit_tiny(image_size, patch_size) if context else None
+        self.context = vit_tiny(image_size, patch_size, class_token=released) if context else None
         self.convolutions = None
         in_dim = 192 if context else 3 * patch_size**2
         if network == "conv":
@@ -88,17 +92,19 @@ class PatchSymbol(nn.Module):
                 nn.AdaptiveAvgPool2d(1), nn.Flatten(),
             )  # fmt: skip
         outputs = symbols_per_patch * vocab_size
+        middle = _Places(patches, hidden) if released and not context else nn.ReLU()
         self.mlp = (
             nn.Linear(in_dim, outputs)
             if network == "conv"
-            else nn.Sequential(nn.Linear(in_dim, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+            else nn.Sequential(nn.Linear(in_dim, hidden), middle, nn.Linear(hidden, outputs))
         )
         self.standardise = nn.BatchNorm1d(symbols_per_patch * vocab_size, affine=False) if logit_scale else None
 
     def forward(self, images: Tensor) -> Tensor:
         """Float images ``[B, 3, H, W]`` to logits ``[B, P, L, V]``; patches in raster order."""
         if self.context is not None:
-            patches = self.context(images)  # [B, P, 192]
+            tokens = self.context(images)
+            patches = tokens[:, tokens.shape[1] - self.patches :]  # [B, P, 192]
         else:
             s = self.patch_size
             b, c, h, w = images.shape
@@ -112,6 +118,17 @@ class PatchSymbol(nn.Module):
         if self.standardise is not None:
             logits = self.standardise(logits.float().flatten(0, 1)).view_as(logits) * self.logit_scale
         return logits.unflatten(2, (self.symbols_per_patch, self.vocab_size))
+
+
+class _Places(nn.Module):
+    """Tells patches where they are: adds a learnt vector for each place, ``[B, P, D] -> [B, P, D]``."""
+
+    def __init__(self, patches: int, dim: int) -> None:
+        super().__init__()
+        self.places = nn.Parameter(torch.zeros(patches, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.places
 
 
 class PatchSymbols(nn.Module):

@@ -144,6 +144,8 @@ class Checkpoint(Callback):
         every: optimizer steps.
     """
 
+    in_egg = "core.CheckpointSaver"
+
     def __init__(self, path: Path, every: int = 500) -> None:
         if every < 1:
             raise ValueError(f"checkpoints every {every} steps: at least 1")

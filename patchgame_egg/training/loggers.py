@@ -41,6 +41,8 @@ class JsonLines(Callback):
     A resumed run first drops the lines written after its checkpoint, so that every step stands there once.
     """
 
+    in_egg = "core.ConsoleLogger(as_json=True)"
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
@@ -142,6 +144,8 @@ def read_log(path: Path, most_steps: int | None = None) -> list[Record]:
 class TensorBoard(Callback):
     """Writes every number of every record to TensorBoard, under its kind: ``train/``, ``validation/``."""
 
+    in_egg = "core.TensorboardLogger"
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
@@ -177,6 +181,8 @@ class WeightsAndBiases(Callback):
         ValueError: the package is not installed.
     """
 
+    in_egg = "core.callbacks.WandbLogger"
+
     def __init__(self, project: str, name: str, config: dict[str, Any]) -> None:
         try:
             import wandb
@@ -194,6 +200,8 @@ class WeightsAndBiases(Callback):
 
 class Console(Callback):
     """A progress bar with rate and time left on a terminal, and one line per validation everywhere."""
+
+    in_egg = "core.ConsoleLogger or core.ProgressBarLogger"
 
     def on_train_begin(self, trainer: Progress) -> None:
         super().on_train_begin(trainer)

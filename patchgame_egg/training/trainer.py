@@ -24,8 +24,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from patchgame_egg.distributed.gather import gather_rows, own_rows
 from patchgame_egg.distributed.processes import is_distributed, rank, world_size
+from patchgame_egg.egg.agents import SenderInEgg
+from patchgame_egg.egg.trainers import own_record
 from patchgame_egg.interaction import Batch, Interaction
 from patchgame_egg.training.callback import Callback
+from patchgame_egg.training.egg_callbacks import hosted
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -51,7 +54,7 @@ class Trainer:
     """Trains a game.
 
     Args:
-        game: ``game(*batch)`` gives (loss, `Interaction`).
+        game: ``game(*batch)`` gives (loss, `Interaction`), ours or EGG's.
         optimizer: over the game's parameters.
         train_data: an iterable of `Batch` with a length. If it has ``set_epoch(epoch, start)``, that is called before
             each epoch, and an interrupted epoch is resumed from its batch ``start``; of others, the batches before are
@@ -60,7 +63,8 @@ class Trainer:
         optimizer_scheduler: stepped after every optimizer step (EGG steps it once an epoch).
         validation_data: an iterable of `Batch`, or None.
         device: where to compute; by default a GPU if there is one.
-        callbacks: called in this order.
+        callbacks: called in this order. Hooks that one lacks are not called; those of EGG see its records
+            (`patchgame_egg.training.egg_callbacks`).
         grad_norm: gradients are clipped to this norm; None leaves them.
         precision: ``bf16`` and ``fp16`` compute in half precision where that is safe; parameters stay fp32.
         accumulate: batches whose gradients make one optimizer step. Each has only its own negatives.
@@ -76,7 +80,8 @@ class Trainer:
         should_stop: set it, from a callback say, to stop after the batch under way.
 
     Raises:
-        ValueError: an option is out of its range.
+        ValueError: an option is out of its range, the training data has no length, or a callback of EGG cannot work
+            here.
     """
 
     def __init__(
@@ -105,7 +110,9 @@ class Trainer:
         self.game = game.to(self.device)
         self.optimizer, self.optimizer_scheduler = optimizer, optimizer_scheduler
         self.train_data, self.validation_data = train_data, validation_data
-        self.callbacks = list(callbacks or [])
+        self.callbacks = [hosted(callback) for callback in callbacks or []]
+        self._layout = next((part.layout for part in game.modules() if isinstance(part, SenderInEgg)), None)
+        self._batches_in(train_data)
         self.also_validate = dict(also_validate or {})
         self.grad_norm, self.accumulate, self.precision, self.metrics = grad_norm, accumulate, precision, metrics
         self.scaler = torch.GradScaler(self.device.type, enabled=precision == "fp16")
@@ -126,7 +133,19 @@ class Trainer:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one epoch."""
-        return math.ceil(len(self.train_data) / self.accumulate)  # type: ignore[arg-type]
+        return math.ceil(self._batches_in(self.train_data) / self.accumulate)
+
+    @staticmethod
+    def _batches_in(data: Iterable[Batch]) -> int:
+        # Loaders of EGG that draw their batches say how many, and what their length says is not true.
+        said = getattr(data, "batches_per_epoch", None)
+        try:
+            return len(data) if said is None else said  # type: ignore[arg-type]
+        except (TypeError, AttributeError) as error:
+            raise ValueError(
+                f"train_data, a {type(data).__name__}, has no length: a list or a DataLoader has one, of another set "
+                "its batches_per_epoch"
+            ) from error
 
     @property
     def progress(self) -> float:
@@ -140,6 +159,8 @@ class Trainer:
             NonFiniteLoss: at the first NaN or infinite loss of a batch or a validation.
         """
         self.n_epochs, self.should_stop = n_epochs, False
+        # Also those that were added since, as is usual in EGG.
+        self.callbacks = [hosted(callback) for callback in self.callbacks]
         try:
             self._train_epochs()
         finally:
@@ -192,7 +213,8 @@ class Trainer:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             for batch in data:
                 with self._autocast():
-                    loss, interaction = self.game(*batch.to(self.device))
+                    loss, interaction = self.game(*Batch.of(batch).to(self.device))
+                interaction = own_record(interaction, self._layout)
                 kept = replace(interaction, receiver_output=None, aux=_with_loss(interaction, loss))
                 logs.append(kept.gather().to("cpu"))
         self.game.train()
@@ -204,14 +226,15 @@ class Trainer:
     def _train_epoch(self, epoch: int) -> bool:
         """Whether the epoch was finished."""
         self.game.train()
-        count = len(self.train_data)  # type: ignore[arg-type]
+        count = self._batches_in(self.train_data)
         for batch in self._batches(epoch):
             # The last group of an epoch may be smaller.
-            group = min(self.accumulate, count - self.batch // self.accumulate * self.accumulate)
+            group = min(self.accumulate, max(1, count - self.batch // self.accumulate * self.accumulate))
             self.batch += 1
             stepping = self.batch % self.accumulate == 0 or self.batch == count
             with self._no_sync(not stepping), self._autocast():
-                loss, interaction = self._parallel(*batch.to(self.device))
+                loss, interaction = self._parallel(*Batch.of(batch).to(self.device))
+            interaction = own_record(interaction, self._layout, messages=False)
             with self._no_sync(not stepping):
                 self.scaler.scale(loss / group).backward()
             lr = max(group["lr"] for group in self.optimizer.param_groups)
@@ -344,14 +367,16 @@ class Trainer:
 
     def _call(self, hook: str, *args: Any) -> None:
         for callback in self.callbacks:
-            getattr(callback, hook)(*args)
+            if hasattr(callback, hook):
+                getattr(callback, hook)(*args)
 
     def _close(self) -> None:
         """Closes every callback, also after one that cannot be, whose error is raised unless there is one already."""
         failed: Exception | None = None
         for callback in self.callbacks:
             try:
-                callback.close()
+                if hasattr(callback, "close"):
+                    callback.close()
             except Exception as error:
                 failed = failed or error
         if failed is not None and sys.exception() is None:
