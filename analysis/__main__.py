@@ -25,12 +25,12 @@ import pandas as pd
 from analysis.compare import compare_runs
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.csv_export import csv_text
-from analysis.corpus.loading import NotRecorded, load
+from analysis.corpus.loading import NotRecorded, gone_on, load
 from analysis.evaluation.table import measure
 from analysis.report.page import render
-from patchgame_egg.atomic_write import replacing
+from patchgame_egg.atomic_write import write_text
 from patchgame_egg.data.names import print_any_name
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.loggers import CURVE_STEPS, read_log
 
 FORMATS = {"html": "report.html", "csv": "analysis.csv", "json": "analysis.json"}
 
@@ -42,10 +42,10 @@ class Parser(argparse.ArgumentParser):
         fail(f"{message} (--help lists all)")
 
 
-def fail(message: object) -> NoReturn:
-    """Ends the program with one line on stderr and exit status 2."""
+def fail(message: object, status: int = 2) -> NoReturn:
+    """Ends the program with one line on stderr and an exit status: 2 for a wrong request, 1 for a failure."""
     print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(status)
 
 
 def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: int) -> Path:
@@ -66,7 +66,13 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
     """
     corpus = read(path)
     out = _place(path, out, FORMATS[kind], f".{kind}")
-    frame = measure(corpus, permutations=permutations, seed=seed)
+    played = corpus.probes.get("as played")
+    understood = "" if played is None else f", {100 * played.mean():.1f} % of them understood"
+    say(f"{path}: {len(corpus):,} messages, {int(corpus.mask.sum()):,} symbols{understood}")
+    note = gone_on(corpus, path)
+    if note:
+        say(f"note: {note} (python -m games.record {path})")
+    frame = measure(corpus, permutations=permutations, seed=seed, say=say)
     title = str(corpus.info.get("run") or path.resolve().name)
     if kind == "csv":
         text = csv_text(frame)
@@ -76,8 +82,8 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
         log = path / "log.jsonl"
         command = f"python -m analysis {path} --permutations {permutations} --seed {seed}"
         text = render(
-            corpus, frame, read_log(log) if log.is_file() else [], title=title, command=command,
-            permutations=permutations, seed=seed,
+            corpus, frame, read_log(log, CURVE_STEPS) if log.is_file() else [], title=title, command=command,
+            permutations=permutations, seed=seed, note=note,
         )  # fmt: skip
     return _write(text, out)
 
@@ -122,10 +128,13 @@ def _place(path: Path, out: Path | None, in_folder: str, suffix: str) -> Path:
 
 
 def _write(text: str, out: Path) -> Path:
-    with replacing(out) as file:
-        # Names of files need not be UTF-8.
-        file.write(text.encode(errors="backslashreplace"))
+    write_text(text, out)
     return out
+
+
+def say(line: str) -> None:
+    """Tells at once what is going on, also where what is printed goes into a file."""
+    print(line, flush=True)
 
 
 def to_json(corpus: Corpus, frame: pd.DataFrame, title: str, permutations: int, seed: int) -> str:
@@ -169,14 +178,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             if getattr(asked, name) < 0:
                 raise ValueError(f"--{name} {getattr(asked, name)}: must be at least 0")
         if several:
-            for path in compare_runs(asked.runs, asked.out, permutations=asked.permutations, seed=asked.seed):
+            for path in compare_runs(asked.runs, asked.out, permutations=asked.permutations, seed=asked.seed, say=say):
                 print(f"wrote {path}")
         else:
             print(f"wrote {analyse(asked.run, asked.format, asked.out, asked.permutations, asked.seed)}")
     except NotRecorded as error:
         fail(f"{error} (of a run, python -m games.record {error.folder} records it)")
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         fail(error)
+    except OSError as error:
+        fail(error, 1)
     return 0
 
 

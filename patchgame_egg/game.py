@@ -89,7 +89,8 @@ class Game(nn.Module):
         aux = {"loss": per_sample, **aux, "message_mask": message.mask}
         aux |= {k: v for k in ("keep_prob", "entropy") if (v := getattr(message, k)) is not None}
         record = Interaction(
-            labels=labels,
+            # Some loaders of EGG give one label for a whole batch.
+            labels=labels if isinstance(labels, Tensor) and labels.shape[:1] == per_sample.shape else None,
             aux_input=aux_input,
             message=message.symbols,
             receiver_output=_stack(output),

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Names = tuple[str, ...]
 
+# Fields that hold arrays by name, and what these are called in the file.
+_BY_NAME = {"changed_maps": "map", "probes": "probe"}
+
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
@@ -53,6 +56,8 @@ class Corpus:
         image: what it made of each image, float ``[N, D]``, of length 1.
         temperature: of the receiver's softmax over candidates.
         candidates: among how many images, in order, each message was matched.
+        changed_maps: name -> ``keep_prob`` of the same items once their image is changed, float ``[N, P]``, as
+            `analysis.corpus.changed_images.play_changed_images` gives it.
         probes: name -> whether the right image came first, bool ``[N]``; ``"as played"``, then interventions.
         info: more about the game, plain JSON values.
     """
@@ -80,6 +85,7 @@ class Corpus:
     image: NDArray[np.float32] | None = None
     temperature: float | None = None
     candidates: int | None = None
+    changed_maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     probes: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
 
@@ -174,8 +180,8 @@ class Corpus:
             value = getattr(self, f.name)
             if isinstance(value, np.ndarray):
                 arrays[f.name] = value
-            elif f.name == "probes":
-                arrays |= {f"probe/{name}": correct for name, correct in value.items()}
+            elif f.name in _BY_NAME:
+                arrays |= {f"{_BY_NAME[f.name]}/{name}": array for name, array in value.items()}
             else:
                 plain[f.name] = value
         with replacing(Path(path)) as file:
@@ -193,8 +199,13 @@ class Corpus:
         for name in ("value_names", "patch_value_names"):
             plain[name] = tuple(tuple(names) for names in plain[name])
         plain["grid"] = plain["grid"] and tuple(plain["grid"])
-        probes = {name.removeprefix("probe/"): arrays.pop(name) for name in list(arrays) if name.startswith("probe/")}
-        return Corpus(**{**plain, **arrays, "probes": probes})
+        named = {
+            field_: {
+                name.removeprefix(f"{key}/"): arrays.pop(name) for name in list(arrays) if name.startswith(f"{key}/")
+            }
+            for field_, key in _BY_NAME.items()
+        }
+        return Corpus(**{**plain, **arrays, **named})
 
 
 def _few(values: NDArray[np.int64], names: Names) -> tuple[NDArray[np.int64], Names]:

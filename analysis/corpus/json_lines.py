@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.numbering import LARGEST
+from patchgame_egg.atomic_write import replacing
 from patchgame_egg.text_files import read_lines
 
 Kind = Literal["full", "messages", "pairs"]
@@ -42,8 +43,8 @@ def write_json_lines(corpus: Corpus, path: Path | str, kind: Kind = "full") -> N
         ValueError: pairs are asked for, and neither attributes nor labels are known.
     """
     lines = {"full": _full, "messages": _said, "pairs": _pairs}[kind](corpus)
-    with Path(path).open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    with replacing(Path(path)) as file:
+        file.writelines((json.dumps(line, ensure_ascii=False) + "\n").encode() for line in lines)
 
 
 def read_json_lines(path: Path | str) -> Corpus:

@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.json_lines import read_json_lines, vocabulary
 from analysis.corpus.recording import unit_length, with_labels
-from patchgame_egg.egg.records import Layout, from_egg
+from patchgame_egg.egg.records import Layout, from_egg, vocabulary_of
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.patches import square_grid
+from patchgame_egg.training.loggers import iterate_log
 
 CORPUS = "corpus.npz"
 """What the language of a run is called in its folder."""
@@ -41,6 +43,28 @@ class NotRecorded(ValueError):
     def __init__(self, folder: Path) -> None:
         super().__init__(f"{folder} holds no {CORPUS}: give the folder of a run whose language was recorded")
         self.folder = folder
+
+
+def gone_on(corpus: Corpus, path: Path) -> str:
+    """Says in a sentence if a run has learnt on since its language was recorded.
+
+    Args:
+        corpus: the language; those recorded by version 0.1.0 do not know of which step they are.
+        path: where it was loaded from.
+
+    Returns:
+        The sentence, empty if there is nothing to say.
+    """
+    learnt, log = corpus.info.get("learnt"), path / "log.jsonl"
+    if not isinstance(learnt, dict) or not log.is_file():
+        return ""
+    last = max((record["step"] for record in iterate_log(log)), default=0)
+    if last <= learnt["step"]:
+        return ""
+    return (
+        f"this language is of step {learnt['step']:,} (epoch {learnt['epoch']:,}), and {path} has gone on to step "
+        f"{last:,} since: recorded anew, it would be another"
+    )
 
 
 def load(path: Path | str, *, layout: Layout | None = None) -> Corpus:
@@ -70,7 +94,7 @@ def load(path: Path | str, *, layout: Layout | None = None) -> Corpus:
         return _checked(read_json_lines(path), path)
     kind = "a corpus" if path.suffix == ".npz" else "a file of interactions"
     try:
-        found = Corpus.load(path) if path.suffix == ".npz" else from_interaction(_load_interaction(path, layout))
+        found = Corpus.load(path) if path.suffix == ".npz" else from_interaction(*_load_interaction(path, layout))
         return _checked(found, path)
     except _UNREADABLE as error:
         raise ValueError(f"{path} is not {kind}: {(str(error) or repr(error)).splitlines()[0]}") from error
@@ -101,6 +125,7 @@ def from_interaction(record: Interaction, vocab_size: int | None = None) -> Corp
     Raises:
         ValueError: its message is something else.
     """
+    record = record.map(Tensor.detach)
     message, aux, output = record.message, record.aux, record.receiver_output
     if message is None or message.dim() != 2 or message.is_floating_point():
         shape = "missing" if message is None else f"{message.dtype} of shape {tuple(message.shape)}"
@@ -125,11 +150,12 @@ def from_interaction(record: Interaction, vocab_size: int | None = None) -> Corp
     return with_labels(corpus, record.labels.cpu().numpy())
 
 
-def _load_interaction(path: Path, layout: Layout | None) -> Interaction:
+def _load_interaction(path: Path, layout: Layout | None) -> tuple[Interaction, int | None]:
+    """What a file of interactions holds, and V where its messages are vectors."""
     with torch.serialization.safe_globals([(Interaction, "egg.core.interaction.Interaction")]):
         saved = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(saved, Interaction):
-        return from_egg(saved, layout)
+        return from_egg(saved, layout), vocabulary_of(saved, layout)
     if not isinstance(saved, dict) or not saved.keys() <= vars(Interaction()).keys():
         raise ValueError("it holds something else")
-    return Interaction(**saved)
+    return Interaction(**saved), None

@@ -35,7 +35,7 @@ _SECTIONS = {
 
 def render(
     corpus: Corpus, frame: pd.DataFrame, records: Sequence[Record] = (), *, title: str = "", command: str = "",
-    permutations: int = 100, seed: int = 0,
+    permutations: int = 100, seed: int = 0, note: str = "",
 ) -> str:  # fmt: skip
     """Writes the report; sections for which the corpus has no data are left out.
 
@@ -47,6 +47,7 @@ def render(
         command: how the page was made; stands at its foot.
         permutations: shuffled languages behind every p and every number of the heat maps.
         seed: seed of the shuffling.
+        note: what readers are to know before anything else.
 
     Returns:
         HTML, a few megabytes at most.
@@ -75,6 +76,7 @@ def render(
             "sections": [(a, n) for a, n in _SECTIONS.items() if sections.get(there.get(a, a), True)],
             "cards": headline(frame, corpus.vocab_size),
             "findings": findings(frame, corpus.candidates, corpus.vocab_size),
+            "note": note,
             "facts": _facts(corpus),
             "options": _options(corpus.info),
             "candidates": corpus.candidates,
@@ -107,6 +109,9 @@ def _facts(corpus: Corpus) -> list[tuple[str, str]]:
         found.append(("speaker", f"of patches, {grids}{per_patch}"))
     else:
         found.append(("longest message", f"{corpus.symbols.shape[1]} symbols"))
+    learnt = corpus.info.get("learnt")
+    if isinstance(learnt, dict):
+        found.append(("learnt for", f"{learnt['step']:,} steps, {learnt['epoch']:,} epochs"))
     if corpus.candidates:
         found.append(("candidates", f"{corpus.candidates} images, chance {percent(1 / corpus.candidates)}"))
     if corpus.images is not None and len(corpus.images):

@@ -170,9 +170,6 @@ class PatchChannel(Channel):
             penalty=penalty if isinstance(penalty, Tensor) and self.training else None,
         )
 
-    def _speaking(self, probability: Tensor) -> Tensor:
-        return probability.detach() if self.keep is None else _inclusion(probability, self.keep)
-
     def _relax(self, probability: Tensor) -> Tensor:
         logit = 2 * probability - 1
         if self.training:

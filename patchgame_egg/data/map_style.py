@@ -190,7 +190,9 @@ def image_batch(given: object) -> Batch:
         given = (given,)
     elif isinstance(given, Mapping):
         given = _taken(given, None, None)
-    parts = list(given) if isinstance(given, (Batch, tuple, list)) else []
+    # EGG has a Batch of its own.
+    ours = isinstance(given, (Batch, tuple, list)) or hasattr(given, "receiver_input")
+    parts: list[Any] = list(given) if ours else []  # type: ignore[call-overload]
     images = parts[0] if 1 <= len(parts) <= 4 else None
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] not in (1, 3):
         kinds = ", ".join(f"{type(p).__name__}{list(p.shape) if isinstance(p, Tensor) else ''}" for p in parts)

@@ -40,7 +40,9 @@ def test_a_run_gets_a_page_a_table_or_json(tmp_path: Path, capsys: pytest.Captur
     (run / "metrics.json").write_text("the run's own")
     for kind, name in (("html", "report.html"), ("csv", "analysis.csv"), ("json", "analysis.json")):
         assert main([str(run), "--format", kind, "--permutations", "3", "--seed", "2"]) == 0
-        assert capsys.readouterr().out == f"wrote {run / name}\n"
+        said = capsys.readouterr().out.splitlines()
+        assert said[0].startswith(f"{run}: 60 messages, ") and said[1].startswith("measures success (1 of ")
+        assert said[-1] == f"wrote {run / name}"
     expected = measure(sequence_corpus(60), permutations=3, seed=2)
     numbers = {column: [""] for column in ("value", *COLUMNS[5:13])}
     found = pd.read_csv(run / "analysis.csv", keep_default_na=False, na_values=numbers)
@@ -75,7 +77,7 @@ def test_a_file_gets_its_page_beside_it(tmp_path: Path) -> None:
         (["nowhere", "--seed", "x"], "invalid int value: 'x'"),
         (["nowhere", "--wrong"], "unrecognized arguments: --wrong"),
         (["corpus.npz", "--out", "corpus.npz"], "is the file to be analysed"),
-        (["corpus.npz", "--out", "."], "."),
+        (["corpus.npz", "--out", "."], ". is a folder: give the name of a file"),
         (["compare", "corpus.npz"], "1 run: give two or more"),
         (["compare"], "required: RUN"),
         (["compare", "corpus.npz", "gone.npz"], "there is no file gone.npz"),

@@ -200,6 +200,8 @@ def stop_at(step: int, options: list[str]) -> Path:
     """A run that was stopped after some step."""
     start = parse(options)
     run = Path(start.config.run.out) / start.config.run.name
+    # Dropout draws from here, as the command has it.
+    torch.manual_seed(start.config.training.seed)
     trainer, _, _ = build(start, torch.device("cpu"), run)
 
     class Stop(Callback):
@@ -220,6 +222,7 @@ def stop_at(step: int, options: list[str]) -> Path:
         ["--channel", "reinforce"],
         ["--speaker", "lstm", "--channel", "reinforce", "--baseline", "mean"],
         ["--channel", "quantised", "--speakers", "2", "--listeners", "2"],
+        ["--rank-dropout", "0.3"],
     ],
     ids=" ".join,
 )
@@ -536,6 +539,7 @@ def test_corrupt_images_are_named_at_the_end(
         (["--preset"], "expected one argument"),
         (["--gate", "loud"], "loud"),
         (["--lr", "-1"], "--lr -1.0: must be above 0"),
+        (["--timeout", "0"], "--timeout 0.0: must be above 0"),
         (["--epochs", "0"], "--epochs 0: must be at least 1"),
         (["--warmup", "1000"], "--warmup 1000.0: must be between 0 and"),
         (["--min-area", "2"], "min_area must be between"),
@@ -588,6 +592,13 @@ def test_a_mismatched_checkpoint_is_one_line(
     assert main(options) == 0
     with pytest.raises(SystemExit):
         main(["--resume", str(tmp_path / "run"), "--vocab", "32"])
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("error: --vocab is 16 in this run and shapes its networks")
+    state = checkpoint.load(tmp_path / "run" / "checkpoint.pt")
+    state["game"]["receiver.vision_head.mlp.0.weight"] = torch.zeros(2, 2)
+    checkpoint.save(state, tmp_path / "run" / "checkpoint.pt")
+    with pytest.raises(SystemExit):
+        main(["--resume", str(tmp_path / "run"), "--epochs", "2"])
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("error: the checkpoint does not fit this game")
     with pytest.raises(SystemExit):

@@ -32,7 +32,8 @@ LEVELS = [
     "games.options",
     "games.build",
     "games.runs",
-    "games.patchgame games.baselines games.record games.shards games.lewis games.lstm_baseline games.custom_speaker",
+    "games.patchgame games.baselines games.record games.convert games.shards"
+    " games.lewis games.lstm_baseline games.custom_speaker",
     "games.reproduce.runner",
     "games.compare games.reproduce.vit",
     "games.reproduce",
