@@ -1,4 +1,7 @@
-"""The options of ``python -m games.patchgame``: one dataclass that is the command line."""
+"""The options of ``python -m games.patchgame``: one dataclass that is the command line.
+
+One file, because it is the command line: whoever looks for an option finds all of them here.
+"""
 
 from __future__ import annotations
 
