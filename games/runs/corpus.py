@@ -87,7 +87,7 @@ def write_corpus(
     corpus = annotate(corpus, config, source)
     asked = min(images, len(source))
     if len(corpus) != asked:
-        say(
+        print(
             f"note: the language is that of {len(corpus)} images, not of {asked}: messages are matched in whole groups "
             f"of {corpus.candidates or len(corpus)} (--candidates)"
         )
