@@ -80,11 +80,15 @@ def trainings(variants: dict[str, list[str]], seeds: Sequence[int]) -> list[tupl
 def columns(setting: Setting, training: Training) -> dict[str, Any]:
     """What the last validation of a run found, and its median rate."""
     from games.reproduce.runner.training import train
-    from patchgame_egg.training.loggers import read_log, retrieval_key
+    from patchgame_egg.training.loggers import iterate_log, retrieval_key
 
     run = train(setting, training)
     last = json.loads(read_text(run / METRICS))
-    steps = [r for r in read_log(run / LOG) if r["kind"] == "train"]
+    rates, images = [], 0
+    for record in iterate_log(run / LOG):
+        if record["kind"] == "train":
+            rates.append(record["images_per_s"])
+            images += record["images"]
     discrete = load_config(run / CONFIG)[0].channel.channel != "continuous"
     return {
         "retrieval": 100 * last[retrieval_key([last])],
@@ -93,8 +97,8 @@ def columns(setting: Setting, training: Training) -> dict[str, Any]:
         # Runs of 0.1.0 have it under another name.
         "message_entropy": last.get("message_entropy", last.get("message_bits")) if discrete else None,
         "length": last["mean_length"] if discrete else None,
-        "images_per_s": median(r["images_per_s"] for r in steps),
-        "images": sum(r["images"] for r in steps),
+        "images_per_s": median(rates),
+        "images": images,
         "chance": 100 / last["candidates"],
     }
 
@@ -142,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Only now: torch takes seconds to import, help and mistakes do without.
     from games.reproduce.runner.tables import table_rows, write_table
     from games.reproduce.runner.training import train_all
-    from patchgame_egg.training.loggers import read_log
+    from patchgame_egg.training.loggers import CURVE_STEPS, read_log
 
     try:
         train_all(setting, [training for _, training in wanted])
@@ -157,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     logs: dict[str, list[list[dict[str, Any]]]] = {}
     for name, training in wanted:
-        logs.setdefault(name, []).append(read_log(setting.folder_of(training) / LOG))
+        logs.setdefault(name, []).append(read_log(setting.folder_of(training) / LOG, CURVE_STEPS))
     print(f"wrote {draw_learning(logs, folder / 'learning.png')}")
     if asked.what == "lengths":
         print(f"wrote {draw_accuracy_against_length(frame, folder / 'lengths.png')}")

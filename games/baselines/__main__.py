@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from games.options.command_line import Start, fail, parse
+from games.options.command_line import Start, fail, failures, parse
 from games.options.methods import METHODS
 from games.runs.folder import method_of
 
@@ -31,6 +32,10 @@ def read_command(argv: Sequence[str]) -> tuple[str, Start]:
         raise ValueError(f"unknown baseline {named!r}: one of {', '.join(METHODS)}")
     choice = named or f"{{{','.join(METHODS)}}}"
     start = parse(argv[1:] if named else argv, f"python -m games.baselines {choice}", ABOUT)
+    if start.config.run.init_from and start.resume is None:
+        former = Path(start.config.run.init_from)
+        if named and method_of(former) != named:
+            raise ValueError(f"--init-from {former} is a run of {method_of(former)}, not of {named}")
     if start.resume is None:
         if not named:
             raise ValueError(f"which baseline? Say one of {', '.join(METHODS)} first")
@@ -45,10 +50,11 @@ def read_command(argv: Sequence[str]) -> tuple[str, Start]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains a baseline with the given command line, or the process's own; returns the exit status."""
-    try:
-        method, start = read_command(sys.argv[1:] if argv is None else argv)
-    except ValueError as error:
-        fail(error)
+    with failures():
+        try:
+            method, start = read_command(sys.argv[1:] if argv is None else argv)
+        except ValueError as error:
+            fail(error)
     # Only now: torch takes seconds to import, help and mistakes do without.
     from games.baselines.play import play
     from games.runs.device import on_device

@@ -5,7 +5,6 @@ Same images, views, optimizer, trainer, checkpoints and log; what differs is who
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,11 @@ from analysis.metrics.vocabulary_usage import usage
 from games.build.baselines import build_baseline
 from games.build.data import build_loaders, build_views
 from games.build.trainer import make_trainer
-from games.options.command_line import Start, fail
-from games.runs.files import LOG, METHOD
+from games.options.command_line import Start, fail, failures
+from games.runs.files import LOG
 from games.runs.folder import find_run
 from games.runs.results import write_metrics, write_skipped
-from games.runs.training import train_run
+from games.runs.training import check_unfinished, train_run, what_is_kept
 from patchgame_egg.baselines.moco import MomentumContrast, group_batch_norm
 from patchgame_egg.baselines.reconstruction import relative_error
 from patchgame_egg.data.loader import ImageLoader
@@ -32,10 +31,12 @@ from patchgame_egg.distributed.processes import (
     leave_process_group,
 )
 from patchgame_egg.interaction import Interaction
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.loggers import iterate_log
 from patchgame_egg.training.trainer import Trainer
 from patchgame_egg.views.loader import RepeatedViews, ViewLoader
 from patchgame_egg.views.transforms import EvaluationView
+
+COMMAND = "python -m games.baselines"
 
 
 def build(method: str, start: Start, device: torch.device, folder: Path) -> tuple[Trainer, list[ImageLoader]]:
@@ -89,27 +90,28 @@ def play(method: str, start: Start, device: torch.device) -> int:
     try:
         start, folder = find_run(start, again, method)
         trainer, loaders = build(method, start, device, folder)
+        if start.resume is not None and not again:
+            check_unfinished(trainer, start, folder)
     except ValueError as error:
         fail(error)
-    if is_rank_zero():
-        folder.mkdir(parents=True, exist_ok=True)
-        chosen: dict[str, str | int | float] = {"method": method}
-        if isinstance(trainer.game, MomentumContrast):
-            chosen |= {"queue": len(trainer.game.queue.keys), "momentum": trainer.game.momentum}
-        (folder / METHOD).write_text(json.dumps(chosen, indent=2) + "\n")
+    chosen: dict[str, str | int | float] = {"method": method}
+    if isinstance(trainer.game, MomentumContrast):
+        chosen |= {"queue": len(trainer.game.queue.keys), "momentum": trainer.game.momentum}
     epochs = 0 if method == "random" else None
-    status = train_run(trainer, start, folder, loaders, again, "python -m games.baselines", epochs)
+    status = train_run(trainer, start, folder, loaders, again, COMMAND, epochs, chosen)
     if status:
         return status
-    # Where nothing is learnt, nothing was validated.
-    record = trainer.validation_record(trainer.eval()[1]) if epochs == 0 else None
-    skipped = gather_names(name for loader in loaders for name in loader.skipped.values())
-    writes = is_rank_zero()
-    leave_process_group()
-    if writes:
+    with failures(lambda: what_is_kept(folder, COMMAND)):
+        # Where nothing is learnt, nothing was validated.
+        record = trainer.validation_record(trainer.eval()[1]) if epochs == 0 else None
+        skipped = gather_names(name for loader in loaders for name in loader.skipped.values())
+        writes = is_rank_zero()
+        leave_process_group()
+        if not writes:
+            return 0
         if record is None:
-            record = next(r for r in reversed(read_log(folder / LOG)) if r["kind"] == "validation")
+            record = [r for r in iterate_log(folder / LOG) if r["kind"] == "validation"][-1]
         write_skipped(skipped, folder)
         write_metrics(record, folder)
-        print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes")
+    print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes")
     return 0

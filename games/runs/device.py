@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from games.options.command_line import fail, pick_device
+from games.options.command_line import fail, failures, pick_device
 from games.options.config import Config
 from patchgame_egg.distributed.processes import process_group, rank
 from patchgame_egg.training.late_compiler import import_compiler_late
@@ -21,15 +21,16 @@ def on_device(config: Config, play: Callable[[torch.device], int]) -> int:
         play: trains on a device and returns the exit status.
 
     Raises:
-        SystemExit: no such device here.
+        SystemExit: no such device here, a file that cannot be read or written, or a process that is lost.
     """
-    try:
-        asked = pick_device(config.training.device)
-    except ValueError as error:
-        fail(error)
+    with failures():
+        try:
+            asked = pick_device(config.training.device)
+        except ValueError as error:
+            fail(error)
     keep_freed_memory()
     import_compiler_late()
-    with process_group(asked) as device:
+    with failures(), process_group(asked, config.run.timeout) as device:
         # Only dropout draws from torch's own generator; ranks must differ in it.
         torch.manual_seed(config.training.seed + 1000 * rank())
         return play(device)
