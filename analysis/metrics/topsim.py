@@ -28,6 +28,9 @@ Blocks = Callable[[], Iterable[Ints]]
 
 _GROUPS = 50
 
+# The value is of all pairs of so many items, 50 million pairs; time grows with their number.
+VALUE_ITEMS = 10_000
+
 
 def topographic_similarity(
     symbols: ArrayLike,
@@ -48,9 +51,9 @@ def topographic_similarity(
     attributes of five values). A random language has 0 up to noise; a constant one has no value, nor one in which all
     messages are equally far apart.
 
-    The value is of all N (N - 1) / 2 pairs, in time that grows with N squared and memory that does not. Null, p and
-    interval come from min(N, ``max_items``) items, drawn without replacement; the spread of the null is that of so
-    many items.
+    The value is of all N (N - 1) / 2 pairs, in time that grows with N squared and memory that does not; of more than
+    10,000 items, of all pairs of 10,000 of them, drawn without replacement. Null, p and interval come from
+    min(N, ``max_items``) items, drawn likewise; the spread of the null is that of so many items.
 
     - p: whole items change meanings, so that pairs which share an item stay dependent (Mantel test, one-sided).
       Languages without structure get p < 0.05 in 5 % of cases, where a test that takes pairs as independent gives it
@@ -75,8 +78,8 @@ def topographic_similarity(
         seed: seed of the sample, the permutations and the groups.
 
     Returns:
-        ``n`` counts items with a meaning. Reasons: ``too_few_items`` (below 3), ``constant_meanings``,
-        ``constant_messages``, ``equidistant_meanings``, ``equidistant_messages``.
+        ``n`` counts the items that the value rests on, those with a meaning. Reasons: ``too_few_items`` (below 3),
+        ``constant_meanings``, ``constant_messages``, ``equidistant_meanings``, ``equidistant_messages``.
 
     Raises:
         ValueError: meanings or messages are malformed, or not as many.
@@ -124,7 +127,10 @@ def correlate(
     """
     if n < 3:
         return undefined("too_few_items", n)
+    rng = np.random.default_rng(seed)
     rows = np.arange(n)
+    if n > VALUE_ITEMS:
+        rows, n = np.sort(rng.choice(n, VALUE_ITEMS, replace=False)), VALUE_ITEMS
     pairs = first(rows), second(rows)
     value, *counts = _spearman(pairs[0].blocks, pairs[1].blocks, (len(pairs[0].levels), len(pairs[1].levels)))
     for found, count, name in zip(pairs, counts, names, strict=True):
@@ -134,10 +140,9 @@ def correlate(
     result = Result(value, n)
     if not permutations:
         return result
-    rng = np.random.default_rng(seed)
     size = min(n, max_items)
     if size < n:
-        rows = np.sort(rng.choice(n, size, replace=False))
+        rows = rows[np.sort(rng.choice(n, size, replace=False))]
         pairs = first(rows), second(rows)
     sample = _Sample(size, *(_narrow(p.indices()) for p in pairs))
     if math.isnan(observed := sample.correlation()):
