@@ -35,12 +35,22 @@ def expected_mutual_information(counts: ArrayLike) -> float:
         0.001
     """
     table = np.asarray(counts)
+    return expected_between(table.sum(axis=1), table.sum(axis=0))
+
+
+def expected_between(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
+    """The same from the sums of the table's rows and columns.
+
+    Args:
+        first: how often each symbol occurs, int ``[V]``.
+        second: how often each concept occurs, int ``[C]``; as many in all.
+    """
     # Cells of the same margins have the same expectation.
-    rows, row_repeats = np.unique(table.sum(axis=1), return_counts=True)
-    columns, column_repeats = np.unique(table.sum(axis=0), return_counts=True)
+    rows, row_repeats = np.unique(first, return_counts=True)
+    columns, column_repeats = np.unique(second, return_counts=True)
     a, b = (side.ravel().astype(float) for side in np.meshgrid(rows, columns))
     cells = np.outer(column_repeats, row_repeats).ravel()
-    n, real = float(table.sum()), (a > 0) & (b > 0)
+    n, real = float(first.sum()), (a > 0) & (b > 0)
     if not n:
         return 0.0
     a, b, cells = a[real], b[real], cells[real]
