@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -108,9 +109,11 @@ def association(
         reason = "constant_concepts" if n else "no_concepts" if said.any() else "nothing_said"
         return Association(**{name: undefined(reason, n) for name in _NAMES}, counts=counts)
     rng = np.random.default_rng(seed)
-    null = [_scores(tally(rng.permutation(len(ids)))) for _ in range(permutations)]
+    # Where all messages are of one length, shuffling leaves the margins, and what they share by chance, as they are.
+    by_chance = lru_cache(maxsize=1)(lambda margins: expected_between(*map(np.array, margins)))
+    null = [_scores(tally(rng.permutation(len(ids))), by_chance) for _ in range(permutations)]
     results = {}
-    for i, (name, value) in enumerate(zip(_NAMES, _scores(table), strict=True)):
+    for i, (name, value) in enumerate(zip(_NAMES, _scores(table, by_chance), strict=True)):
         result = undefined("no_repetition", n) if np.isnan(value) else Result(float(value), n)
         results[name] = against_null(result, [draw[i] for draw in null], "low" if name in _UNCERTAINTY else "high")
     return Association(**results, counts=counts)
@@ -248,7 +251,9 @@ def _tally(
     return tally, counts
 
 
-def _scores(table: Counted) -> NDArray[np.float64]:
+def _scores(
+    table: Counted, expected: Callable[[tuple[tuple[int, ...], tuple[int, ...]]], float]
+) -> NDArray[np.float64]:
     """In the order of `_NAMES`; NaN where there is no value."""
     n = table.total
     if not n:
@@ -257,7 +262,7 @@ def _scores(table: Counted) -> NDArray[np.float64]:
     of_symbols, of_concepts = entropy_of_counts(symbols), entropy_of_counts(concepts)
     mean = (of_symbols + of_concepts) / 2
     shared = min(max(2 * mean - entropy_of_counts(table.counts), 0.0), of_symbols, of_concepts)
-    by_chance = expected_between(symbols, concepts)
+    by_chance = expected((tuple(symbols.tolist()), tuple(concepts.tolist())))
     return np.array(
         [
             (shared - by_chance) / (mean - by_chance) if mean - by_chance > 1e-12 else np.nan,

@@ -141,26 +141,29 @@ class _Aligned:
         self.pairs = int(np.diff(words.indptr) @ np.diff(concepts.indptr))
         cells = words.shape[0] * words.shape[1] * concepts.shape[1]
         self.dense = cells <= _LOOK_UP * self.pairs
+        self.spelt = words.toarray() if self.dense else np.zeros((0, 0))
         # Two directions, and as much to guess as to add up.
         self.work = 1 + 4 * _STEPS * min(cells, _LOOK_UP * self.pairs)
 
     def __call__(self, order: Order) -> Shares:
         concepts = self.concepts[order] if isinstance(order, np.ndarray) else self.concepts
         if self.dense:
-            return _translate(concepts, self.words).T, _translate(self.words, concepts)
+            spelt, held = self.spelt, concepts.toarray()
+            return _translate(held, spelt).T, _translate(spelt, held)
         return _look_up(self.words, concepts)
 
 
-def _translate(sources: sparse.csr_array, targets: sparse.csr_array) -> NDArray[np.float64]:
+def _translate(sources: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
     """p(target | source) ``[S, G]``, from how often each occurs in each item, ``[N, S]`` and ``[N, G]``."""
     table = np.full((sources.shape[1], targets.shape[1]), 1 / targets.shape[1])
     for _ in range(_STEPS):
         expected = np.zeros_like(table)
         for start in range(0, sources.shape[0], _BLOCK):
-            given = sources[start : start + _BLOCK].toarray()
-            wanted = targets[start : start + _BLOCK].toarray()
+            given, wanted = sources[start : start + _BLOCK], targets[start : start + _BLOCK]
             chance = given @ table  # of each target, summed over the item's sources
-            expected += given.T @ np.divide(wanted, chance, out=np.zeros_like(wanted), where=chance > 0)
+            # An item without sources: nothing is due to them.
+            chance[chance == 0] = np.inf
+            expected += given.T @ (wanted / chance)
         table = _shares(table * expected, 1)
     return table
 

@@ -62,11 +62,11 @@ def count_pairs(first: ArrayLike, second: ArrayLike, width: int) -> Counted:
         >>> found.rows.tolist(), found.columns.tolist(), found.counts.tolist()
         ([0, 1], [2, 0], [2, 1])
     """
-    one, other = np.asarray(first), np.asarray(second)
+    one, other = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
     if other.min(initial=0) < 0:
         known = other >= 0
         one, other = one[known], other[known]
-    keys = one * np.int64(width)
+    keys = one * width
     keys += other
     if (int(one.max(initial=-1)) + 1) * width <= max(_SMALL, _TABLE * len(keys)):
         table = np.bincount(keys)
