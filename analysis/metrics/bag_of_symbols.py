@@ -19,6 +19,9 @@ from analysis.metrics.result import Result, against_null, undefined
 
 _NEIGHBOURS = 20
 
+# How many images classifiers learn from and are asked about, unless it is said.
+MAX_ITEMS = 5000
+
 # Shuffled labels hardly move the weights, so that a few steps of Newton's method with the curvature of the start lead
 # to scikit-learn's optimum; where these do not, scikit-learn is asked.
 _STEPS = 30
@@ -61,7 +64,7 @@ def bag_of_symbols_classification(
     *,
     folds: int = 5,
     permutations: int = 20,
-    max_items: int = 5000,
+    max_items: int = MAX_ITEMS,
     seed: int = 0,
 ) -> Classification:
     """Cross-validated accuracy of three classifiers that see how often each symbol was said, in whatever order.
