@@ -35,12 +35,22 @@ def expected_mutual_information(counts: ArrayLike) -> float:
         0.001
     """
     table = np.asarray(counts)
+    return expected_between(table.sum(axis=1), table.sum(axis=0))
+
+
+def expected_between(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
+    """The same from the sums of the table's rows and columns.
+
+    Args:
+        first: how often each symbol occurs, int ``[V]``.
+        second: how often each concept occurs, int ``[C]``; as many in all.
+    """
     # Cells of the same margins have the same expectation.
-    rows, row_repeats = np.unique(table.sum(axis=1), return_counts=True)
-    columns, column_repeats = np.unique(table.sum(axis=0), return_counts=True)
+    rows, row_repeats = np.unique(first, return_counts=True)
+    columns, column_repeats = np.unique(second, return_counts=True)
     a, b = (side.ravel().astype(float) for side in np.meshgrid(rows, columns))
     cells = np.outer(column_repeats, row_repeats).ravel()
-    n, real = float(table.sum()), (a > 0) & (b > 0)
+    n, real = float(first.sum()), (a > 0) & (b > 0)
     if not n:
         return 0.0
     a, b, cells = a[real], b[real], cells[real]
@@ -52,20 +62,28 @@ def _expected_log(first: NDArray[np.float64], second: NDArray[np.float64], total
     """E[log(1 + Y)], Y being how many of ``first`` draws from ``total`` are among ``second`` marked, ``[cells]``."""
     mode = np.floor((first + 1) * (second + 1) / (total + 2))
     mode = np.clip(mode, np.maximum(first + second - total, 0), np.minimum(first, second))
-    sums, norms = np.log1p(mode), np.ones_like(mode)
+    # Logarithms of whole numbers are looked up.
+    logs = np.log1p(np.arange(float(np.minimum(first, second).max(initial=0)) + _STEPS + 1))
+    sums, norms = logs[mode.astype(np.int64)], np.ones_like(mode)
     for upwards in (True, False):
         live = np.arange(len(mode))
         y, weight, drawn, marked = mode.copy(), np.ones_like(mode), first, second
         while len(live):
+            rest = total - drawn - marked
+            sum_, norm = np.zeros_like(y), np.zeros_like(y)
             for _ in range(_STEPS):
                 if upwards:
-                    weight = weight * ((drawn - y) * (marked - y) / ((y + 1) * (total - drawn - marked + y + 1)))
+                    weight *= (drawn - y) * (marked - y)
                     y += 1
+                    weight /= y * (rest + y)
                 else:
-                    weight = weight * (y * (total - drawn - marked + y) / ((drawn - y + 1) * (marked - y + 1)))
+                    weight *= y * (rest + y)
                     y -= 1
-                sums[live] += weight * np.log1p(np.maximum(y, 0))
-                norms[live] += weight
+                    weight /= (drawn - y) * (marked - y)
+                sum_ += weight * logs[np.maximum(y, 0).astype(np.int64)]
+                norm += weight
+            sums[live] += sum_
+            norms[live] += norm
             kept = weight > _NEGLIGIBLE
             live, y, weight, drawn, marked = live[kept], y[kept], weight[kept], drawn[kept], marked[kept]
     return sums / norms

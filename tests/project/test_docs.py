@@ -254,6 +254,17 @@ def convert(*words: str) -> None:
     read_options(ConvertOptions, words, "convert", "")
 
 
+def report_benchmark(*words: str) -> None:
+    """The smallest measurement, beside nothing but itself."""
+    script = ROOT / "tests" / "benchmarks" / "report.py"
+    asked = [str(ROOT) if before == "--beside" else word for before, word in zip(["", *words], words, strict=False)]
+    tiny = [f"--{name}=20" for name in ("messages", "slots", "vocab", "classes")]
+    command = [sys.executable, script, *asked, *tiny, "--permutations", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=480)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\| \w+ \| [\d,]+ \| here \| \d", done.stdout, re.MULTILINE), done.stdout
+
+
 def record(*words: str) -> None:
     """Written, over what there is of the run."""
     assert record_run([*words, "--device", "cpu"]) == 0
@@ -295,6 +306,7 @@ STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "tests/benchmarks/input.py"): input_benchmark,
     ("python", "tests/benchmarks/views.py"): views_benchmark,
     ("python", "tests/benchmarks/language.py"): language_benchmark,
+    ("python", "tests/benchmarks/report.py"): report_benchmark,
     ("python", "tests/benchmarks/scaling.py"): scaling_benchmark,
     ("python", "tests/benchmarks/patch_subset.py"): patch_subset_benchmark,
     ("torchrun",): launch,
