@@ -4,6 +4,7 @@
     python -m analysis runs/first --format csv             writes runs/first/analysis.csv
     python -m analysis messages.jsonl                      writes messages.html
     python -m analysis compare runs/first runs/second      writes comparison/table.csv and comparison/metrics.png
+    python -m analysis words runs/first                    writes runs/first/glosses.csv and runs/first/dictionary.csv
 
 A run is a folder with a corpus.npz, which `games.record` writes. A file may be such a corpus, JSON lines, or
 interactions of this library or of EGG.
@@ -26,6 +27,8 @@ from analysis.corpus.corpus import Corpus
 from analysis.corpus.loading import NotRecorded, load
 from analysis.evaluation.table import measure
 from analysis.report.page import render
+from analysis.words.study import study_words, summary
+from patchgame_egg.atomic_write import replacing
 from patchgame_egg.training.loggers import read_log
 
 FORMATS = {"html": "report.html", "csv": "analysis.csv", "json": "analysis.json"}
@@ -93,24 +96,67 @@ def to_json(corpus: Corpus, frame: pd.DataFrame, title: str, permutations: int, 
     return json.dumps({**about, "permutations": permutations, "seed": seed, "metrics": rows}, indent=1) + "\n"
 
 
+def put_into_words(
+    run: Path, out: Path | None, dictionary: Path | None, held_out: float, permutations: int, seed: int
+) -> list[str]:
+    """Puts a language into words and writes its glosses and its dictionary, as CSV.
+
+    Args:
+        run: whatever `analysis.corpus.loading.load` reads.
+        out: the file of glosses; None: ``glosses.csv`` in the run's folder or beside the file.
+        dictionary: the file of the dictionary; None: ``dictionary.csv`` beside the glosses.
+        held_out: share of the images that nothing is learnt from.
+        permutations: shuffled languages behind every p.
+        seed: of the split and the shuffling.
+
+    Returns:
+        What to say.
+
+    Raises:
+        ValueError: there is no language to read, or nothing is known of it in words.
+    """
+    corpus = load(run)
+    out = out or (run if run.is_dir() else run.parent) / "glosses.csv"
+    files = [out, dictionary or out.with_name("dictionary.csv")]
+    if len({path.resolve() for path in [*files, run]}) < 3:
+        raise ValueError(f"{out} is named twice: give other names with --out and --dictionary")
+    try:
+        found = study_words(corpus, held_out=held_out, permutations=permutations, seed=seed)
+    except ValueError as error:
+        raise ValueError(f"{run}: {error} (python -m games.record takes --captions FILE)") from error
+    for path, frame in zip(files, (found.glosses, found.dictionary), strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(frame.to_csv(index=False, lineterminator="\n").encode())
+    return [*summary(found), *(f"wrote {path}" for path in files)]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Analyses a run, or compares several; returns the exit status."""
+    """Analyses a run, compares several, or puts one into words; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    several = words[:1] == ["compare"]
+    several, in_words = words[:1] == ["compare"], words[:1] == ["words"]
+    command = words[:1] if several or in_words else []
     parser = Parser(
-        prog=f"python -m analysis{' compare' if several else ''}", description=__doc__, allow_abbrev=False,
+        prog=" ".join(["python -m analysis", *command]), description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     if several:
         parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a folder or a file; two or more")
         parser.add_argument("--out", type=Path, default=Path("comparison"), help="folder for the table and the figure")
+    elif in_words:
+        parser.add_argument("run", metavar="RUN", type=Path, help="a folder or a file, with captions or named classes")
+        parser.add_argument("--out", type=Path, default=None, help="the glosses; glosses.csv in the run's folder")
+        parser.add_argument("--dictionary", type=Path, default=None, help="dictionary.csv beside it, if not given")
+        parser.add_argument(
+            "--held-out", type=float, default=0.3, help="share of the images that nothing is learnt from"
+        )
     else:
         parser.add_argument("run", metavar="RUN", type=Path, help="a folder or a file")
         parser.add_argument("--format", choices=list(FORMATS), default="html", help="page, table or JSON")
         parser.add_argument("--out", type=Path, default=None, help="the file to write; the run's folder if not given")
     parser.add_argument("--permutations", type=int, default=100, help="shuffled languages behind every p")
     parser.add_argument("--seed", type=int, default=0, help="of the shuffling")
-    asked = parser.parse_args(words[1:] if several else words)
+    asked = parser.parse_args(words[len(command) :])
     try:
         for name in ("permutations", "seed"):
             if getattr(asked, name) < 0:
@@ -118,6 +164,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if several:
             for path in compare_runs(asked.runs, asked.out, permutations=asked.permutations, seed=asked.seed):
                 print(f"wrote {path}")
+        elif in_words:
+            for line in put_into_words(**vars(asked)):
+                print(line)
         else:
             print(f"wrote {analyse(asked.run, asked.format, asked.out, asked.permutations, asked.seed)}")
     except NotRecorded as error:

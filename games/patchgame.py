@@ -22,7 +22,7 @@ from games.build.data import build_loaders, build_views
 from games.build.trainer import make_trainer
 from games.options.command_line import Start, fail, parse, pick_device
 from games.options.config import Config
-from games.runs.corpus import read_annotations, write_corpus
+from games.runs.corpus import check_captions, read_annotations, write_corpus
 from games.runs.files import CORPUS, LOG
 from games.runs.folder import check_speaks, find_run
 from games.runs.results import write_cross_play, write_metrics, write_skipped
@@ -61,6 +61,8 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     config = start.config
     train, val = build_loaders(config, device)
     read_annotations(config.images, val.source)
+    if (understood := check_captions(config.images, val.source)) and is_rank_zero():
+        print(understood)
     views = build_views(config)
     game = build_game(config)
     if isinstance(game, FrozenSpeakerGame) and start.resume is None:
