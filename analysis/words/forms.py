@@ -97,7 +97,7 @@ def pair_forms(corpus: Corpus, least: int = 10) -> Forms:
         slots = np.arange(ids.shape[1])
         first, second, below = slots[:-1], slots[1:], np.zeros(max(len(slots) - 1, 0), dtype=np.int64)
     else:
-        first, second, below = _neighbors(corpus.boxes, corpus.symbols_per_patch)
+        first, second, below = neighboring_slots(corpus.boxes, corpus.symbols_per_patch)
     both = said[:, first] & said[:, second]
     stands = np.broadcast_to(below, both.shape)
     kinds, number = _number(np.stack([ids[:, first], ids[:, second], stands], axis=2), both)
@@ -131,10 +131,22 @@ def _tally(said: NDArray[np.int64], forms: int) -> csr_array:
     return csr_array(entries, shape=(len(said), forms))
 
 
-def _neighbors(
+def neighboring_slots(
     boxes: NDArray[np.int64], per_patch: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Slots of neighbors, and whether the second one is below: its row, column and side in cells are in ``boxes``."""
+    """The slots of neighbors: patches of one size side by side or one above the other, and the symbols of one patch.
+
+    Args:
+        boxes: row, column and side of each patch, ``[P, 3]``, as `Corpus.boxes`.
+        per_patch: symbols of a patch.
+
+    Returns:
+        The first slot of each pair, the second one, and 1 where it is below, else 0.
+
+    Example:
+        >>> [x.tolist() for x in neighboring_slots(np.array([[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 1]]), 1)]
+        [[0, 0, 1, 2], [1, 2, 3, 3], [0, 1, 1, 0]]
+    """
     at = {tuple(box): patch for patch, box in enumerate(boxes.tolist())}
     found: list[tuple[int, int, int]] = []
     for (row, column, side), patch in at.items():
@@ -142,5 +154,5 @@ def _neighbors(
             if place in at:
                 found += [(patch * per_patch + j, at[place] * per_patch + j, below) for j in range(per_patch)]
         found += [(patch * per_patch + j, patch * per_patch + j + 1, 0) for j in range(per_patch - 1)]
-    first, second, below_ = np.array(found, dtype=np.int64).reshape(-1, 3).T
-    return first, second, below_
+    columns = np.array(found, dtype=np.int64).reshape(-1, 3)
+    return columns[:, 0], columns[:, 1], columns[:, 2]
