@@ -52,7 +52,7 @@ def symbol_forms(symbols: ArrayLike, mask: ArrayLike) -> Forms:
         >>> found.names, found.said.tolist(), found.counts.toarray().tolist()
         (('2', '7'), [[1, 0], [1, -1]], [[1, 1], [0, 1]])
     """
-    ids, said = check_messages(symbols, mask)
+    ids, said = spoken_ids(symbols, mask)
     kinds, number = _number(ids[:, :, None], said)
     names = tuple(map(str, kinds[:, 0].tolist()))
     return Forms("symbol", names, number, _tally(number, len(kinds)), np.arange(len(kinds))[:, None])
@@ -65,7 +65,7 @@ def place_forms(symbols: ArrayLike, mask: ArrayLike) -> Forms:
         >>> place_forms([[7, 2], [7, 7]], [[1, 1], [1, 1]]).names
         ('2@1', '7@0', '7@1')
     """
-    ids, said = check_messages(symbols, mask)
+    ids, said = spoken_ids(symbols, mask)
     slots = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
     symbols, of_symbols = _number(ids[:, :, None], said)
     kinds, number = _number(np.stack([ids, slots], axis=2), said)
@@ -88,7 +88,7 @@ def pair_forms(corpus: Corpus, least: int = 10) -> Forms:
         >>> pair_forms(Corpus(np.array([[3, 9, 1], [3, 1, 0]]), np.array([[1, 0, 1], [1, 1, 0]]) > 0, 10), 2).names
         ('3 1',)
     """
-    ids, said = check_messages(corpus.symbols, corpus.mask)
+    ids, said = spoken_ids(corpus.symbols, corpus.mask)
     symbols, of_symbols = _number(ids[:, :, None], said)
     if corpus.grid is None:
         # What was said moves to the front, in its order.
@@ -109,6 +109,17 @@ def pair_forms(corpus: Corpus, least: int = 10) -> Forms:
     names = tuple(f"{a}{'/' if below else ' '}{b}" for a, b, below in kinds.tolist())
     parts = np.searchsorted(symbols[:, 0], kinds[:, :2])
     return Forms("pair", names, renamed[number], _tally(of_symbols, len(symbols)), parts)
+
+
+def spoken_ids(symbols: ArrayLike, mask: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Messages as `check_messages` takes them, with the ids that they came with; silent slots hold -1.
+
+    Example:
+        >>> spoken_ids([[3000000, 9]], [[1, 0]])[0].tolist()
+        [[3000000, -1]]
+    """
+    _, said = check_messages(symbols, mask)
+    return np.where(said, np.asarray(symbols), -1).astype(np.int64), said
 
 
 def _number(parts: NDArray[np.int64], there: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

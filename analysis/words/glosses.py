@@ -125,9 +125,9 @@ def gloss_table(corpus: Corpus, reader: Reader, learnt: NDArray[np.bool_]) -> pd
         learnt: bool ``[N]``, the images that the reader has learnt from.
 
     Returns:
-        A row for each word of each gloss: ``message`` (its number), ``image`` (which of its source, where that is
-        known), ``held_out`` (whether nothing was learnt from it), ``word``, ``confidence``, ``symbols`` and ``places``
-        that said it. A place is a slot or, of a patch, ``row:column``, from 0; of several sizes
+        A row for each word of each gloss: ``message`` (its number), ``file`` and ``image`` (which of its source, where
+        that is known), ``held_out`` (whether nothing was learnt from it), ``word``, ``confidence``, ``symbols`` and
+        ``places`` that said it. A place is a slot or, of a patch, ``row:column``, from 0; of several sizes
         ``row:column:side`` in cells of the finest grid.
     """
     numbers = corpus.info.get("index")
@@ -137,6 +137,7 @@ def gloss_table(corpus: Corpus, reader: Reader, learnt: NDArray[np.bool_]) -> pd
             rows.append(
                 {
                     "message": message,
+                    "file": corpus.files[message] if corpus.files else "",
                     "image": numbers[message] if numbers is not None and len(numbers) == len(corpus) else None,
                     "held_out": "no" if learnt[message] else "yes",
                     "word": gloss.word,
@@ -145,7 +146,7 @@ def gloss_table(corpus: Corpus, reader: Reader, learnt: NDArray[np.bool_]) -> pd
                     "places": " ".join(_place(corpus, slot) for slot in gloss.slots),
                 }
             )
-    names = ["message", "image", "held_out", "word", "confidence", "symbols", "places"]
+    names = ["message", "file", "image", "held_out", "word", "confidence", "symbols", "places"]
     return pd.DataFrame(rows, columns=names)
 
 

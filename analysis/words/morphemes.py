@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from analysis.corpus.corpus import Corpus
-from analysis.metrics.checks import check_messages
 from analysis.words.dictionary import LEVEL, luck
-from analysis.words.forms import neighboring_slots
+from analysis.words.forms import neighboring_slots, spoken_ids
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def induce_morphemes(
         raise ValueError(f"{len(meanings)} meanings for {len(corpus)} messages: give one for each")
     if longest < 1 or largest < 1:
         raise ValueError(f"longest={longest}, largest={largest}: give at least 1")
-    ids, alive = check_messages(corpus.symbols, corpus.mask)
+    ids, alive = spoken_ids(corpus.symbols, corpus.mask)
     if corpus.grid is None:
         order = np.argsort(~alive, axis=1, kind="stable")
         ids, alive = np.take_along_axis(ids, order, axis=1), np.take_along_axis(alive, order, axis=1)

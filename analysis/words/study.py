@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -62,6 +62,10 @@ def study_words(
     """
     if not 0 < held_out < 1:
         raise ValueError(f"held_out={held_out}: give a share above 0 and below 1")
+    if corpus.symbol_ids and max(corpus.symbol_ids) < 2**63:
+        # They are called what their own programme calls them.
+        ids = np.array(corpus.symbol_ids, dtype=np.int64)
+        corpus = replace(corpus, symbols=ids[np.where(corpus.mask, corpus.symbols, 0)], symbol_ids=())
     captions = captions_of(corpus)
     if not any(captions):
         raise ValueError("nothing is said in words of these images: give captions, or classes with names")

@@ -291,11 +291,23 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert said[-2:] == [f"wrote {tmp_path / 'glosses.csv'}", f"wrote {tmp_path / 'dictionary.csv'}"]
     assert any(line.startswith("caption found among 60: ") and line.endswith("p = 0.0476") for line in said)
     glosses = pd.read_csv(tmp_path / "glosses.csv", keep_default_na=False)
-    assert list(glosses.columns) == ["message", "image", "held_out", "word", "confidence", "symbols", "places"]
+    assert list(glosses.columns) == ["message", "file", "image", "held_out", "word", "confidence", "symbols", "places"]
     assert glosses["message"].nunique() == 200 and (glosses["held_out"] == "yes").any()
     out = tmp_path / "new" / "g.csv"
     assert main(["words", str(tmp_path), "--out", str(out), "--held-out", "0.5", "--permutations", "3"]) == 0
     assert out.exists() and (out.parent / "dictionary.csv").exists()
+
+
+def test_ids_and_files_are_called_what_they_were() -> None:
+    corpus, _ = language(200)
+    files = tuple(f"val/{i}.png" for i in range(200))
+    found = study_words(replace(corpus, symbol_ids=tuple(range(1000, 1013)), files=files), permutations=3)
+    same = study_words(corpus, permutations=3)
+    assert found.glosses["file"].tolist() == [files[n] for n in found.glosses["message"]]
+    for table in ("dictionary", "glosses"):
+        name = "form" if table == "dictionary" else "symbols"
+        ids = getattr(same, table)[name].map(lambda said: " ".join(str(1000 + int(s)) for s in said.split()))
+        assert getattr(found, table)[name].tolist() == ids.tolist()
 
 
 def test_random_messages_are_said_to_be_like_luck(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -315,6 +327,7 @@ def test_random_messages_are_said_to_be_like_luck(tmp_path: Path, capsys: pytest
         (["--held-out", "1"], "give a share above 0 and below 1"),
         (["--permutations", "-1"], "--permutations -1: must be at least 0"),
         (["--out", "FILE"], "is named twice"),
+        (["--out", "."], "is a folder: give a file in it"),
         (["--dictionary", "glosses.csv", "--out", "glosses.csv"], "is named twice"),
     ],
 )
