@@ -170,6 +170,8 @@ class DataOptions:
     """Side to which images are resized and cropped before the views are cut; None: 8/7 of the image size."""
     annotations: str = ""
     """Folder: what its images show, for the analysis: JSON lines, CSV, COCO's JSON, or a folder of Pascal VOC's XML."""
+    captions: str = ""
+    """Folder: sentences about its images, for the analysis: JSON lines or CSV with file and caption, several a file."""
     scenes: int = 8192
     """Number of built-in scenes to train on; an eighth as many, at least 1024, are held out."""
     workers: int | None = None

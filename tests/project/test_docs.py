@@ -422,6 +422,8 @@ def test_options_and_files_in_the_text_exist(name: str, capsys: pytest.CaptureFi
     for command in commands:
         with pytest.raises(SystemExit):
             command(["--help"])
+    with pytest.raises(SystemExit):
+        analysis_command(["words", "--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)) | {"--check"}
     known |= {option for action in launcher_options()._actions for option in action.option_strings}
     for script in (ROOT / "tests" / "benchmarks").glob("*.py"):

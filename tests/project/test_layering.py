@@ -24,6 +24,7 @@ LEVELS = [
     "patchgame_egg.training",
     "analysis.corpus",
     "analysis.metrics",
+    "analysis.words",
     "analysis.detection analysis.evaluation analysis.plots analysis.transfer analysis.vit",
     "analysis.callback analysis.report analysis.compare",
     "analysis.__main__",
