@@ -9,8 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from analysis.corpus.annotation_files import read_notes
 from analysis.corpus.annotations import annotate_files, annotate_scenes
 from analysis.corpus.corpus import Corpus
@@ -19,6 +17,7 @@ from analysis.corpus.interventions import play_probes
 from analysis.corpus.recording import record
 from games.build.data import load_images
 from games.options.config import Config
+from games.runs.load import in_precision
 from patchgame_egg.data.images import ImageFiles, ImageSource
 from patchgame_egg.data.scenes import Scenes
 from patchgame_egg.game import Game
@@ -59,10 +58,7 @@ def write_corpus(
     groups = _Groups(batches, max(1, images // min(config.training.candidates, len(source))))
     vocab, seed = config.speaker.vocab, config.training.seed
     device = next(game.parameters()).device
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.training.precision)
-    with torch.autocast(
-        device.type, half, enabled=half is not None and not (device.type == "cpu" and half == torch.half)
-    ):
+    with in_precision(config, device):
         corpus = record(game, groups, vocab_size=vocab, label_names=source.classes)
         probes = play_probes(game, groups, vocab_size=vocab, seed=seed)
     about = {"run": run, "preset": preset, "config": asdict(config)}

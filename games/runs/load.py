@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,13 @@ def load_game(run: Path, device: torch.device) -> tuple[Game | Population, Confi
     game = build_game(config)
     _load(game, run, device)
     return game.to(device), config
+
+
+def in_precision(config: Config, device: torch.device) -> AbstractContextManager[object]:
+    """The number format in which a run is evaluated, as a block; fp16 is for GPUs alone."""
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.training.precision)
+    on = half is not None and not (device.type == "cpu" and half == torch.half)
+    return torch.autocast(device.type, half, enabled=on)
 
 
 def load_trunk(run: Path, device: torch.device) -> Trained:

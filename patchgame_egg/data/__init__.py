@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from patchgame_egg.lazy_names import hand_on
 
 if TYPE_CHECKING:
+    from patchgame_egg.data.given_images import GivenImages as GivenImages
     from patchgame_egg.data.images import (
         UNREADABLE as UNREADABLE,
         EncodedImages as EncodedImages,
