@@ -27,6 +27,7 @@ from analysis.corpus.csv_export import csv_text
 from analysis.corpus.loading import NotRecorded, load
 from analysis.evaluation.table import measure
 from analysis.report.page import render
+from patchgame_egg import __version__
 from patchgame_egg.training.loggers import read_log
 
 FORMATS = {"html": "report.html", "csv": "analysis.csv", "json": "analysis.json"}
@@ -102,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog=f"python -m analysis{' compare' if several else ''}", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"patchgame_egg {__version__}")
     if several:
         parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a folder or a file; two or more")
         parser.add_argument("--out", type=Path, default=Path("comparison"), help="folder for the table and the figure")

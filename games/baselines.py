@@ -21,6 +21,7 @@ from games.build.trainer import make_trainer
 from games.options.command_line import Start, fail, parse, pick_device
 from games.runs.files import LOG, METHOD
 from games.runs.folder import find_run, method_of
+from games.runs.rehearsal import rehearse
 from games.runs.results import write_metrics, write_skipped
 from games.runs.training import train_run
 from patchgame_egg.baselines.moco import MomentumContrast, group_batch_norm
@@ -105,6 +106,8 @@ def play(method: str, start: Start, device: torch.device) -> int:
         trainer, loaders = build(method, start, device, folder)
     except ValueError as error:
         fail(error)
+    if start.dry_run:
+        return rehearse(trainer, start, folder, loaders, 0 if method == "random" else None)
     if is_rank_zero():
         folder.mkdir(parents=True, exist_ok=True)
         chosen: dict[str, str | int | float] = {"method": method}

@@ -25,6 +25,7 @@ from games.options.config import Config
 from games.runs.corpus import check_annotations, write_corpus
 from games.runs.files import CORPUS, LOG
 from games.runs.folder import check_speaks, find_run
+from games.runs.rehearsal import rehearse
 from games.runs.results import write_cross_play, write_metrics, write_skipped
 from games.runs.training import train_run
 from patchgame_egg.data.images import ImageSource
@@ -143,6 +144,8 @@ def play(start: Start, device: torch.device) -> int:
         trainer, source, loaders = build(start, device, folder)
     except ValueError as error:
         fail(error)
+    if start.dry_run:
+        return rehearse(trainer, start, folder, loaders)
     status = train_run(trainer, start, folder, loaders, again, "python -m games.patchgame")
     if status:
         return status

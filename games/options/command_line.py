@@ -21,6 +21,7 @@ from games.options.config import Config
 from games.options.config_file import load_config
 from games.options.presets import PRESETS
 from games.runs.files import CONFIG
+from patchgame_egg import __version__
 
 _Options = TypeVar("_Options")
 
@@ -33,15 +34,17 @@ class Start:
         config: all options.
         preset: the preset that they started from.
         resume: the run to go on with, or None.
+        dry_run: say what would be done, and write nothing.
     """
 
     config: Config
     preset: str
     resume: Path | None
+    dry_run: bool = False
 
 
 def parse(argv: Sequence[str], prog: str = "python -m games.patchgame", about: str | None = None) -> Start:
-    """Reads the command line: a preset or a run to resume, then any option over it.
+    """Reads the command line: a preset, a file of options or a run to resume, then any option over it.
 
     Args:
         argv: the words.
@@ -50,30 +53,58 @@ def parse(argv: Sequence[str], prog: str = "python -m games.patchgame", about: s
 
     Raises:
         ValueError: a bad option, in one line.
-        SystemExit: after ``--help``.
+        SystemExit: after ``--help`` and ``--version``.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default=None)
     first.add_argument("--resume", type=Path, default=None)
+    first.add_argument("--config", type=Path, default=None)
+    first.add_argument("--dry-run", action="store_true")
     try:
         known, rest = first.parse_known_args(argv)
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from error
     if known.resume is not None and known.preset is not None:
         raise ValueError("--resume takes up the run's own options: leave --preset out")
+    if known.config is not None and (known.resume is not None or known.preset is not None):
+        other = "--preset" if known.resume is None else "--resume"
+        raise ValueError(f"--config and {other} both say where the options start: leave one of them out")
+    if known.dry_run and known.resume is not None:
+        raise ValueError("--dry-run tries a new run: leave --resume out")
     preset = known.preset or "small"
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}: one of {', '.join(PRESETS)}")
     default = PRESETS[preset]
     if known.resume is not None:
         default, preset = load_config(known.resume / CONFIG)
+    if known.config is not None:
+        default, preset = _options_of(known.config)
     description = (
         f"{inspect.cleandoc(about or Config.__doc__ or '')}\n\n"
         f"--preset small|paper|released   where the options start (now {preset})\n"
         "--resume RUN                    go on with the run in that folder\n"
+        "--config FILE                   start a new run from the options of another, its config.json\n"
+        "--dry-run                       say what would be done, from a few steps, and write nothing\n"
+        "--version                       say which version this is\n"
     )
-    config = read_options(Config, rest, prog, description, default)
-    return Start(_complete(config, default, known.resume is not None), preset, known.resume)
+    config = _complete(read_options(Config, rest, prog, description, default), default, known.resume is not None)
+    if known.dry_run:
+        # What is fetched or kept for all runs is written too.
+        config = replace(config, images=replace(config.images, cache="", download=False))
+    return Start(config, preset, known.resume, known.dry_run)
+
+
+def _options_of(path: Path) -> tuple[Config, str]:
+    """The options of any run, to start another from: all but its name.
+
+    Raises:
+        ValueError: there is no such file, or it holds something else.
+    """
+    file = path / CONFIG if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(f"--config {path}: there is no file {file}; give the {CONFIG} of a run")
+    config, preset = load_config(file)
+    return replace(config, run=replace(config.run, name="")), preset
 
 
 def _complete(config: Config, default: Config, resumes: bool) -> Config:
@@ -106,8 +137,11 @@ def read_options(
 
     Raises:
         ValueError: a bad option, in one line.
-        SystemExit: after ``--help``.
+        SystemExit: after ``--help`` and ``--version``.
     """
+    if "--version" in argv:
+        print(f"patchgame_egg {__version__}")
+        raise SystemExit(0)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
