@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from games.build.agents import build_game
 from games.options.config import Config
 from games.options.config_file import load_config
-from games.runs.files import CHECKPOINT, CONFIG
+from games.runs.files import CHECKPOINT, CONFIG, WEIGHTS
 from games.runs.folder import check_speaks, method_of
 from patchgame_egg.agents.trunks import vision_trunk
 from patchgame_egg.game import Game
@@ -39,7 +41,7 @@ class Trained:
 
 
 def load_game(run: Path, device: torch.device) -> tuple[Game | Population, Config]:
-    """The agents of a run of PatchGame, as its last checkpoint has them.
+    """The agents of a run of PatchGame, as its last checkpoint has them, or as they were shared.
 
     Raises:
         ValueError: not such a run, or its checkpoint does not fit.
@@ -86,6 +88,13 @@ def vision_trunk_width(config: Config) -> int:
 
 def _load(module: nn.Module, run: Path, device: torch.device) -> None:
     try:
-        module.load_state_dict(checkpoint.load(run / CHECKPOINT, device)["game"])
+        if (run / WEIGHTS).exists() and not (run / CHECKPOINT).exists():
+            # It holds tensors alone. What else modules have counts what they drew, in training.
+            rest = {name: value for name, value in module.state_dict().items() if not isinstance(value, Tensor)}
+            module.load_state_dict(load_file(run / WEIGHTS) | rest)
+        else:
+            module.load_state_dict(checkpoint.load(run / CHECKPOINT, device)["game"])
+    except SafetensorError as error:
+        raise ValueError(f"{run / WEIGHTS} cannot be read as weights: {error}") from error
     except RuntimeError as error:
         raise ValueError(f"{run}: its checkpoint does not fit its options: {str(error)[:300]}") from error

@@ -24,6 +24,7 @@ from games.options.command_line import pick_device
 from games.options.config import Config
 from games.runs.files import CORPUS
 from games.runs.load import in_precision, load_game
+from games.runs.sharing import Shareable
 from patchgame_egg.agents.listener import Listener
 from patchgame_egg.data.given_images import GivenImage, GivenImages
 from patchgame_egg.data.images import UNREADABLE
@@ -43,11 +44,15 @@ Images = GivenImage | Sequence[GivenImage]
 _AT_ONCE = 64
 
 
+# Before a name on the hub, as timm has it.
+_HUB = "hf-hub:"
+
+
 def load(run: Path | str, device: str = "auto") -> TrainedRun:
     """Opens a finished run.
 
     Args:
-        run: its folder.
+        run: its folder, or what `TrainedRun.save_pretrained` wrote of it; or ``hf-hub:OWNER/NAME``, on the hub.
         device: auto, cpu, cuda, cuda:1, ...
 
     Returns:
@@ -56,15 +61,22 @@ def load(run: Path | str, device: str = "auto") -> TrainedRun:
     Raises:
         ValueError: it is not a run of PatchGame, its checkpoint does not fit, or there is no such device.
     """
+    if str(run).startswith(_HUB):
+        return TrainedRun.from_pretrained(str(run).removeprefix(_HUB), device=device)
     game, config = load_game(Path(run), pick_device(device))
     return TrainedRun(game, config, Path(run))
 
 
-class TrainedRun:
+class TrainedRun(Shareable):
     """The agents of a run, to be asked about any images. Answers are on the CPU, a row for each image in its order.
 
     Images that cannot be read are left out, and named in a warning, where they lie in a folder that was given; one that
     was given by itself is a ``ValueError``, and so is whatever is no image (`GivenImages`).
+
+    As all models of the hub's library it has ``save_pretrained(folder)``, ``push_to_hub("OWNER/NAME")`` and
+    ``TrainedRun.from_pretrained``. Weights, options without the places of files, the last evaluation, the language
+    without its images, the run's pictures, and a card are written. The pictures show held-out images:
+    ``push_to_hub(name, ignore_patterns="*.png")`` keeps them back.
 
     Args:
         game: on its device; of a population, the first pair plays.
@@ -72,6 +84,7 @@ class TrainedRun:
         folder: of the run; its ``corpus.npz``, if it has one, tells what symbols stand for. None: there is none.
 
     Attributes:
+        agents: all of them.
         game: one speaker and one listener, for everything else.
         config: see above.
         folder: see above.
@@ -79,6 +92,7 @@ class TrainedRun:
     """
 
     def __init__(self, game: Game | Population, config: Config, folder: Path | None = None) -> None:
+        self.agents = game
         # Weights that lie as in training and in games.record, whose sums are then the same to the last digit.
         self.game = one_pair(game).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config, self.folder = config, folder

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -15,7 +19,8 @@ from analysis.corpus.corpus import Corpus
 from games.build.agents import build_game
 from games.options.command_line import parse
 from games.patchgame import main
-from games.runs.load import load_trunk
+from games.record import main as record
+from games.runs.load import load_game, load_trunk
 from games.runs.trained import TrainedRun, load
 from patchgame_egg.data.images import square
 from patchgame_egg.data.scenes import Scenes
@@ -222,3 +227,90 @@ def test_training_modes_and_gradients_stay_out(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(AttributeError, match=r"patchgame_egg has no 'load': use games\.load"):
         _ = patchgame_egg.load  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_a_shared_run_is_the_same_run(
+    folder: Path, run: TrainedRun, corpus: Corpus, paths: list[Path], tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    assert run.save_pretrained(shared) is None
+    assert {p.name for p in shared.iterdir()} == {
+        "README.md", "config.json", "corpus.npz", "metrics.json", "model.safetensors",
+    }  # fmt: skip
+    language = Corpus.load(shared / "corpus.npz")
+    assert language.images is None and np.array_equal(language.symbols, corpus.symbols)
+    # Nothing says where the run was made.
+    said = [(shared / name).read_text() for name in ("README.md", "config.json", "metrics.json")]
+    assert not any(str(folder) in text for text in [*said, repr(language.info)])
+    metrics = json.loads((folder / "run" / "metrics.json").read_text())
+    assert f"| {100 * metrics['acc']:.1f} % (chance 25.0 %) |" in said[0]
+    for again in (games.load(shared, "cpu"), TrainedRun.from_pretrained(shared, device="cpu")):
+        assert torch.equal(again.speak(paths).vectors, run.speak(paths).vectors)
+        pd.testing.assert_frame_equal(again.describe(paths), run.describe(paths))
+        assert torch.equal(again.match(run.speak(paths), paths), run.match(run.speak(paths), paths))
+    trunk = load_trunk(shared, torch.device("cpu")).trunk.state_dict()
+    for name, value in load_trunk(folder / "run", torch.device("cpu")).trunk.state_dict().items():
+        assert torch.equal(value, trunk[name])
+    words = [str(shared), "--data", "folder", "--root", str(folder / "photos"), "--to", str(tmp_path / "a.npz")]
+    assert record([*words, "--device", "cpu"]) == 0
+    played = Corpus.load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(played.symbols[played.mask], corpus.symbols[corpus.mask])
+
+
+@pytest.mark.slow
+def test_a_run_is_not_replaced_by_what_is_shared_of_it(folder: Path, run: TrainedRun, tmp_path: Path) -> None:
+    before = (folder / "run" / "config.json").read_bytes()
+    with pytest.raises(ValueError, match="is a run, whose own files would be replaced"):
+        run.save_pretrained(folder / "run")
+    assert (folder / "run" / "config.json").read_bytes() == before and not (folder / "run" / "README.md").exists()
+    (tmp_path / "README.md").write_text("mine")
+    run.save_pretrained(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
+    (tmp_path / "model.safetensors").write_bytes(b"none")
+    with pytest.raises(ValueError, match=r"model\.safetensors cannot be read as weights"):
+        load(tmp_path, "cpu")
+
+
+@pytest.mark.slow
+def test_the_hub_is_asked_and_given_what_lies_in_the_folder(
+    run: TrainedRun, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, object] = {}
+
+    class Api:
+        def __init__(self, token: str | None = None) -> None: ...
+
+        def create_repo(self, repo_id: str, **_: object) -> object:
+            return SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, repo_id: str, folder_path: Path, **how: object) -> str:
+            given.update(how, repo_id=repo_id, names=sorted(p.name for p in Path(folder_path).iterdir()))
+            shutil.copytree(folder_path, tmp_path / "hub")
+            return "done"
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Api)
+    assert run.push_to_hub("owner/name", ignore_patterns="*.png") == "done"
+    assert given["repo_id"] == "owner/name" and given["ignore_patterns"] == "*.png"
+    assert given["names"] == ["README.md", "config.json", "corpus.npz", "metrics.json", "model.safetensors"]
+    asked = []
+    monkeypatch.setattr(
+        "huggingface_hub.hub_mixin.hf_hub_download", lambda repo_id, filename, **_: tmp_path / "hub" / filename
+    )
+    monkeypatch.setattr(
+        "games.runs.sharing.snapshot_download", lambda name, **_: (asked.append(name), tmp_path / "hub")[1]
+    )
+    again = load("hf-hub:owner/name", "cpu")
+    assert asked == ["owner/name"]
+    assert torch.equal(again.speak(paths).symbols, run.speak(paths).symbols)
+
+
+@pytest.mark.parametrize("options", [["--speakers", "2", "--listeners", "2"], ["--channel", "quantised"]])
+def test_all_agents_are_shared(options: list[str], tmp_path: Path) -> None:
+    config = parse([*TINY, *options]).config
+    game = build_game(config)
+    TrainedRun(game, config).save_pretrained(tmp_path / "shared")
+    again, found = load_game(tmp_path / "shared", torch.device("cpu"))
+    assert found.speaker == config.speaker and found.images.root == ""
+    for name, value in game.state_dict().items():
+        assert not isinstance(value, torch.Tensor) or torch.equal(again.state_dict()[name], value), name
