@@ -191,8 +191,10 @@ def sweep(*words: str) -> None:
     if "--data" not in words:
         assert sweep_games([*words, "--dry-run"]) == 0
         return
-    options = ["--" + option for option in " ".join(FAST).removeprefix("--").split(" --")]
-    tiny = [w for option in options if option.split()[0] not in {*words, "--no-corpus"} for w in option.split()]
+    # Of several values the last one counts on a command line, and makes a grid here.
+    fast = {option.split()[0]: option.split() for option in " ".join(FAST).removeprefix("--").split(" --")}
+    given = {word.removeprefix("--") for word in words} | {"no-corpus"}
+    tiny = [word for name, option in fast.items() if name not in given for word in (f"--{name}", *option[1:])]
     assert sweep_games([*words, *tiny, "--epochs", "1", "--permutations", "3"]) == 0
 
 
