@@ -30,7 +30,7 @@ from games.reproduce.runner.training import train, train_all
 from games.runs.files import CONFIG, LOG, METRICS
 from patchgame_egg import __version__
 from patchgame_egg.text_files import read_text
-from patchgame_egg.training.loggers import read_log, retrieval_key
+from patchgame_egg.training.loggers import CURVE_STEPS, iterate_log, read_log, retrieval_key
 
 CHANNELS = {
     "patch, Gumbel": [],
@@ -84,7 +84,11 @@ def columns(setting: Setting, training: Training) -> dict[str, Any]:
     """What the last validation of a run found, and its median rate."""
     run = train(setting, training)
     last = json.loads(read_text(run / METRICS))
-    steps = [r for r in read_log(run / LOG) if r["kind"] == "train"]
+    rates, images = [], 0
+    for record in iterate_log(run / LOG):
+        if record["kind"] == "train":
+            rates.append(record["images_per_s"])
+            images += record["images"]
     discrete = load_config(run / CONFIG)[0].channel.channel != "continuous"
     return {
         "retrieval": 100 * last[retrieval_key([last])],
@@ -93,8 +97,8 @@ def columns(setting: Setting, training: Training) -> dict[str, Any]:
         # Runs of 0.1.0 have it under another name.
         "message_entropy": last.get("message_entropy", last.get("message_bits")) if discrete else None,
         "length": last["mean_length"] if discrete else None,
-        "images_per_s": median(r["images_per_s"] for r in steps),
-        "images": sum(r["images"] for r in steps),
+        "images_per_s": median(rates),
+        "images": images,
         "chance": 100 / last["candidates"],
     }
 
@@ -149,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     logs: dict[str, list[list[dict[str, Any]]]] = {}
     for name, training in wanted:
-        logs.setdefault(name, []).append(read_log(setting.folder_of(training) / LOG))
+        logs.setdefault(name, []).append(read_log(setting.folder_of(training) / LOG, CURVE_STEPS))
     print(f"wrote {draw_learning(logs, folder / 'learning.png')}")
     if asked.what == "lengths":
         print(f"wrote {draw_accuracy_against_length(frame, folder / 'lengths.png')}")

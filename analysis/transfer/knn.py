@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from analysis.corpus.recording import unit_length
 from analysis.transfer.features import Features
 
 # Cosines are told apart in steps of one part in so many: smaller differences are rounding, which changes with the
@@ -42,9 +42,9 @@ def nearest_neighbour_accuracy(
 ) -> Accuracy:
     """Accuracy of a weighted vote of the k nearest training images (Wu et al., 2018).
 
-    Similarity is the cosine s; a neighbour's vote counts exp(s / temperature). Of equally similar images the one that
-    comes first in ``train`` is the nearer, and of classes with equal votes, or none, the smaller number is named first.
-    A class without training images is never named.
+    Similarity is the cosine s, which does not depend on the scale of the features; a neighbour's vote counts
+    exp(s / temperature). Of equally similar images the one that comes first in ``train`` is the nearer, and of classes
+    with equal votes, or none, the smaller number is named first. A class without training images is never named.
 
     Args:
         train: images that vote; those without a class are left out.
@@ -72,15 +72,25 @@ def nearest_neighbour_accuracy(
     chunk = chunk or max(1, PAIRS // len(train.labels))
     if train.values.shape[1] != test.values.shape[1]:
         raise ValueError(f"features of {train.values.shape[1]} and {test.values.shape[1]} numbers: take one network's")
-    classes = int(max(train.labels.max(), test.labels.max())) + 1
-    seen, k = F.normalize(train.values.double(), dim=1), min(k, len(train.labels))
+    train, test, classes = renumbered(train, test)
+    seen, k = unit_length(train.values.double()), min(k, len(train.labels))
     votes = torch.zeros(len(test.labels), classes, dtype=torch.float64)
     for asked, row in zip(test.values.split(chunk), votes.split(chunk), strict=True):
-        steps, nearest = _nearest(seen, F.normalize(asked.double(), dim=1), k)
+        steps, nearest = _nearest(seen, unit_length(asked.double()), k)
         # Less the nearest's, or a low temperature would overflow.
         weights = ((steps - steps[:, :1]).double() / (STEPS * temperature)).exp()
         row.scatter_add_(1, train.labels[nearest], weights)
     return accuracy(votes, train.labels, test.labels)
+
+
+def renumbered(train: Features, test: Features) -> tuple[Features, Features, int]:
+    """The same images, their classes numbered from 0 in the same order, and how many there are.
+
+    Numbers of classes come from files, and tables of answers have a column for each.
+    """
+    known, numbers = torch.cat([train.labels, test.labels]).unique(return_inverse=True)
+    count = len(train.labels)
+    return Features(train.values, numbers[:count]), Features(test.values, numbers[count:]), len(known)
 
 
 def _nearest(seen: Tensor, asked: Tensor, k: int) -> tuple[Tensor, Tensor]:

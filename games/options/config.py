@@ -28,10 +28,16 @@ class SpeakerOptions:
     """Patch: sizes of patches in one message: S, 2S, 4S, ... (the paper: 1); all divide the image size."""
     symbols_per_patch: int = 1
     """Patch: l, symbols that each patch sends."""
+    patch_network: Literal["mlp", "conv"] = "mlp"
+    """Patch: PatchSymbol is the paper's MLP on the pixels, or convolutions averaged over the patch, which do not mind
+    where in the patch a thing lies."""
     symbol_hidden: int = 256
-    """Patch: width of PatchSymbol's MLP."""
+    """Patch: width of PatchSymbol's MLP; its convolutions have a quarter and half of it."""
     context: bool = False
     """Patch: PatchSymbol is a ViT-tiny over the whole image, as in the release, not an MLP on each patch."""
+    released_symbol: bool = False
+    """Patch: PatchSymbol is what the release's is: the ViT of --context has a class token; without --context, there is
+    no ReLU, and each patch knows its place."""
     rank_width: int = 16
     """Patch: channels of the first block of PatchRank's ResNet-9."""
     rank_padding: Padding = "replicate"
@@ -239,6 +245,11 @@ class RunOptions:
     """Write the language of the held-out images to corpus.npz at the end."""
     analyse_every: int = 1
     """Epochs from one analysis of the held-out language to the next, while it is learnt; 0: none."""
+    init_from: str = ""
+    """Folder of a finished run from whose options and agents a new run starts, on other images or schedules; its
+    optimizer starts anew."""
+    timeout: float = 600.0
+    """Seconds after which the processes under torchrun give up one that does not answer, and end."""
     frozen_speaker: str = ""
     """Folder of a run whose speaker, with its options and image size, is taken over and learns no more: how easily is
     its language learnt?"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import islice
@@ -11,6 +11,7 @@ from typing import Any
 
 from analysis.corpus.annotation_files import read_notes
 from analysis.corpus.annotations import annotate_files, annotate_scenes
+from analysis.corpus.changed_images import play_changed_images
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.image_names import ImageNames
 from analysis.corpus.interventions import play_probes
@@ -37,6 +38,9 @@ def write_corpus(
     run: str,
     path: Path,
     images: int = IMAGES,
+    *,
+    learnt: Mapping[str, int],
+    say: Callable[[str], object] = lambda line: None,
 ) -> None:
     """Plays a trained game and writes down its language.
 
@@ -49,20 +53,39 @@ def write_corpus(
         run: its name.
         path: the file.
         images: the most to play, in whole groups and at least in one.
+        learnt: how far the game has come, ``step`` and ``epoch``: the run may go on after this.
+        say: is told what is going on.
 
     Raises:
         ValueError: the run has no symbols, or its annotations cannot be used.
     """
     if config.channel.channel == "continuous":
         raise ValueError("--channel continuous passes numbers and not symbols: there is no language to record")
-    groups = _Groups(batches, max(1, images // min(config.training.candidates, len(source))))
+    among = min(config.training.candidates, len(source))
+    groups = _Groups(batches, max(1, images // among))
+    played = min(groups.count * among, len(source) // among * among)
+    say(f"plays {played:,} of {len(source):,} images, in groups of {among}")
     vocab, seed = config.speaker.vocab, config.training.seed
     device = next(game.parameters()).device
     with in_precision(config, device):
         corpus = record(game, groups, vocab_size=vocab, label_names=source.classes)
+        understood = corpus.probes["as played"].mean()
+        said = int(corpus.mask.sum())
+        say(f"{100 * understood:.1f} % of {len(corpus):,} messages, {said:,} symbols, found their image among {among}")
+        say("plays them once more, with interventions")
         probes = play_probes(game, groups, vocab_size=vocab, seed=seed)
-    about = {"run": run, "preset": preset, "config": asdict(config)}
-    corpus = annotate(replace(corpus, probes=probes, info={**corpus.info, **about}), config, source)
+        maps = play_changed_images(game, groups)
+    say(", ".join(f"{name} {100 * right.mean():.1f} %" for name, right in probes.items()))
+    about = {"run": run, "preset": preset, "learnt": dict(learnt), "config": asdict(config)}
+    files = name_files(corpus, source, config)
+    corpus = replace(corpus, probes=probes, changed_maps=maps, info={**corpus.info, **about}, files=files)
+    corpus = annotate(corpus, config, source)
+    asked = min(images, len(source))
+    if len(corpus) != asked:
+        say(
+            f"note: the language is that of {len(corpus)} images, not of {asked}: messages are matched in whole groups "
+            f"of {corpus.candidates or len(corpus)} (--candidates)"
+        )
     corpus.save(path)
 
 
@@ -74,6 +97,17 @@ class _Groups:
 
     def __iter__(self) -> Any:
         return islice(self.batches, self.count)
+
+
+def name_files(corpus: Corpus, source: ImageSource, config: Config) -> tuple[str, ...]:
+    """What the images of a corpus are called by their source: below ``--root``, where they lie there; else nothing."""
+    source = getattr(source, "source", source)
+    called = getattr(source, "name", None)
+    if called is None:
+        return ()
+    root = Path(config.images.root)
+    names = [Path(called(index)) for index in corpus.info["index"]]
+    return tuple(str(name.relative_to(root) if name.is_relative_to(root) else name) for name in names)
 
 
 def annotate(corpus: Corpus, config: Config, source: ImageSource) -> Corpus:

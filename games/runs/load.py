@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,12 @@ from torch import Tensor, nn
 from games.build.agents import build_game
 from games.options.config import Config
 from games.options.config_file import load_config
-from games.runs.files import CHECKPOINT, CONFIG, WEIGHTS
+from games.runs.files import CHECKPOINT, CONFIG, METRICS, WEIGHTS
 from games.runs.folder import check_speaks, method_of
 from patchgame_egg.agents.trunks import vision_trunk
 from patchgame_egg.game import Game
 from patchgame_egg.population import Population
+from patchgame_egg.text_files import read_text
 from patchgame_egg.training import checkpoint
 
 
@@ -46,11 +48,21 @@ def load_game(run: Path, device: torch.device) -> tuple[Game | Population, Confi
     Raises:
         ValueError: not such a run, or its checkpoint does not fit.
     """
+    game, config, _ = load_learnt_game(run, device)
+    return game, config
+
+
+def load_learnt_game(run: Path, device: torch.device) -> tuple[Game | Population, Config, dict[str, int]]:
+    """The same, and how far they have come: ``step``, and ``epoch``, the finished ones.
+
+    Raises:
+        ValueError: not such a run, or its checkpoint does not fit.
+    """
     check_speaks(run)
     config, _ = load_config(run / CONFIG)
     game = build_game(config)
-    _load(game, run, device)
-    return game.to(device), config
+    position = _load(game, run, device)
+    return game.to(device), config, {"step": position["step"], "epoch": position["epoch"]}
 
 
 def in_precision(config: Config, device: torch.device) -> AbstractContextManager[object]:
@@ -86,15 +98,21 @@ def vision_trunk_width(config: Config) -> int:
         return vision_trunk(config.listener.vision, config.images.image_size, config.listener.vision_width)[1]
 
 
-def _load(module: nn.Module, run: Path, device: torch.device) -> None:
+def _load(module: nn.Module, run: Path, device: torch.device) -> dict[str, int]:
     try:
         if (run / WEIGHTS).exists() and not (run / CHECKPOINT).exists():
             # It holds tensors alone. What else modules have counts what they drew, in training.
             rest = {name: value for name, value in module.state_dict().items() if not isinstance(value, Tensor)}
             module.load_state_dict(load_file(run / WEIGHTS) | rest)
+            last = json.loads(read_text(run / METRICS)) if (run / METRICS).exists() else {}
+            position = {name: int(last.get(name, 0)) for name in ("step", "epoch")}
         else:
-            module.load_state_dict(checkpoint.load(run / CHECKPOINT, device)["game"])
+            state = checkpoint.load(run / CHECKPOINT, device)
+            module.load_state_dict(state["game"])
+            position = state["position"]
     except SafetensorError as error:
         raise ValueError(f"{run / WEIGHTS} cannot be read as weights: {error}") from error
-    except RuntimeError as error:
-        raise ValueError(f"{run}: its checkpoint does not fit its options: {str(error)[:300]}") from error
+    except (RuntimeError, KeyError) as error:
+        first = " ".join(str(error).split())[:300]
+        raise ValueError(f"{run}: its checkpoint does not fit its options: {first}") from error
+    return position

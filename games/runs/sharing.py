@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -109,7 +109,7 @@ def write_shared(game: nn.Module, config: Config, run: Path | None, folder: Path
         if run is not None and (run / name).exists():
             shutil.copyfile(run / name, folder / name)
     if run is not None and (run / CORPUS).exists():
-        _without_images(Corpus.load(run / CORPUS)).save(folder / CORPUS)
+        _without_images(Corpus.load(run / CORPUS), config).save(folder / CORPUS)
 
 
 def without_paths(config: Config) -> Config:
@@ -118,9 +118,10 @@ def without_paths(config: Config) -> Config:
     return replace(config, images=images, run=type(config.run)())
 
 
-def _without_images(corpus: Corpus) -> Corpus:
-    """A language without the views of its images, and without the options, which name folders."""
-    return replace(corpus, images=None, info={k: v for k, v in corpus.info.items() if k in ("run", "preset", "index")})
+def _without_images(corpus: Corpus, config: Config) -> Corpus:
+    """A language without the views of its images and without the places of files, whose own names stay."""
+    files = tuple(Path(file).name if Path(file).is_absolute() else file for file in corpus.files)
+    return replace(corpus, images=None, files=files, info={**corpus.info, "config": asdict(without_paths(config))})
 
 
 def card_of(folder: Path) -> str:

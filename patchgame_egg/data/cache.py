@@ -158,7 +158,8 @@ def _build(source: ImageSource, folder: Path, workers: int) -> None:
     labels = []
     with open(partial / "images.npy", "wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        loader = DataLoader(_OrNothing(source), _BATCH, num_workers=workers)
+        # Whether the cache was there already must not show in what a game draws.
+        loader = DataLoader(_OrNothing(source), _BATCH, num_workers=workers, generator=torch.Generator())
         for images, numbers in tqdm(loader, "caching", leave=False, disable=None):
             # In order and not through the map: a disk that fills up is then an error, not a crash.
             file.write(images.numpy().data)

@@ -90,6 +90,7 @@ class GpuJpegLoader(ImageLoader):
             num_workers=workers,
             persistent_workers=workers > 0,
             collate_fn=list,
+            generator=torch.Generator(),
         )
 
     def _try_decoder(self) -> None:

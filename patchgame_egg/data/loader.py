@@ -166,6 +166,8 @@ class ImageLoader:
             num_workers=workers,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
+            # An iterator draws a number for its workers: not from the stream of dropout.
+            generator=torch.Generator(),
         )
 
     def __len__(self) -> int:
@@ -206,7 +208,9 @@ class EveryImage:
 
     def __init__(self, source: ImageSource, batch_size: int = 256, workers: int = 0) -> None:
         mine = range(rank(), len(source), world_size())
-        self.loader = DataLoader(Subset(Readable(source), mine), batch_size, num_workers=workers)
+        self.loader = DataLoader(
+            Subset(Readable(source), mine), batch_size, num_workers=workers, generator=torch.Generator()
+        )
         self.mine = mine
 
     def __len__(self) -> int:
