@@ -1,4 +1,7 @@
-"""The options of ``python -m games.patchgame``: one dataclass that is the command line."""
+"""The options of ``python -m games.patchgame``: one dataclass that is the command line.
+
+One file, because an option is looked for among all others.
+"""
 
 from __future__ import annotations
 
