@@ -18,6 +18,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,7 +31,8 @@ from analysis.corpus.loading import NotRecorded, gone_on, load
 from analysis.evaluation.table import measure
 from analysis.report.page import render
 from analysis.words.study import study_words, summary
-from patchgame_egg.atomic_write import write_text
+from patchgame_egg import __version__
+from patchgame_egg.atomic_write import replacing, write_text
 from patchgame_egg.data.names import print_any_name
 from patchgame_egg.training.loggers import CURVE_STEPS, read_log
 
@@ -91,20 +93,33 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
 
 
 def write_messages(path: Path, out: Path | None) -> Path:
-    """Writes one language as CSV, a row per message with what it was said of (`Corpus.to_frame`).
+    """Writes one language as a table, a row per message with what it was said of (`Corpus.to_frame`).
 
     Args:
         path: whatever `analysis.corpus.loading.load` reads.
-        out: where to; None: ``messages.csv`` in the run's folder or, of a file, a .csv beside it.
+        out: where to; None: ``messages.csv`` in the run's folder or, of a file, a .csv beside it. A name that ends in
+            .jsonl gets JSON lines, one in .parquet Parquet, which needs the package pyarrow; both are data sets as
+            Hugging Face's ``datasets`` reads them. All others get CSV.
 
     Returns:
         The file.
 
     Raises:
-        ValueError: there is no language to read.
+        ValueError: there is no language to read, or pyarrow is missing.
     """
     out = _place(path, out, "messages.csv", ".csv")
-    return _write(csv_text(read(path).to_frame()), out)
+    if out.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise ValueError(f"{out}: Parquet needs the package pyarrow: pip install pyarrow, or give a name in .jsonl")
+    frame = read(path).to_frame()
+    if "file" in frame and out.suffix in (".parquet", ".jsonl"):
+        # Names on a disk need not be text.
+        frame["file"] = [name.encode("utf-8", "backslashreplace").decode() for name in frame["file"]]
+    if out.suffix == ".parquet":
+        with replacing(out) as file:
+            frame.to_parquet(file, engine="pyarrow", index=False)
+        return out
+    text = frame.to_json(orient="records", lines=True, force_ascii=False) if out.suffix == ".jsonl" else csv_text(frame)
+    return _write(text, out)
 
 
 def read(path: Path) -> Corpus:
@@ -195,6 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog=f"python -m analysis{verb}", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"patchgame_egg {__version__}")
     if several:
         parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a folder or a file; two or more")
         parser.add_argument("--out", type=Path, default=Path("comparison"), help="folder for the table and the figure")

@@ -25,6 +25,7 @@ from games.options.config import Config
 from games.runs.corpus import check_annotations, check_captions, write_corpus
 from games.runs.files import CORPUS, LOG
 from games.runs.folder import check_speaks, find_run
+from games.runs.rehearsal import rehearse
 from games.runs.results import write_cross_play, write_metrics, write_skipped
 from games.runs.training import check_unfinished, train_run, what_is_kept
 from patchgame_egg.data.images import ImageSource
@@ -148,6 +149,8 @@ def play(start: Start, device: torch.device) -> int:
             check_unfinished(trainer, start, folder)
     except ValueError as error:
         fail(error)
+    if start.dry_run:
+        return rehearse(trainer, start, folder, loaders)
     status = train_run(trainer, start, folder, loaders, again, COMMAND)
     if status:
         return status

@@ -180,6 +180,9 @@ class DataOptions:
     """Folder in which decoded images are kept for all runs; auto: cache in --out."""
     decode: Literal["cpu", "gpu"] = "cpu"
     """Who decodes JPEG files: the workers, or the GPU, whose pixels differ a little."""
+    views: str = ""
+    """Whose views are played in the place of ours: module:function, which takes the image size and gives the speaker's
+    and the listener's transform (kornia's, torchvision's v2, your own); empty: ours, as strong as below."""
     min_area: float = 0.8
     """Smallest share of an image that a view shows."""
     jitter: float = 0.5

@@ -9,8 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from analysis.corpus.annotation_files import read_notes
 from analysis.corpus.annotations import annotate_files, annotate_scenes
 from analysis.corpus.caption_files import read_captions
@@ -22,6 +20,7 @@ from analysis.corpus.interventions import play_probes
 from analysis.corpus.recording import record
 from games.build.data import load_images
 from games.options.config import Config, DataOptions
+from games.runs.load import in_precision
 from patchgame_egg.data.images import ImageFiles, ImageSource
 from patchgame_egg.data.names import printable
 from patchgame_egg.data.scenes import Scenes
@@ -71,10 +70,7 @@ def write_corpus(
     say(f"plays {played:,} of {len(source):,} images, in groups of {among}")
     vocab, seed = config.speaker.vocab, config.training.seed
     device = next(game.parameters()).device
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.training.precision)
-    with torch.autocast(
-        device.type, half, enabled=half is not None and not (device.type == "cpu" and half == torch.half)
-    ):
+    with in_precision(config, device):
         corpus = record(game, groups, vocab_size=vocab, label_names=source.classes)
         understood = corpus.probes["as played"].mean()
         said = int(corpus.mask.sum())

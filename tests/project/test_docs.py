@@ -43,6 +43,7 @@ from games.patchgame import main
 from games.record import main as record_run
 from games.reproduce.__main__ import parse_setting
 from games.shards import main as write_shards
+from games.sweep import main as sweep_games
 from patchgame_egg.data import sources
 from patchgame_egg.training.callback import Callback
 from tests.support.tiny import TINY
@@ -50,7 +51,11 @@ from tests.support.tiny import TINY
 ROOT = Path(__file__).parents[2]
 # Pages of the site that only put others in order.
 SITE = [ROOT / "docs" / name for name in ("index.md", "start.md", "changes.md")]
-PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").glob("*.md")) if page not in SITE)]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(page for page in sorted((ROOT / "docs").glob("*.md")) if page not in SITE),
+]
 GAMES = ROOT / "docs" / "games.md"
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 MODULES = [p for package in ("patchgame_egg", "games", "analysis") for p in sorted((ROOT / package).rglob("*.py"))]
@@ -186,6 +191,19 @@ def compare(*words: str) -> None:
     assert words[0] in ("channels", "lengths") and words[1] == "--seeds"
 
 
+def sweep(*words: str) -> None:
+    """Played with tiny games where it is of the few photos; else listed, as it plays many games."""
+    words = tuple("0" + w.removeprefix("$SLURM_ARRAY_TASK_ID") if w.startswith("$") else w for w in words)
+    if "--data" not in words:
+        assert sweep_games([*words, "--dry-run"]) == 0
+        return
+    # Of several values the last one counts on a command line, and makes a grid here.
+    fast = {option.split()[0]: option.split() for option in " ".join(FAST).removeprefix("--").split(" --")}
+    given = {word.removeprefix("--") for word in words} | {"no-corpus"}
+    tiny = [word for name, option in fast.items() if name not in given for word in (f"--{name}", *option[1:])]
+    assert sweep_games([*words, *tiny, "--epochs", "1", "--permutations", "3"]) == 0
+
+
 def reproduce(*words: str) -> None:
     """Only read, with the options of all its trainings, as it trains dozens: tests/games/reproduce runs each."""
     setting = parse_setting([w.replace("$SLURM_ARRAY_TASK_ID", "0") for w in words if w != "&"])
@@ -293,6 +311,10 @@ def exists(*words: str) -> None:
 
 STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "-m", "games.patchgame"): play,
+    ("patchgame",): play,
+    ("patchgame-analysis",): analyse,
+    ("patchgame-reproduce",): reproduce,
+    ("python", "-m", "games.sweep"): sweep,
     ("python", "-m", "games.compare"): compare,
     ("python", "-m", "games.lewis"): lewis,
     ("python", "-m", "games.baselines"): baseline,
@@ -418,6 +440,7 @@ def test_links_and_images_lead_somewhere(name: str) -> None:
 def test_options_and_files_in_the_text_exist(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     commands = (
         main, compare_games, lewis_game, record_run, analysis_command, write_shards, train_baseline, parse_setting,
+        sweep_games,
     )  # fmt: skip
     for command in commands:
         with pytest.raises(SystemExit):

@@ -37,6 +37,7 @@ LEVELS = [
     " games.lewis games.lstm_baseline games.custom_speaker",
     "games.reproduce.runner",
     "games.compare games.reproduce.vit",
+    "games.sweep",
     "games.reproduce",
 ]
 LEVEL = {room: level for level, line in enumerate(LEVELS) for room in line.split()}
