@@ -41,6 +41,7 @@ from games.options.config_file import load_config
 from games.options.presets import PAPER, PRESETS
 from games.patchgame import main
 from games.record import main as record_run
+from games.reproduce import who_speaks as screening
 from games.reproduce.__main__ import parse_setting
 from games.shards import main as write_shards
 from games.sweep import main as sweep_games
@@ -204,6 +205,11 @@ def sweep(*words: str) -> None:
     assert sweep_games([*words, *tiny, "--epochs", "1", "--permutations", "3"]) == 0
 
 
+def who_speaks(*words: str) -> None:
+    """Only read, as it trains for an hour: tests/games/reproduce/test_who_speaks.py plays a run of it."""
+    screening.read_words(words)
+
+
 def reproduce(*words: str) -> None:
     """Only read, with the options of all its trainings, as it trains dozens: tests/games/reproduce runs each."""
     setting = parse_setting([w.replace("$SLURM_ARRAY_TASK_ID", "0") for w in words if w != "&"])
@@ -319,6 +325,7 @@ STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "-m", "games.lewis"): lewis,
     ("python", "-m", "games.baselines"): baseline,
     ("python", "-m", "games.reproduce"): reproduce,
+    ("python", "-m", "games.reproduce.who_speaks"): who_speaks,
     ("python", "-m", "games.record"): record,
     ("python", "-m", "analysis"): analyse,
     ("python", "-m", "games.shards"): shards,
