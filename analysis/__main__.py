@@ -31,6 +31,7 @@ from analysis.evaluation.table import measure
 from analysis.report.page import render
 from analysis.words.study import study_words, summary
 from patchgame_egg.atomic_write import write_text
+from patchgame_egg.data.names import print_any_name
 from patchgame_egg.training.loggers import CURVE_STEPS, read_log
 
 FORMATS = {"html": "report.html", "csv": "analysis.csv", "json": "analysis.json"}
@@ -186,6 +187,7 @@ def put_into_words(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Analyses a run, writes its messages as a table or in words, or compares several; returns the exit status."""
+    print_any_name()
     words = list(sys.argv[1:] if argv is None else argv)
     several, messages, in_words = (words[:1] == [word] for word in ("compare", "messages", "words"))
     verb = f" {words[0]}" if several or messages or in_words else ""

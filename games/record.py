@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import tyro
 
-from games.build.data import build_loader, load_images
+from games.build.data import build_loader, load_images, say_understood
 from games.options.checks import check
 from games.options.command_line import fail, failures, pick_device, read_options
 from games.options.config import Config
@@ -25,8 +25,8 @@ from games.options.flags import errors_with_flags
 from games.runs.corpus import IMAGES, check_annotations, check_captions, write_corpus
 from games.runs.files import CONFIG, CORPUS
 from games.runs.load import load_learnt_game
+from patchgame_egg.data.folders import unseen_folder
 from patchgame_egg.data.images import ImageFiles, ImageSource
-from patchgame_egg.data.sources import unseen_folder
 from patchgame_egg.views.loader import ViewLoader
 from patchgame_egg.views.transforms import EvaluationView
 
@@ -96,7 +96,8 @@ def _record_run(options: Options) -> Path:
     game.to(memory_format=torch.channels_last)
     if config.images.data == "folder" and options.root is not None:
         with errors_with_flags():
-            source: ImageSource = (folder := unseen_folder(options.root, config.load_size))
+            source: ImageSource = (folder := unseen_folder(options.root, config.load_size, config.images.class_level))
+        say_understood("folder", options.root, {"to play": folder})
         _tell_of_seen(options.run, own, folder)
     else:
         source = load_images(config, config.load_size)[1]

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from analysis.corpus.annotation_table import AnnotationTable, Box, Kinds, Notes, kinds_of
 from analysis.corpus.captions import describe_scene
 from analysis.corpus.corpus import Corpus, Names, image_numbers
 from analysis.corpus.image_names import ImageNames
 from patchgame_egg.data.images import ImageFiles
+from patchgame_egg.data.pixels import shown_size
 from patchgame_egg.data.scenes import CONCEPTS, Scene, Scenes
 from patchgame_egg.patches import grid_shapes, patch_boxes
 
@@ -114,8 +114,8 @@ def annotate_files(
     area = np.full(patches.shape[:2], np.nan, dtype=np.float32)
     for i, (path, note) in enumerate(zip(paths, found, strict=True)):
         if note is not None and note.objects is not None:
-            with Image.open(path) as image:
-                boxes = [_in_square(o.box, *image.size) for o in note.objects]
+            size = shown_size(path)
+            boxes = [_in_square(o.box, *size) for o in note.objects]
             shown, area[i] = _shown(boxes, corpus.grid, corpus.scales)
             numbers = [[_number(kinds, o.values.get(key)) for key, kinds in of_objects.items()] for o in note.objects]
             patches[i] = np.array([*numbers, [-1] * len(of_objects)], dtype=np.int64)[shown]

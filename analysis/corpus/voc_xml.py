@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from analysis.corpus.annotation_table import LARGEST_PLACE, AnnotationTable, Box, clean
+from patchgame_egg.data.names import is_system
 from patchgame_egg.text_files import marked_encoding
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -63,13 +64,9 @@ def voc_files(folder: Path) -> list[Path]:
     """The XML files in a folder and in the folders within, sorted; hidden and system ones are left out."""
     found = []
     for above, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not _is_nobodys(name)]
-        found += [Path(above, name) for name in names if name.lower().endswith(".xml") and not _is_nobodys(name)]
+        folders[:] = [name for name in folders if not is_system(name)]
+        found += [Path(above, name) for name in names if name.lower().endswith(".xml") and not is_system(name)]
     return sorted(found)
-
-
-def _is_nobodys(name: str) -> bool:
-    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
 
 def read_voc_folder(folder: Path) -> AnnotationTable:

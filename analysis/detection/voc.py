@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.v2.functional import pil_to_tensor
 
 from analysis.corpus.voc_xml import SIDES, VocObject, read_voc, voc_files
 from analysis.detection.boxes import BoxedImage, Objects
+from patchgame_egg.data.pixels import UnreadableImage, read_rgb
 from patchgame_egg.text_files import read_lines
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
@@ -86,9 +86,8 @@ def _read_image(annotation: Path, file_name: str) -> Tensor:
     if path is None:
         raise ValueError(f"{annotation} has no image {stem}.jpg (nor .jpeg, .png)")
     try:
-        with Image.open(path) as image:
-            return pil_to_tensor(image.convert("RGB"))
-    except OSError as error:
+        return read_rgb(path)
+    except UnreadableImage as error:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
 
 

@@ -132,15 +132,17 @@ def _interventions(frame: pd.DataFrame) -> list[str]:
         return []
     before = played.value.iloc[0]
     worst, best = found.loc[found.value.idxmin()], found.loc[found.value.idxmax()]
-    text = f"Tampering hurts most as “{worst.of}” ({percent(before)} falls to {percent(worst.value)})"
-    if len(found) > 1:
-        text += f" and least as “{best.of}” ({percent(best.value)})"
+    said = []
+    # What few images show may be luck: only where intervals part is anything said.
+    if worst.high < played.low.iloc[0]:
+        text = f"Tampering hurts most as “{worst.of}” ({percent(before)} falls to {percent(worst.value)})"
+        said = [text + (f" and least as “{best.of}” ({percent(best.value)})." if worst.high < best.low else ".")]
     noise = found[found.of == NOISE]
     if len(noise) and beats_chance(noise.iloc[0]):
         # Bouchacourt and Baroni (2018): agents that understand each other over noise compare pixels.
         hashes = f"Over images of pure noise the agents still succeed in {percent(noise.value.iloc[0])}"
-        return [text + ".", f"{hashes}: part of the code is about pixels, not about what is to be seen."]
-    return [text + "."]
+        return [*said, f"{hashes}: part of the code is about pixels, not about what is to be seen."]
+    return said
 
 
 def _listed(names: list[str]) -> str:

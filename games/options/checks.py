@@ -43,6 +43,8 @@ def check(config: Config) -> None:
         ("--batch-size", training.batch_size, 2),
         ("--candidates", training.candidates, 2),
         ("--scenes", images.scenes, 2),
+        ("--class-level", images.class_level, 1),
+        ("--limit", 2 if images.limit is None else images.limit, 2),
         ("--symbol-hidden", speaker.symbol_hidden, 1),
         ("--rank-width", speaker.rank_width, 1),
         ("--text-dim", config.listener.text_dim, 1),
@@ -71,6 +73,8 @@ def check(config: Config) -> None:
     ):
         if not positive > 0:
             raise ValueError(f"{name} {positive}: must be above 0")
+    if images.val_share is not None and not 0 < images.val_share < 1:
+        raise ValueError(f"--val-share {images.val_share}: must be above 0 and below 1")
     for name, share in (
         ("--anneal", channel.anneal),
         ("--rank-dropout", speaker.rank_dropout),

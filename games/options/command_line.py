@@ -23,6 +23,7 @@ from games.options.presets import PRESETS
 from games.options.resume import check_initialised, check_resumed
 from games.runs.files import CONFIG
 from patchgame_egg.atomic_write import NotWritten
+from patchgame_egg.data.names import print_any_name
 from patchgame_egg.distributed.processes import PeersLost
 
 _Options = TypeVar("_Options")
@@ -121,6 +122,7 @@ def read_options(
         ValueError: a bad option, in one line.
         SystemExit: after ``--help``.
     """
+    print_any_name()
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

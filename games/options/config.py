@@ -1,4 +1,7 @@
-"""The options of ``python -m games.patchgame``: one dataclass that is the command line."""
+"""The options of ``python -m games.patchgame``: one dataclass that is the command line.
+
+One file, because it is the command line: whoever looks for an option finds all of them here.
+"""
 
 from __future__ import annotations
 
@@ -155,6 +158,12 @@ class DataOptions:
     """Shards: the held-out ones; empty: ``val-*.tar`` beside the others."""
     download: bool = False
     """Fetch a torchvision set that is missing from --root."""
+    class_level: int = 1
+    """Folder: which folder on the way to an image, from train/ or --root on, names its class: 2 of sketch/dog/1.jpg."""
+    val_share: float | None = None
+    """How much is held out of images without a held-out part; None: 0.05."""
+    limit: int | None = None
+    """The most images to train on, and to hold out; the same ones every time; None: all."""
     image_size: int = 48
     """Side of the views in pixels."""
     load_size: int | None = None
@@ -214,8 +223,7 @@ class TrainingOptions:
     accumulate: int = 1
     """Batches per optimizer step; each has only its own negatives."""
     micro_batch: int = 0
-    """Images whose activations are in memory at a time, 0 for all; the loss stays that of the whole batch, at the price
-    of one more forward pass."""
+    """Images whose activations are in memory at once, 0: all; the whole batch's loss, for one more forward pass."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Number format of the networks."""
     compile: bool = False

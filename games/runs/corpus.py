@@ -23,6 +23,7 @@ from analysis.corpus.recording import record
 from games.build.data import load_images
 from games.options.config import Config, DataOptions
 from patchgame_egg.data.images import ImageFiles, ImageSource
+from patchgame_egg.data.names import printable
 from patchgame_egg.data.scenes import Scenes
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Batch
@@ -111,7 +112,7 @@ def name_files(corpus: Corpus, source: ImageSource, config: Config) -> tuple[str
     called = getattr(source, "name", None)
     if called is None:
         return ()
-    root = Path(config.images.root)
+    root = Path(printable(config.images.root))
     names = [Path(called(index)) for index in corpus.info["index"]]
     return tuple(str(name.relative_to(root) if name.is_relative_to(root) else name) for name in names)
 

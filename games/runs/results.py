@@ -10,6 +10,7 @@ import torch
 
 from games.runs.files import CROSS_PLAY, CROSS_PLAY_PICTURE, METRICS, SKIPPED
 from patchgame_egg.atomic_write import write_json, write_text
+from patchgame_egg.data.names import printable
 
 
 def write_metrics(record: dict[str, Any], folder: Path) -> None:
@@ -20,6 +21,7 @@ def write_metrics(record: dict[str, Any], folder: Path) -> None:
 def write_skipped(skipped: Sequence[str], folder: Path) -> None:
     """Prints and writes which images could not be read, if any."""
     if skipped:
+        skipped = [printable(name) for name in skipped]
         more = f" and {len(skipped) - 20} more" if len(skipped) > 20 else ""
         print(f"skipped {len(skipped)} unreadable images: {', '.join(skipped[:20])}{more}")
         write_text("".join(f"{name}\n" for name in skipped), folder / SKIPPED)

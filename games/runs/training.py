@@ -12,7 +12,7 @@ from games.options.flags import with_flags
 from games.runs.files import CHECKPOINT, CONFIG, METHOD, METRICS
 from games.runs.lock import run_lock
 from patchgame_egg.atomic_write import write_json
-from patchgame_egg.data.loader import ImageLoader
+from patchgame_egg.data.loader import ImageLoader, NothingReadable
 from patchgame_egg.distributed.processes import is_rank_zero, world_size
 from patchgame_egg.training.callback import StopOnSignal
 from patchgame_egg.training.trainer import NonFiniteLoss, Trainer
@@ -73,6 +73,9 @@ def train_run(
             trainer.train(config.training.epochs if epochs is None else epochs)
     except NonFiniteLoss as error:
         fail(with_flags(error))
+    except NothingReadable as error:
+        # A worker process adds its traceback before it.
+        fail(str(error).splitlines()[-1].split("NothingReadable: ")[-1])
     except RuntimeError as error:
         # For whoever tells of it, such as of a process that no longer answers.
         error.add_note(kept())
