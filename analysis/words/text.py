@@ -38,7 +38,8 @@ def captions_of(corpus: Corpus) -> tuple[Names, ...]:
 
     Example:
         >>> said = np.ones((2, 1), dtype=bool)
-        >>> captions_of(Corpus(np.zeros((2, 1), dtype=np.int64), said, 4, np.array([1, -1]), ("cat", "sea horse")))
+        >>> kinds = {"labels": np.array([1, -1]), "label_names": ("cat", "sea horse")}
+        >>> captions_of(Corpus(np.zeros((2, 1), dtype=np.int64), said, 4, **kinds))
         (('sea_horse',), ())
     """
     if any(corpus.captions):

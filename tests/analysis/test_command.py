@@ -77,7 +77,7 @@ def test_a_file_gets_its_page_beside_it(tmp_path: Path) -> None:
         (["nowhere", "--seed", "x"], "invalid int value: 'x'"),
         (["nowhere", "--wrong"], "unrecognized arguments: --wrong"),
         (["corpus.npz", "--out", "corpus.npz"], "is the file to be analysed"),
-        (["corpus.npz", "--out", "."], ". is a folder: give the name of a file"),
+        (["corpus.npz", "--out", "."], "--out . is a folder: give a file in it"),
         (["compare", "corpus.npz"], "1 run: give two or more"),
         (["compare"], "required: RUN"),
         (["compare", "corpus.npz", "gone.npz"], "there is no file gone.npz"),
