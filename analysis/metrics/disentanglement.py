@@ -2,6 +2,8 @@
 
 Positional and bag-of-symbols disentanglement: Chaabouni et al. 2020, "Compositionality and generalization in emergent
 languages" (arXiv:2004.09124); with the roles swapped, after Denamganaï and Walker 2020.
+
+One file, because the measures differ in a line each and are read side by side.
 """
 
 from __future__ import annotations

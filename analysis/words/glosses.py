@@ -29,7 +29,7 @@ class Gloss:
 
     Attributes:
         word: the word, or `UNKNOWN`.
-        confidence: how often a word that is as probable is in the caption, `_SAID` to 1; NaN of a question mark.
+        confidence: how often a word that is as probable is in the caption, ``_SAID`` to 1; NaN of a question mark.
         slots: where the symbols stand that have the word in the dictionary; of a question mark, all that no word of
             the gloss explains.
     """

@@ -52,7 +52,7 @@ def load(run: Path | str, device: str = "auto") -> TrainedRun:
     """Opens a finished run.
 
     Args:
-        run: its folder, or what `TrainedRun.save_pretrained` wrote of it; or ``hf-hub:OWNER/NAME``, on the hub.
+        run: its folder, or what ``save_pretrained`` wrote of it; or ``hf-hub:OWNER/NAME``, on the hub.
         device: auto, cpu, cuda, cuda:1, ...
 
     Returns:
