@@ -223,7 +223,7 @@ def split(root: Path, voc: Path, out: Path) -> tuple[Path, Path]:
     links = [(p, mixed / "train" / p.parent.name) for p in photos[len(learnt) :]]
     links += [(p, mixed / "train" / "voc") for p in learnt]
     links += [(p, mixed / "val" / p.parent.name) for p in root.glob("val/*/*")]
-    links += [(p, judge / part / "voc") for p in kept for part in ("train", "val")]
+    links += [(p, judge / part / "voc") for part, some in (("train", learnt), ("val", kept)) for p in some]
     for path, folder in links:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / path.name).exists():
