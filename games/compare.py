@@ -24,6 +24,7 @@ from games.options.command_line import fail
 from games.options.config_file import load_config
 from games.reproduce.runner.setting import Setting, Training
 from games.runs.files import CONFIG, LOG, METRICS
+from patchgame_egg import __version__
 from patchgame_egg.text_files import read_text
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m games.compare", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"patchgame_egg {__version__}")
     parser.add_argument("what", choices=["channels", "lengths"])
     parser.add_argument("--seeds", type=int, default=1, help="runs of each, with seeds 0, 1, ...")
     parser.add_argument("--folder", type=Path, default=None, help="where the runs go; runs/WHAT if not given")

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from analysis.corpus.corpus import Corpus
 from analysis.metrics.concept_association import lift
+from analysis.metrics.joint_counts import Counted, count_pairs
 
 # A symbol and a value are shown as belonging together only from here on, in standard deviations of shuffled languages.
 SURE = 4.0
 # And only where they stand out more than the most outstanding pair in this share of shuffled languages: of symbols that
 # few images have, some pair always looks sure.
 _SHARE = 0.95
+# Cells of shuffled languages, of 24 bytes each.
+_REMEMBERED = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,27 +98,32 @@ def cells(corpus: Corpus, concept: Concept, *, draws: int = 100, seed: int = 0) 
         draws: shuffled languages, at least 2.
         seed: seed of the shuffling.
     """
-    values = np.broadcast_to(concept.values.reshape(len(corpus), -1), corpus.symbols.shape)
+    values = concept.values.reshape(len(corpus), -1)
     shape = (corpus.vocab_size, len(concept.value_names))
+    items, slots = np.nonzero(corpus.mask)
+    said, places = corpus.symbols[items, slots], items * values.shape[1] + (slots if values.shape[1] > 1 else 0)
 
-    def count(held: NDArray[np.int64]) -> NDArray[np.int64]:
-        known = corpus.mask & (held >= 0)
-        pairs = corpus.symbols[known] * shape[1] + held[known]
-        return np.bincount(pairs, minlength=shape[0] * shape[1]).reshape(shape)
+    def count(held: NDArray[np.int64]) -> Counted:
+        return count_pairs(said, held.reshape(-1)[places], max(shape[1], 1))
 
-    def shuffled() -> Iterator[NDArray[np.int64]]:
-        """The same shuffled languages each time: to remember all would take gigabytes."""
+    def shuffled() -> Iterator[tuple[tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]]:
+        """The cells met in each shuffled language, and how often."""
         rng = np.random.default_rng(seed)
-        return (count(values[rng.permutation(len(corpus))]) for _ in range(draws))
+        for _ in range(draws):
+            found = count(values[rng.permutation(len(corpus))])
+            yield (found.rows, found.columns), found.counts
 
-    counts = count(values)
+    # They are remembered where that takes little, and made again else.
+    tables = list(shuffled()) if draws * min(shape[0] * shape[1], len(said)) <= _REMEMBERED else None
+    counts = count(values).dense(shape)
     total, squares = np.zeros(shape), np.zeros(shape)
-    for table in shuffled():
-        total += table
-        squares += np.square(table, dtype=float)
+    for met, often in tables or shuffled():
+        total[met] += often
+        squares[met] += np.square(often, dtype=float)
     mean = total / draws
     # A pair too rare to vary among the draws must not look infinitely sure.
     deviation = np.sqrt(np.maximum(np.maximum(squares - draws * mean**2, 0) / (draws - 1), 1 / draws))
-    highest = [float(((table - mean) / deviation).max(initial=0)) for table in shuffled()]
+    # Cells that are not met lie below their mean.
+    highest = [float(((often - mean[met]) / deviation[met]).max(initial=0)) for met, often in tables or shuffled()]
     z = (counts - mean) / deviation
     return Cells(counts, lift(counts), z, sure=(z > max(SURE, float(np.quantile(highest, _SHARE)))) & (counts >= 5))

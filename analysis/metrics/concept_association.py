@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.metrics.checks import check_concepts, check_messages
 from analysis.metrics.entropy import entropy_of_counts
-from analysis.metrics.expected_information import expected_mutual_information
+from analysis.metrics.joint_counts import Counted, count_pairs, expected_between
 from analysis.metrics.result import Result, against_null, undefined
 
 Order = NDArray[np.int64] | slice
@@ -103,14 +104,16 @@ def association(
     held = check_concepts(concepts, ids.shape)
     tally, counts = _tally(ids, said, held)
     table = tally(slice(None))
-    n = int(table.sum())
-    if np.count_nonzero(table.any(axis=0)) < 2:
+    n = table.total
+    if len(np.unique(table.columns)) < 2:
         reason = "constant_concepts" if n else "no_concepts" if said.any() else "nothing_said"
         return Association(**{name: undefined(reason, n) for name in _NAMES}, counts=counts)
     rng = np.random.default_rng(seed)
-    null = [_scores(tally(rng.permutation(len(ids)))) for _ in range(permutations)]
+    # Where all messages are of one length, shuffling leaves the margins, and what they share by chance, as they are.
+    by_chance = lru_cache(maxsize=1)(lambda margins: expected_between(*map(np.array, margins)))
+    null = [_scores(tally(rng.permutation(len(ids))), by_chance) for _ in range(permutations)]
     results = {}
-    for i, (name, value) in enumerate(zip(_NAMES, _scores(table), strict=True)):
+    for i, (name, value) in enumerate(zip(_NAMES, _scores(table, by_chance), strict=True)):
         result = undefined("no_repetition", n) if np.isnan(value) else Result(float(value), n)
         results[name] = against_null(result, [draw[i] for draw in null], "low" if name in _UNCERTAINTY else "high")
     return Association(**results, counts=counts)
@@ -229,45 +232,59 @@ def shrunk_pmi(counts: ArrayLike) -> NDArray[np.float64]:
 
 def _tally(
     ids: NDArray[np.int64], said: NDArray[np.bool_], held: NDArray[np.int64]
-) -> tuple[Callable[[Order], NDArray[np.int64]], NDArray[np.int64]]:
+) -> tuple[Callable[[Order], Counted], NDArray[np.int64]]:
     """A function from an order of images to counts of the symbols and concepts in use, and the counts of all ids."""
     items, slots = np.nonzero(said)
     symbols, words = np.unique(ids[said], return_inverse=True)
     concepts, codes = np.unique(np.append(held, -1), return_inverse=True)
-    codes = codes[:-1].reshape(held.shape)
-    width = len(concepts)
-    starts = words.reshape(-1) * width
+    # What is not known is -1 again.
+    codes = codes[:-1].reshape(held.shape) - 1
+    words = words.reshape(-1)
     places = items * held.shape[1] + (slots if held.shape[1] > 1 else 0)
 
-    def tally(order: Order) -> NDArray[np.int64]:
-        cells = starts + codes[order].reshape(-1)[places]
-        # The first column is that of what is not known.
-        return np.bincount(cells, minlength=len(symbols) * width).reshape(len(symbols), width)[:, 1:]
+    def tally(order: Order) -> Counted:
+        return count_pairs(words, codes[order].reshape(-1)[places], max(len(concepts) - 1, 1))
 
     counts = np.zeros((symbols.max(initial=-1) + 1, concepts.max(initial=-1) + 1), dtype=np.int64)
-    counts[np.ix_(symbols, concepts[1:])] = tally(slice(None))
+    found = tally(slice(None))
+    counts[symbols[found.rows], concepts[1:][found.columns]] = found.counts
     return tally, counts
 
 
-def _scores(table: NDArray[np.int64]) -> NDArray[np.float64]:
+def _scores(
+    table: Counted, expected: Callable[[tuple[tuple[int, ...], tuple[int, ...]]], float]
+) -> NDArray[np.float64]:
     """In the order of `_NAMES`; NaN where there is no value."""
-    n = int(table.sum())
+    n = table.total
     if not n:
         return np.full(len(_NAMES), np.nan)
-    of_symbols, of_concepts = entropy_of_counts(table.sum(axis=1)), entropy_of_counts(table.sum(axis=0))
+    symbols, concepts = (_sums(x, table.counts) for x in (table.rows, table.columns))
+    of_symbols, of_concepts = entropy_of_counts(symbols), entropy_of_counts(concepts)
     mean = (of_symbols + of_concepts) / 2
-    shared = min(max(2 * mean - entropy_of_counts(table.ravel()), 0.0), of_symbols, of_concepts)
-    by_chance = expected_mutual_information(table)
+    shared = min(max(2 * mean - entropy_of_counts(table.counts), 0.0), of_symbols, of_concepts)
+    by_chance = expected((tuple(symbols.tolist()), tuple(concepts.tolist())))
     return np.array(
         [
             (shared - by_chance) / (mean - by_chance) if mean - by_chance > 1e-12 else np.nan,
             shared / mean if mean else 1.0,
             shared / of_concepts if of_concepts else 1.0,
             shared / of_symbols if of_symbols else 1.0,
-            table.max(axis=1).sum() / n,
-            table.max(axis=0).sum() / n,
+            _largest(table.rows, table.counts).sum() / n,
+            _largest(table.columns, table.counts).sum() / n,
             shared,
             of_symbols - shared,
             of_concepts - shared,
         ]
     )
+
+
+def _sums(group: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sum of each group; exact, as counts are far below 2^53."""
+    return np.bincount(group, counts).astype(np.int64)
+
+
+def _largest(group: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The largest count of each group."""
+    most = np.zeros(int(group.max(initial=-1)) + 1, dtype=np.int64)
+    np.maximum.at(most, group, counts)
+    return most

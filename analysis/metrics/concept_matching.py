@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
 from analysis.metrics.checks import check_attributes, check_concepts, check_messages
+from analysis.metrics.joint_counts import count_pairs
 from analysis.metrics.result import Result, against_null, undefined
 
 
@@ -160,14 +161,18 @@ def _describe(language: _Language, fit: _Fit, score: Result) -> BestMatching:
 
 def _fit(language: _Language, order: NDArray[np.int64]) -> _Fit:
     items, places, attributes = language.codes.shape
-    codes, width = language.codes[order].reshape(items * places, attributes), len(language.concepts) + 1
+    codes = language.codes[order].reshape(items * places, attributes)
     spoken = np.bincount(language.units, minlength=len(codes))
     known = (codes >= 0).sum(axis=1)
     spoken, known = spoken * (known > 0), known * (spoken > 0)
-    cells = np.zeros(len(language.symbols) * width, dtype=np.int64)
-    for column in codes.T:
-        cells += np.bincount(language.words * width + column[language.units] + 1, minlength=len(cells))
-    together = cells.reshape(len(language.symbols), width)[:, 1:]
+    # The concepts of an attribute have numbers without gaps, so that each attribute is counted in its own columns.
+    sizes = np.bincount(language.concepts[:, 0], minlength=attributes)
+    tables = [np.zeros((len(language.symbols), 0), dtype=np.int64)]
+    for column, size, end in zip(codes.T, sizes, np.cumsum(sizes), strict=True):
+        if size:
+            values = np.where(column < 0, -1, column - (end - size))[language.units]
+            tables.append(count_pairs(language.words, values, size).dense((len(language.symbols), size)))
+    together = np.concatenate(tables, axis=1)
     rows, columns = linear_sum_assignment(together, maximize=True)
     good = together[rows, columns]
     partner = np.full(len(together), -1)

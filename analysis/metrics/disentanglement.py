@@ -2,11 +2,13 @@
 
 Positional and bag-of-symbols disentanglement: Chaabouni et al. 2020, "Compositionality and generalization in emergent
 languages" (arXiv:2004.09124); with the roles swapped, after Denamganaï and Walker 2020.
+
+One file, because the measures differ in a line each and are read side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,16 +18,32 @@ from scipy.special import xlogy
 from analysis.corpus.corpus import Corpus
 from analysis.metrics.checks import check_attributes, check_messages
 from analysis.metrics.family import Family, Term
+from analysis.metrics.joint_counts import Counted, Joint, count_pairs
 from analysis.metrics.result import Result, against_null, undefined
-
-# Pairs of values are counted in a table up to this many cells, beyond it by sorting: memory stays linear in N.
-_TABLE_CELLS = 1 << 20
 
 
 class _Column(NamedTuple):
-    """Values renamed 0 to ``size`` - 1, ``[N]``; ``size`` itself where the value is not known."""
+    """Values renamed 0 to ``size`` - 1, ``[N]``; -1 where the value is not known."""
 
-    codes: NDArray[np.unsignedinteger]
+    codes: NDArray[np.int64]
+    size: int
+
+
+class _Places(NamedTuple):
+    """What stands at the places of messages, but for one value of each place that items have without being listed.
+
+    Silence, or a symbol that a message lacks, is by far the most frequent value: leaving it out saves most of the work.
+
+    Attributes:
+        items: of which something is listed, ``[entries]``.
+        contents: what it is, a number of its own for each value of each place, ``[entries]``.
+        owner: which place each such number is of, ``[contents]``.
+        size: how many places there are.
+    """
+
+    items: NDArray[np.int64]
+    contents: NDArray[np.int64]
+    owner: NDArray[np.int64]
     size: int
 
 
@@ -67,7 +85,7 @@ def positional_disentanglement(
     """
     values = check_attributes(attributes, symbols)
     ids, _ = check_messages(symbols, mask)
-    return _disentanglement(_columns(ids.T), values, 1, permutations, seed)
+    return _disentanglement(_slots(ids), values, 1, permutations, seed)
 
 
 def bag_of_symbols_disentanglement(
@@ -105,7 +123,7 @@ def bag_of_symbols_disentanglement(
     """
     values = check_attributes(attributes, symbols)
     ids, said = check_messages(symbols, mask)
-    return _disentanglement(_columns(_occurrences(ids, said)), values, 1, permutations, seed)
+    return _disentanglement(_occurrences(ids, said), values, 1, permutations, seed)
 
 
 def attribute_disentanglement(
@@ -141,7 +159,7 @@ def attribute_disentanglement(
     """
     values = check_attributes(attributes, symbols)
     ids, _ = check_messages(symbols, mask)
-    return _disentanglement(_columns(ids.T), values, 0, permutations, seed)
+    return _disentanglement(_slots(ids), values, 0, permutations, seed)
 
 
 def why_unfit(values: NDArray[np.int64]) -> str:
@@ -154,24 +172,26 @@ def why_unfit(values: NDArray[np.int64]) -> str:
         return "too_few"
     if not (values >= 0).any():
         return "no_attributes"
-    return "" if _columns(values.T, unknown=-1) else "constant_attributes"
+    return "" if _columns(values) else "constant_attributes"
 
 
-def _disentanglement(
-    places: list[_Column], values: NDArray[np.int64], axis: int, permutations: int, seed: int
-) -> Result:
+def _disentanglement(places: _Places, values: NDArray[np.int64], axis: int, permutations: int, seed: int) -> Result:
     """The mean gap between the best and the second best along an axis of `_shares`; 1 are attributes, 0 are places."""
     count, unfit = len(values), why_unfit(values)
-    if unfit or not places:
+    if unfit or not places.size:
         return undefined(unfit or "constant_messages", count)
-    wanted = _columns(values.T, unknown=-1)
-    if (len(places), len(wanted))[axis] < 2:
+    wanted = _columns(values)
+    if (places.size, len(wanted))[axis] < 2:
         return undefined("single_attribute" if axis else "single_slot", count)
     logs = xlogy(np.arange(count + 1.0), np.arange(count + 1.0))
 
+    joint = Joint(places.items, places.contents, len(places.owner), [c.codes for c in wanted], [c.size for c in wanted])
+    known = [np.bincount(c.codes[c.codes >= 0], minlength=c.size) for c in wanted]
+
     def gap(order: NDArray[np.int64] | slice) -> float:
-        shares = np.sort(_shares(places, [_Column(c.codes[order], c.size) for c in wanted], axis, logs), axis)
-        best, second = np.take(shares, -1, axis), np.take(shares, -2, axis)
+        shares = [_shares(places, met, of, axis, logs) for met, of in zip(joint(order), known, strict=True)]
+        table = np.sort(np.stack(shares, axis=1), axis)
+        best, second = np.take(table, -1, axis), np.take(table, -2, axis)
         return float((best - second).mean())
 
     rng = np.random.default_rng(seed)
@@ -180,57 +200,75 @@ def _disentanglement(
 
 
 def _shares(
-    places: list[_Column], attributes: list[_Column], axis: int, logs: NDArray[np.float64]
+    places: _Places, met: Counted, known: NDArray[np.int64], axis: int, logs: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Information over the entropy of the place (axis 1) or of the attribute (axis 0), ``[places, attributes]``."""
-    shares = np.zeros((len(places), len(attributes)))
-    for i, place in enumerate(places):
-        for j, attribute in enumerate(attributes):
-            joint, rows, columns = _counts(place, attribute)
-            whole = logs[rows.sum()]
-            # Each of the three is n log n - sum c log c: n times an entropy.
-            first, second, both = (whole - logs[c].sum() for c in (rows, columns, joint))
-            entropy = first if axis else second
-            if np.count_nonzero(rows if axis else columns) > 1:
-                shares[i, j] = min(max(float((first + second - both) / entropy), 0.0), 1.0)
-    return shares
+    """Information over the entropy of the place (axis 1) or of the attribute (axis 0), ``[places]``.
+
+    Args:
+        places: what stands where.
+        met: how often each content meets each value of the attribute.
+        known: how many items have each of these values.
+        axis: 1 or 0.
+        logs: n log n of each n.
+    """
+    width = len(known)
+    owner = places.owner[met.rows]
+    # What is not listed is the rest of the items of which the attribute is known.
+    listed = np.bincount(owner * width + met.columns, met.counts, places.size * width).astype(np.int64)
+    rest = known - listed.reshape(places.size, width)
+    contents = np.bincount(met.rows, met.counts, len(places.owner)).astype(np.int64)
+    unlisted = rest.sum(axis=1)
+    whole = logs[known.sum()]
+    # Each of the three is n log n - sum c log c: n times an entropy.
+    first = whole - np.bincount(places.owner, logs[contents], places.size) - logs[unlisted]
+    second = whole - logs[known].sum()
+    both = whole - np.bincount(owner, logs[met.counts], places.size) - logs[rest].sum(axis=1)
+    told = first + second - both
+    if axis:
+        kinds = np.bincount(places.owner, contents > 0, places.size) + (unlisted > 0)
+        return np.clip(np.divide(told, first, out=np.zeros_like(told), where=kinds > 1), 0.0, 1.0)
+    return np.clip(told / second, 0.0, 1.0)
 
 
-def _counts(place: _Column, attribute: _Column) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """How often each pair of values occurs, each value of the first, each of the second, where both are known."""
-    width = attribute.size + 1
-    pairs = np.multiply(place.codes, width, dtype=np.int64) + attribute.codes
-    if place.size * width <= _TABLE_CELLS:
-        table = np.bincount(pairs, minlength=place.size * width).reshape(place.size, width)[:, :-1]
-        return table, table.sum(1), table.sum(0)
-    known = attribute.codes < attribute.size
-    return (
-        np.unique(pairs[known], return_counts=True)[1],
-        np.bincount(place.codes[known]),
-        np.bincount(attribute.codes[known]),
-    )
-
-
-def _columns(rows: Iterable[NDArray[np.int64]], unknown: int | None = None) -> list[_Column]:
-    """The rows that take at least two values besides ``unknown``."""
+def _columns(values: NDArray[np.int64]) -> list[_Column]:
+    """The attributes that take at least two values."""
     columns = []
-    for row in rows:
-        known = np.ones(len(row), dtype=bool) if unknown is None else row != unknown
-        names, codes = np.unique(row[known], return_inverse=True)
+    for column in values.T:
+        known = column >= 0
+        names, codes = np.unique(column[known], return_inverse=True)
         if len(names) > 1:
-            column = np.full(len(row), len(names), dtype=np.min_scalar_type(len(names)))
-            column[known] = codes
-            columns.append(_Column(column, len(names)))
+            held = np.full(len(column), -1)
+            held[known] = codes.reshape(-1)
+            columns.append(_Column(held, len(names)))
     return columns
 
 
-def _occurrences(ids: NDArray[np.int64], said: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
-    """How often each symbol occurs in each message, one symbol ``[N]`` after the other."""
-    order = np.argsort(ids[said], kind="stable")
-    items = np.nonzero(said)[0][order]
-    ends = np.cumsum(np.unique(ids[said], return_counts=True)[1])
-    for of_symbol in np.split(items, ends[:-1]):
-        yield np.bincount(of_symbol, minlength=len(ids))
+def _slots(ids: NDArray[np.int64]) -> _Places:
+    """What stands in each slot that varies; silence is not listed."""
+    items, slots = np.nonzero(ids >= 0)
+    return _places(items, slots, ids[items, slots], len(ids))
+
+
+def _occurrences(ids: NDArray[np.int64], said: NDArray[np.bool_]) -> _Places:
+    """How often each symbol occurs in each message; that it does not is not listed."""
+    words = np.unique(ids[said], return_inverse=True)[1]
+    found = count_pairs(words.reshape(-1), np.nonzero(said)[0], max(len(ids), 1))
+    return _places(found.columns, found.rows, found.counts, len(ids))
+
+
+def _places(items: NDArray[np.int64], places: NDArray[np.int64], values: NDArray[np.int64], count: int) -> _Places:
+    """Numbers what is listed; places at which all ``count`` items have the same are left out."""
+    span = int(values.max(initial=0)) + 1
+    names, contents = np.unique(places * span + values, return_inverse=True)
+    contents = contents.reshape(-1)
+    owner = names // span
+    kinds, filled = np.bincount(owner, minlength=1), np.bincount(owner[contents], minlength=1)
+    varies = kinds + (filled < count) > 1
+    kept = varies[owner]
+    there = kept[contents]
+    # Numbers without gaps.
+    places, renamed = np.unique(owner[kept], return_inverse=True)
+    return _Places(items[there], (np.cumsum(kept) - 1)[contents[there]], renamed.reshape(-1), len(places))
 
 
 def _rows(corpus: Corpus, permutations: int, seed: int) -> Iterator[tuple[str, str, Result]]:

@@ -17,13 +17,25 @@ from analysis.corpus.corpus import Corpus
 from analysis.metrics.checks import check_attributes, check_messages
 from analysis.metrics.disentanglement import why_unfit
 from analysis.metrics.family import Family, Term
+from analysis.metrics.joint_counts import Joint
 from analysis.metrics.result import Result, against_null, undefined
+
+Order = NDArray[np.int64] | slice
+# p(v|c) and p(c|v), both [V, K].
+Shares = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 # Steps of expectation maximisation. On perfect languages with 16 messages the first gives 0.25, ten 0.98 to 1.00.
 _STEPS = 10
 
 # Items whose symbols and concepts are spelt out at once: bounds the memory.
 _BLOCK = 1024
+
+# In the time in which one of a symbol's concepts is looked up, matrices of zeros and ones are multiplied so often.
+_LOOK_UP = 80
+
+# Multiplications that all shuffled languages together may take; where this is too little for all, the null rests on
+# fewer, but on as many as those of classifiers at least.
+_WORK, _FEWEST = 1 << 42, 20
 
 # Probabilities this close count as equal when the best symbol is chosen.
 _ROUNDING = 1e-9
@@ -54,7 +66,8 @@ def context_independence(
         mask: true where a symbol was said, ``[N, T]``.
         attributes: of the items, int ``[N, A]``; -1 where not known, which is no concept.
         estimator: of the probabilities, ``"count"`` or ``"aligned"``.
-        permutations: shuffled languages, in which items swap their attributes.
+        permutations: shuffled languages, in which items swap their attributes. Aligning large corpora takes long: the
+            null then rests on fewer, at least 20; ``draws`` says on how many.
         seed: seed of the shuffling.
 
     Returns:
@@ -84,10 +97,11 @@ def context_independence(
     if unfit or _constant(words):
         return undefined(unfit or "constant_messages", count)
     concepts = _concepts(values)
-    estimate = _count if estimator == "count" else _align
     rng = np.random.default_rng(seed)
-    null = [_score(*estimate(words, concepts[rng.permutation(count)])) for _ in range(permutations)]
-    return against_null(Result(_score(*estimate(words, concepts)), count), null)
+    estimate = _Counted(ids, said, values) if estimator == "count" else _Aligned(words, concepts)
+    draws = min(permutations, max(_FEWEST, _WORK // estimate.work))
+    null = [_score(*estimate(rng.permutation(count))) for _ in range(draws)]
+    return against_null(Result(_score(*estimate(slice(None))), count), null)
 
 
 def _score(word_given_concept: NDArray[np.float64], concept_given_word: NDArray[np.float64]) -> float:
@@ -97,30 +111,102 @@ def _score(word_given_concept: NDArray[np.float64], concept_given_word: NDArray[
     return float((own * best).mean())
 
 
-def _count(words: sparse.csr_array, concepts: sparse.csr_array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    together = (words.T @ concepts).toarray()  # [V, K]
-    return _shares(together, 0), _shares(together, 1)
+class _Counted:
+    """Both probabilities from how often symbol and concept occur in one item, for any order of the items' concepts."""
+
+    work = 1
+
+    def __init__(self, ids: NDArray[np.int64], said: NDArray[np.bool_], values: NDArray[np.int64]) -> None:
+        names, words = np.unique(ids[said], return_inverse=True)
+        columns = [np.unique(np.append(column, -1), return_inverse=True) for column in values.T]
+        codes = [found.reshape(-1)[:-1] - 1 for _, found in columns]
+        widths = [len(found) - 1 for found, _ in columns]
+        self.joint = Joint(np.nonzero(said)[0], words.reshape(-1), len(names), codes, widths)
+
+    def __call__(self, order: Order) -> Shares:
+        together = np.concatenate(self.joint.tables(order), axis=1).astype(float)  # [V, K]
+        return _shares(together, 0), _shares(together, 1)
 
 
-def _align(words: sparse.csr_array, concepts: sparse.csr_array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return _translate(concepts, words).T, _translate(words, concepts)
-
-
-def _translate(sources: sparse.csr_array, targets: sparse.csr_array) -> NDArray[np.float64]:
-    """IBM Model 1: p(target | source) ``[S, G]``, from how often each occurs in each item, ``[N, S]`` and ``[N, G]``.
+class _Aligned:
+    """Both probabilities by IBM Model 1, for any order of the items' concepts.
 
     An item's targets are drawn from its sources, each with the same chance; which one a target is due to is what the
-    expectation step guesses.
+    expectation step guesses. Both directions are a table ``[V, K]`` of symbols and concepts here, and each step needs
+    it only where an item has both.
     """
+
+    def __init__(self, words: sparse.csr_array, concepts: sparse.csr_array) -> None:
+        self.words, self.concepts = words, concepts
+        self.pairs = int(np.diff(words.indptr) @ np.diff(concepts.indptr))
+        cells = words.shape[0] * words.shape[1] * concepts.shape[1]
+        self.dense = cells <= _LOOK_UP * self.pairs
+        self.spelt = words.toarray() if self.dense else np.zeros((0, 0))
+        # Two directions, and as much to guess as to add up.
+        self.work = 1 + 4 * _STEPS * min(cells, _LOOK_UP * self.pairs)
+
+    def __call__(self, order: Order) -> Shares:
+        concepts = self.concepts[order] if isinstance(order, np.ndarray) else self.concepts
+        if self.dense:
+            spelt, held = self.spelt, concepts.toarray()
+            return _translate(held, spelt).T, _translate(spelt, held)
+        return _look_up(self.words, concepts)
+
+
+def _translate(sources: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """p(target | source) ``[S, G]``, from how often each occurs in each item, ``[N, S]`` and ``[N, G]``."""
     table = np.full((sources.shape[1], targets.shape[1]), 1 / targets.shape[1])
     for _ in range(_STEPS):
         expected = np.zeros_like(table)
         for start in range(0, sources.shape[0], _BLOCK):
-            given = sources[start : start + _BLOCK].toarray()
-            wanted = targets[start : start + _BLOCK].toarray()
+            given, wanted = sources[start : start + _BLOCK], targets[start : start + _BLOCK]
             chance = given @ table  # of each target, summed over the item's sources
-            expected += given.T @ np.divide(wanted, chance, out=np.zeros_like(wanted), where=chance > 0)
+            # An item without sources: nothing is due to them.
+            chance[chance == 0] = np.inf
+            expected += given.T @ (wanted / chance)
         table = _shares(table * expected, 1)
+    return table
+
+
+def _look_up(words: sparse.csr_array, concepts: sparse.csr_array) -> Shares:
+    """`_translate` in both directions, pair by pair of what items have: for large vocabularies."""
+    symbols, values = words.shape[1], concepts.shape[1]
+    most = int(np.diff(concepts.indptr).max(initial=0))
+    # Concepts of each item, padded with one that does not exist.
+    held = np.full((concepts.shape[0], most), values)
+    held[np.arange(most) < np.diff(concepts.indptr)[:, None]] = concepts.indices
+    items, codes = words.nonzero()
+    often = words.data
+    # [symbols of all items, concepts of the item]
+    cells = codes[:, None] * (values + 1) + held[items]
+    starts = np.flatnonzero(np.diff(items, prepend=-1))
+    spoken = np.cumsum(np.diff(items, prepend=-1) > 0) - 1
+    shape = (symbols, values + 1)
+
+    def table(share: float) -> NDArray[np.float64]:
+        full = np.full(shape, share)
+        full[:, values] = 0
+        return full
+
+    def inverse(chance: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.divide(1, chance, out=np.zeros_like(chance), where=chance > 0)
+
+    def collect(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.bincount(cells.ravel(), weights.ravel(), symbols * (values + 1)).reshape(shape)
+
+    of_word, of_concept = table(1 / values), table(1 / symbols)
+    for _ in range(_STEPS):
+        given = often[:, None] * of_word.ravel()[cells]
+        due = inverse(np.add.reduceat(given, starts))[spoken]
+        of_word = _shares(of_word * _known(collect(often[:, None] * due)), 1)
+        chance = of_concept.ravel()[cells].sum(axis=1)
+        of_concept = _shares(of_concept * _known(collect(np.repeat((often * inverse(chance))[:, None], most, 1))), 0)
+    return of_concept[:, :values], of_word[:, :values]
+
+
+def _known(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A table without what was counted of the concept that does not exist."""
+    table[:, -1] = 0
     return table
 
 

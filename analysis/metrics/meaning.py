@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
+from scipy.spatial.distance import squareform
 
 from analysis.metrics.checks import check_messages
 from analysis.metrics.distances import MessageKind, message_pairs
+from analysis.metrics.pairwise import upper_half
 from analysis.metrics.result import Result, against_null, undefined
 
 # Numbers of one block of columns: bounds the memory.
@@ -183,10 +185,16 @@ def spatial_meaningfulness(
         none = np.zeros(0)
         return SpatialMeaningfulness(undefined(reason, n), none, none.astype(np.int64), none, none, none)
     apart, pairs = _squared_distances(table), np.cumsum(count)
-    one, other = np.triu_indices(n, 1)
+    # Each pair counts once: the diagonal and what lies below it is on a level of its own.
+    levels = [
+        np.where(np.triu(np.ones(x.shape, dtype=bool), 1), x, len(found)).ravel()
+        for x in upper_half(squareform(level.reshape(-1), checks=False))
+    ]
 
     def ratios(order: NDArray[np.int64]) -> NDArray[np.float64]:
-        sums = np.cumsum(np.bincount(level.reshape(-1), weights=apart[order[one], order[other]]))
+        shuffled = zip(levels, upper_half(apart, order), strict=True)
+        parts = [np.bincount(at, weights=x.ravel(), minlength=len(found) + 1) for at, x in shuffled]
+        sums = np.cumsum(np.sum(parts, axis=0)[:-1])
         return np.asarray(sums / pairs / (sums[-1] / pairs[-1]))
 
     curve = ratios(np.arange(n))

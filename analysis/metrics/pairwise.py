@@ -20,6 +20,8 @@ Measure = Callable[[slice], Floats]
 
 # Small enough for a processor's cache.
 _PAIRS_PER_BLOCK = 2**19
+# Rows of a matrix of all pairs that are shuffled at a time, for the same reason.
+_ROWS = 64
 # Floats of this many items are told apart to 1e-12 of the farthest distance possible, of more items to 2^-20.
 _EXACT_ITEMS = 2048
 _STEPS = 2**20
@@ -57,6 +59,24 @@ def row_blocks(n: int) -> Iterator[slice]:
 def above_diagonal(block: NDArray) -> NDArray:
     """What lies right of the diagonal of rows [a, b) and columns [a, N), row by row."""
     return block[np.triu(np.ones(block.shape, dtype=bool), 1)]
+
+
+def upper_half(matrix: NDArray, order: NDArray[np.int64] | None = None) -> Iterator[NDArray]:
+    """All pairs of a symmetric matrix once, some rows at a time, without what lies left of each block's diagonal.
+
+    Args:
+        matrix: ``[N, N]``.
+        order: in which items take each other's places; None: as they are.
+
+    Returns:
+        Blocks of rows [a, b) and columns [a, N). The diagonal and what lies below it are in them, too.
+    """
+    for start in range(0, len(matrix), _ROWS):
+        stop = start + _ROWS
+        if order is None:
+            yield matrix[start:stop, start:]
+        else:
+            yield matrix.take(order[start:stop], axis=0).take(order[start:], axis=1)
 
 
 def ratios(n: int, count: Count, most: int, most_parts: int, scale: float = 1.0) -> Pairs:

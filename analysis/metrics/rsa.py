@@ -42,8 +42,8 @@ def representational_similarity(
     Range -1 to 1. Chance level 0. Equal sets, rotated and scaled ones have 1, independent ones 0 up to noise; widths
     may differ. Adding a constant to all vectors of a set changes the value, as cosines are taken from the origin.
 
-    The value is of all pairs; null, p (items exchanged, Mantel) and 95 % interval (jackknife) of min(N, ``max_items``)
-    items, as in `topsim.topographic_similarity`.
+    The value is of all pairs (of more than 10,000 items, of 10,000 of them); null, p (items exchanged, Mantel) and 95 %
+    interval (jackknife) of min(N, ``max_items``) items, as in `topsim.topographic_similarity`.
 
     Args:
         first: vectors of the items, float ``[N, D]``.
@@ -53,9 +53,9 @@ def representational_similarity(
         seed: seed of the sample, the permutations and the groups.
 
     Returns:
-        ``n`` counts items with two vectors that are finite and not zero; the others are left out. Reasons:
-        ``too_few_items`` (below 3), ``constant_first_vectors`` (all in one direction), ``equidistant_first_vectors``
-        (all equally far apart), and the same of the second.
+        ``n`` counts the items that the value rests on, with two vectors that are finite and not zero; the others are
+        left out. Reasons: ``too_few_items`` (below 3), ``constant_first_vectors`` (all in one direction),
+        ``equidistant_first_vectors`` (all equally far apart), and the same of the second.
 
     Raises:
         ValueError: an argument is not a matrix, or they are not as long.

@@ -18,7 +18,8 @@ from scipy.special import stdtrit
 
 from analysis.metrics.checks import check_messages
 from analysis.metrics.distances import MeaningKind, MessageKind, known_items, meaning_pairs, message_pairs
-from analysis.metrics.pairwise import Floats, Ints, Pairs
+from analysis.metrics.joint_counts import count_pairs
+from analysis.metrics.pairwise import Floats, Ints, Pairs, upper_half
 from analysis.metrics.result import Result, against_null, undefined
 
 # From row numbers to the distances between those rows.
@@ -27,6 +28,12 @@ Take = Callable[[Ints], Pairs]
 Blocks = Callable[[], Iterable[Ints]]
 
 _GROUPS = 50
+
+# A table of so many ranks stays in the processor's first cache.
+_NARROW = 1024
+
+# The value is of all pairs of so many items, 50 million pairs; time grows with their number.
+VALUE_ITEMS = 10_000
 
 
 def topographic_similarity(
@@ -48,9 +55,9 @@ def topographic_similarity(
     attributes of five values). A random language has 0 up to noise; a constant one has no value, nor one in which all
     messages are equally far apart.
 
-    The value is of all N (N - 1) / 2 pairs, in time that grows with N squared and memory that does not. Null, p and
-    interval come from min(N, ``max_items``) items, drawn without replacement; the spread of the null is that of so
-    many items.
+    The value is of all N (N - 1) / 2 pairs, in time that grows with N squared and memory that does not; of more than
+    10,000 items, of all pairs of 10,000 of them, drawn without replacement. Null, p and interval come from
+    min(N, ``max_items``) items, drawn likewise; the spread of the null is that of so many items.
 
     - p: whole items change meanings, so that pairs which share an item stay dependent (Mantel test, one-sided).
       Languages without structure get p < 0.05 in 5 % of cases, where a test that takes pairs as independent gives it
@@ -75,8 +82,8 @@ def topographic_similarity(
         seed: seed of the sample, the permutations and the groups.
 
     Returns:
-        ``n`` counts items with a meaning. Reasons: ``too_few_items`` (below 3), ``constant_meanings``,
-        ``constant_messages``, ``equidistant_meanings``, ``equidistant_messages``.
+        ``n`` counts the items that the value rests on, those with a meaning. Reasons: ``too_few_items`` (below 3),
+        ``constant_meanings``, ``constant_messages``, ``equidistant_meanings``, ``equidistant_messages``.
 
     Raises:
         ValueError: meanings or messages are malformed, or not as many.
@@ -124,7 +131,10 @@ def correlate(
     """
     if n < 3:
         return undefined("too_few_items", n)
+    rng = np.random.default_rng(seed)
     rows = np.arange(n)
+    if n > VALUE_ITEMS:
+        rows, n = np.sort(rng.choice(n, VALUE_ITEMS, replace=False)), VALUE_ITEMS
     pairs = first(rows), second(rows)
     value, *counts = _spearman(pairs[0].blocks, pairs[1].blocks, (len(pairs[0].levels), len(pairs[1].levels)))
     for found, count, name in zip(pairs, counts, names, strict=True):
@@ -134,10 +144,9 @@ def correlate(
     result = Result(value, n)
     if not permutations:
         return result
-    rng = np.random.default_rng(seed)
     size = min(n, max_items)
     if size < n:
-        rows = np.sort(rng.choice(n, size, replace=False))
+        rows = rows[np.sort(rng.choice(n, size, replace=False))]
         pairs = first(rows), second(rows)
     sample = _Sample(size, *(_narrow(p.indices()) for p in pairs))
     if math.isnan(observed := sample.correlation()):
@@ -194,14 +203,17 @@ class _Sample:
         (ranks_a, norm_a), (ranks_b, norm_b) = (
             (ranks := _ranks(counts), math.sqrt(counts @ ranks**2)) for counts in map(np.bincount, (self.a, self.b))
         )
-        # The diagonal of `b` is 0, a mean rank: whatever the one of `a` is, it adds nothing.
-        levels, ranks = squareform(self.a, checks=False), squareform(ranks_b[self.b] / (2 * norm_a * norm_b))
-        shuffled, found = np.empty_like(ranks), np.empty(permutations)
+        # Each pair counts once: the diagonal and what lies below it is 0 on one side.
+        halves = [np.triu(x, 1) for x in upper_half(squareform(ranks_b[self.b] / (norm_a * norm_b)))]
+        few = len(ranks_a) <= _NARROW
+        # To shuffle a matrix takes as long as to move its bytes; a large table of ranks is not looked up at random.
+        held = squareform(self.a if few else ranks_a[self.a], checks=False)
+        found = np.empty(permutations)
         for draw in range(permutations):
-            order = rng.permutation(self.items)
-            # Other modes copy the output.
-            ranks_a.take(levels[order][:, order], out=shuffled, mode="clip")
-            found[draw] = np.vdot(shuffled, ranks)
+            shuffled = upper_half(held, rng.permutation(self.items))
+            found[draw] = sum(
+                np.vdot(ranks_a.take(one) if few else one, other) for one, other in zip(shuffled, halves, strict=True)
+            )
         return found
 
     def margin(self, rng: np.random.Generator) -> float:
@@ -210,10 +222,22 @@ class _Sample:
         groups = self.items if self.items < 2 * _GROUPS else _GROUPS
         group = (rng.permutation(self.items) % groups).astype(np.uint8)
         row, column = (group[end] for end in np.triu_indices(self.items, 1))
+        # Pairs with a member in each group, group after group; of most groups they are few, and all others stay.
+        ends = np.concatenate([np.arange(len(row)), np.flatnonzero(row != column)])
+        of = np.concatenate([row, column[row != column]])
+        touched = np.split(ends[np.argsort(of, kind="stable")], np.cumsum(np.bincount(of, minlength=groups))[:-1])
+        counts_a, counts_b = np.bincount(self.a), np.bincount(self.b)
+        met = count_pairs(self.a, self.b, len(counts_b))
         values = np.empty(groups)
-        for left_out in range(groups):
-            kept = (row != left_out) & (column != left_out)
-            values[left_out] = replace(self, a=self.a[kept], b=self.b[kept]).correlation()
+        for left_out, pairs in enumerate(touched):
+            a, b = self.a[pairs], self.b[pairs]
+            kept_a, kept_b = (
+                counts - np.bincount(gone, minlength=len(counts)) for counts, gone in ((counts_a, a), (counts_b, b))
+            )
+            ranks_a, ranks_b = _ranks(kept_a), _ranks(kept_b)
+            spread = math.sqrt((kept_a @ ranks_a**2) * (kept_b @ ranks_b**2))
+            shared = met.counts @ (ranks_a[met.rows] * ranks_b[met.columns]) - ranks_a[a] @ ranks_b[b]
+            values[left_out] = np.clip(shared / spread, -1.0, 1.0) if spread else math.nan
         weights = (self.items / np.bincount(group) - 1) / groups
         error = np.sqrt(weights @ (values - values.mean()) ** 2)
         return float(stdtrit(groups - 1, 0.975) * error)

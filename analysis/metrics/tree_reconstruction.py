@@ -25,6 +25,9 @@ from analysis.metrics.result import Result, against_null, undefined
 # `one_hot_messages` have one such entry per slot.
 _SPARSE = 0.1
 
+# Numbers of one array: bounds the memory.
+_NUMBERS = 1 << 23
+
 # Two shuffled languages whose explained shares are this close count as equal.
 _ROUNDING = 1e-9
 
@@ -44,7 +47,7 @@ class TreeReconstruction:
 
 
 def tree_reconstruction_error(
-    attributes: ArrayLike, representations: ArrayLike, *, permutations: int = 100, seed: int = 0
+    attributes: ArrayLike, representations: ArrayLike | sparse.csr_array, *, permutations: int = 100, seed: int = 0
 ) -> TreeReconstruction:
     """Fits one vector to each value of each attribute such that their sums come closest to the representations.
 
@@ -56,7 +59,8 @@ def tree_reconstruction_error(
     Args:
         attributes: of the items, int ``[N, A]``; -1 where not known, and nothing is added for that attribute then.
             Items of which nothing is known are left out.
-        representations: one vector per item, ``[N, D]``: embeddings, or messages by `one_hot_messages`.
+        representations: one vector per item, ``[N, D]``: embeddings, or messages by `one_hot_messages`; an array, or
+            one of SciPy's sparse ones.
         permutations: shuffled languages, in which items swap their attributes.
         seed: seed of the shuffling.
 
@@ -76,29 +80,35 @@ def tree_reconstruction_error(
         >>> round(holistic.error.value, 3), round(holistic.explained.value, 3)
         (0.444, 0.5)
     """
-    values = check_attributes(attributes, representations)
     points = _check_points(representations)
+    values = check_attributes(attributes, range(points.shape[0]))
     known = (values >= 0).any(axis=1)
     reason = _why_not(values, points) or _why_not(values[known], points[known])
     values, points = values[known], points[known]
     if reason:
-        return TreeReconstruction(undefined(reason, len(points)), undefined(reason, len(points)))
+        return TreeReconstruction(undefined(reason, len(values)), undefined(reason, len(values)))
     design = _design(values)  # [N, 1 + values of all attributes]
     basis = _whitening((design.T @ design).toarray())
-    count = len(points)
-    if np.count_nonzero(points) < _SPARSE * points.size:
+    count = len(values)
+    if sparse.issparse(points) or np.count_nonzero(points) < _SPARSE * points.size:
         # Taking the mean away would fill a sparse matrix, so it is taken away from the sums of squares.
-        held = sparse.csr_array(points.astype(float))
+        held = sparse.csr_array(points, dtype=float)
         mean = float(count * np.square(held.mean(axis=0)).sum())
         variance = (float(held.power(2).sum()) - mean) / count
     else:
         held, mean = points - points.mean(axis=0, dtype=float), 0.0
         variance = float(np.square(held).sum()) / count
+    # Rows of an array are added up faster than those of a sparse matrix.
+    left = design.toarray() if math.prod(design.shape) <= _NUMBERS else design
+    width = max(1, _NUMBERS // design.shape[1])
+    blocks = [held[:, start : start + width].T for start in range(0, held.shape[1], width)]
 
     def explained(order: NDArray[np.int64] | slice) -> float:
-        sums = design[order].T @ held  # [values, D]
-        sums = sums.toarray() if sparse.issparse(sums) else sums
-        share = (np.square(basis.T @ sums).sum() - mean) / (count * variance)
+        shuffled, squares = left[order], 0.0
+        for block in blocks:
+            sums = block @ shuffled  # [D, values]
+            squares += float(np.square((sums.toarray() if sparse.issparse(sums) else sums) @ basis).sum())
+        share = (squares - mean) / (count * variance)
         return min(max(float(share), 0.0), 1.0)
 
     rng = np.random.default_rng(seed)
@@ -137,7 +147,21 @@ def one_hot_messages(symbols: ArrayLike, mask: ArrayLike) -> NDArray[np.uint8]:
     return spelt
 
 
-def _check_points(representations: ArrayLike) -> NDArray[np.generic]:
+def _spelt(ids: NDArray[np.int64]) -> sparse.csr_array:
+    """The same messages as `one_hot_messages`, in memory that does not grow with the vocabulary."""
+    span = int(ids.max(initial=-1)) + 2
+    places = np.arange(ids.shape[1]) * span + ids + 1
+    names, codes = np.unique(places, return_inverse=True)
+    ends = np.arange(len(ids) + 1) * ids.shape[1]
+    return sparse.csr_array((np.ones(ids.size), codes.reshape(-1), ends), shape=(len(ids), len(names)))
+
+
+def _check_points(representations: ArrayLike | sparse.csr_array) -> NDArray[np.generic] | sparse.csr_array:
+    if sparse.issparse(representations):
+        points = sparse.csr_array(representations)
+        if not np.isfinite(points.data).all():
+            raise ValueError("some representations are not finite: leave those items out")
+        return points
     points = np.asarray(representations)
     if points.ndim != 2:
         raise ValueError(f"expected representations [N, D], got shape {points.shape}: flatten them")
@@ -146,14 +170,17 @@ def _check_points(representations: ArrayLike) -> NDArray[np.generic]:
     return points
 
 
-def _why_not(values: NDArray[np.int64], points: NDArray[np.generic]) -> str:
+def _why_not(values: NDArray[np.int64], points: NDArray[np.generic] | sparse.csr_array) -> str:
     """Why there is nothing to fit; empty if there is."""
     unfit = why_unfit(values)
     if unfit:
         return unfit
     pieces = 1 + sum(len(np.unique(column)) - 1 for column in values.T)
-    if len(points) <= pieces:
+    if len(values) <= pieces:
         return "too_few"
+    if sparse.issparse(points):
+        apart = points.max(axis=0).toarray() != points.min(axis=0).toarray()
+        return "" if apart.any() else "constant_representations"
     return "constant_representations" if (points == points[0]).all() else ""
 
 
@@ -181,7 +208,7 @@ def _whitening(gram: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _rows(corpus: Corpus, permutations: int, seed: int) -> Iterator[tuple[str, str, Result]]:
     if corpus.attributes is not None:
-        messages = one_hot_messages(corpus.symbols, corpus.mask)
+        messages = _spelt(check_messages(corpus.symbols, corpus.mask)[0])
         tree = tree_reconstruction_error(corpus.attributes, messages, permutations=permutations, seed=seed)
         yield "tree_reconstruction_explained", "", tree.explained
         yield "tree_reconstruction_error", "", tree.error

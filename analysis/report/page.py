@@ -17,7 +17,9 @@ from analysis.corpus.corpus import Corpus, dotted
 from analysis.corpus.csv_export import csv_text
 from analysis.evaluation.concepts import Cells, Concept, cells, concepts_of
 from analysis.evaluation.glossary import GLOSSARY
+from analysis.metrics.bag_of_symbols import MAX_ITEMS
 from analysis.metrics.entropy import entropy_of_counts
+from analysis.metrics.topsim import VALUE_ITEMS
 from analysis.plots.curves import Record
 from analysis.report.dictionary import gallery, heat_tables
 from analysis.report.figures import draw_entropies, draw_learning, draw_lengths, draw_position_entropy, draw_usage
@@ -82,6 +84,7 @@ def render(
             "candidates": corpus.candidates,
             "chance": percent(1 / corpus.candidates) if corpus.candidates else "",
             "permutations": permutations,
+            "sampled": _sampled(len(corpus)),
             "groups": tables,
             "tests": tested,
             "by_luck": f"{0.05 * tested:.1f}",
@@ -123,6 +126,14 @@ def _facts(corpus: Corpus) -> list[tuple[str, str]]:
     if "annotations" in corpus.info:
         found.append(("annotations", str(corpus.info["annotations"])))
     return found
+
+
+def _sampled(messages: int) -> str:
+    """What rests on some of the messages; empty if nothing does."""
+    found = [f"classifiers on {MAX_ITEMS:,}"] if messages > MAX_ITEMS else []
+    if messages > VALUE_ITEMS:
+        found.append(f"what compares all pairs on {VALUE_ITEMS:,}")
+    return f"Of {messages:,} messages, some numbers rest on a random part: {', '.join(found)}." if found else ""
 
 
 def _options(info: dict[str, Any]) -> list[tuple[str, str]]:

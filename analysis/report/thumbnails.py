@@ -14,7 +14,7 @@ from analysis.plots.patch_maps import SymbolExamples, confident_patches
 
 MAPS, PER_SYMBOL, PER_ROW = 64, 8, 4
 # Of all sheets together, as text.
-_SHEET_BYTES = 3_500_000
+_SHEET_BYTES = 1_900_000
 SIDE, _GAP, _THUMB = 76, 4, 160
 
 Pixels = NDArray[np.uint8]

@@ -13,6 +13,9 @@ from analysis.corpus.recording import evaluating
 from patchgame_egg.distributed.processes import is_distributed, world_size
 from patchgame_egg.interaction import Batch
 
+# Images whose features are looked at together.
+_BLOCK = 4096
+
 
 @dataclass(frozen=True)
 class Features:
@@ -38,13 +41,15 @@ class Features:
                 f"none of {len(known)} images has a class: give a folder with one folder for each class, "
                 "or a set whose images have labels"
             )
-        broken = int((~self.values[known].isfinite().all(dim=1)).sum())
+        # A few at a time, and without a copy where all are known: the features of a large set fill the memory.
+        finite = torch.cat([part.isfinite().all(dim=1) for part in self.values.split(_BLOCK)])
+        broken = int((known & ~finite).sum())
         if broken:
             raise ValueError(
                 f"{broken} of {int(known.sum())} images have features that are not finite numbers: the network's "
                 "training has diverged, take one of an earlier checkpoint or a lower learning rate"
             )
-        return Features(self.values[known], self.labels[known])
+        return self if known.all() else Features(self.values[known], self.labels[known])
 
 
 def extract_features(trunk: nn.Module, batches: Iterable[Batch], device: torch.device | str) -> Features:

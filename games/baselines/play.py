@@ -18,6 +18,7 @@ from games.build.trainer import make_trainer
 from games.options.command_line import Start, fail, failures
 from games.runs.files import LOG
 from games.runs.folder import find_run
+from games.runs.rehearsal import rehearse
 from games.runs.results import write_metrics, write_skipped
 from games.runs.training import check_unfinished, train_run, what_is_kept
 from patchgame_egg.baselines.moco import MomentumContrast, group_batch_norm
@@ -94,6 +95,8 @@ def play(method: str, start: Start, device: torch.device) -> int:
             check_unfinished(trainer, start, folder)
     except ValueError as error:
         fail(error)
+    if start.dry_run:
+        return rehearse(trainer, start, folder, loaders, 0 if method == "random" else None)
     chosen: dict[str, str | int | float] = {"method": method}
     if isinstance(trainer.game, MomentumContrast):
         chosen |= {"queue": len(trainer.game.queue.keys), "momentum": trainer.game.momentum}

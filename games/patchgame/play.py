@@ -20,9 +20,10 @@ from games.build.data import build_loaders, build_views
 from games.build.trainer import make_trainer
 from games.options.command_line import Start, fail, failures
 from games.options.config import Config
-from games.runs.corpus import check_annotations, write_corpus
+from games.runs.corpus import check_annotations, check_captions, write_corpus
 from games.runs.files import CORPUS, LOG
 from games.runs.folder import find_run
+from games.runs.rehearsal import rehearse
 from games.runs.results import write_cross_play, write_metrics, write_skipped
 from games.runs.training import check_unfinished, train_run, what_is_kept
 from patchgame_egg.data.images import ImageSource
@@ -57,9 +58,9 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     """
     config = start.config
     train, val = build_loaders(config, device)
-    understood = check_annotations(config, val.source)
-    if understood and is_rank_zero():
-        print(understood)
+    for understood in (check_annotations(config, val.source), check_captions(config.images, val.source)):
+        if understood and is_rank_zero():
+            print(understood)
     views = build_views(config)
     game = build_game(config)
     if isinstance(game, FrozenSpeakerGame) and start.resume is None and not config.run.init_from:
@@ -143,6 +144,8 @@ def play(start: Start, device: torch.device) -> int:
             check_unfinished(trainer, start, folder)
     except ValueError as error:
         fail(error)
+    if start.dry_run:
+        return rehearse(trainer, start, folder, loaders)
     status = train_run(trainer, start, folder, loaders, again, COMMAND)
     if status:
         return status

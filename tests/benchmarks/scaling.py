@@ -16,6 +16,10 @@ and ``--axis NAME=VALUE,VALUE`` for some of the axes, or other values:
 Each row is measured in a process of its own, and so are the device's rates: the median of several steps, the peak of
 memory of a process (on a GPU, of tensors), the floors of `floor.py`, and what each of several processes would send in
 a step (of two, where the row has one).
+
+    python tests/benchmarks/scaling.py --corpus [options of `report.py`]
+
+shows instead what the analysis of a language costs, by messages, slots, symbols and classes.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import report
 import torch
 from beside import compared
 from floor import bandwidth, exchanged, matrix_rate, memory_traffic, operations
@@ -167,6 +172,9 @@ def asked_axes(texts: list[str], config: Config, device: torch.device) -> dict[s
 
 def main(argv: list[str]) -> None:
     """Measures and prints a table; ``--json FILE`` writes the numbers, ``--plot FILE`` draws them."""
+    if argv[:1] == ["--corpus"]:
+        report.main(argv[1:])
+        return
     if compared(__file__, argv):
         return
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)

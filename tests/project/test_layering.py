@@ -25,6 +25,7 @@ LEVELS = [
     "patchgame_egg.training",
     "analysis.corpus",
     "analysis.metrics",
+    "analysis.words",
     "analysis.detection analysis.evaluation analysis.plots analysis.transfer analysis.vit",
     "analysis.callback analysis.report analysis.compare",
     "analysis.__main__",
@@ -37,6 +38,7 @@ LEVELS = [
     " games.lewis games.lstm_baseline games.custom_speaker",
     "games.reproduce.runner",
     "games.compare games.reproduce.vit",
+    "games.sweep",
     "games.reproduce",
 ]
 LEVEL = {room: level for level, line in enumerate(LEVELS) for room in line.split()}

@@ -29,6 +29,9 @@ MISTAKES = [
     "games.shards --out {tmp}",
     "games.convert --help",
     "games.convert {tmp}/none --to {tmp}",
+    "games.sweep --help",
+    "games.sweep --jobs 0",
+    "games.sweep --lr 0",
     "games.compare --help",
     "games.compare channels --seeds 0",
     "games.reproduce --help",
@@ -36,6 +39,7 @@ MISTAKES = [
     "analysis --help",
     "analysis compare --help",
     "analysis messages --help",
+    "analysis words --help",
     "analysis {tmp} --format txt",
     "analysis {tmp} --seed -1",
 ]

@@ -11,10 +11,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import ComplementNB
 from sklearn.neighbors import KNeighborsClassifier
 
+from analysis.metrics import bag_of_symbols
 from analysis.metrics.bag_of_symbols import (
+    _GRADIENT,
     Classification,
     _bags,
     _folds,
+    _Logistic,
+    _naive_bayes,
     _train,
     bag_of_symbols_classification,
     held_out_classification,
@@ -53,8 +57,8 @@ def test_values_of_the_sheet() -> None:
     assert weighting.idf_ == pytest.approx([1.5108256, 1.5108256, 1.2231436, 1.5108256])
     assert weighting.transform(bags[train]).toarray()[0] == pytest.approx([0.8944, 0.4472, 0, 0], abs=1e-4)
     classes = np.array([0, 0, 1, 1, -1, -1])
-    assert _train(bags, train, test)(classes).tolist() == [[0, 1]] * 3
-    assert _train(bags, train, train)(classes)[0].tolist() == [0, 0, 1, 1]
+    assert _train(bags, train, test)(classes, False).tolist() == [[0, 1]] * 3
+    assert _train(bags, train, train)(classes, False)[0].tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -66,7 +70,7 @@ def test_equals_scikit_learn_fold_by_fold(seed: int) -> None:
     fold = np.random.default_rng(seed).integers(0, 3, 80)
     for i in range(3):
         train, test = np.flatnonzero(fold != i), np.flatnonzero(fold == i)
-        found = _train(bags, train, test)(labels)
+        found = _train(bags, train, test)(labels, False)
         spoken = mask[test].any(axis=1)
         assert (found[:, ~spoken] == np.bincount(labels[train]).argmax()).all()
         weighting = TfidfTransformer().fit(bags[train])
@@ -218,3 +222,57 @@ def test_symbols_that_training_never_saw_say_nothing() -> None:
         assert result.value == other.value
     nothing = held_out_classification(np.maximum(symbols, 0), (symbols < 5) & (symbols > 0), labels, held_out)
     assert {result.value for result in results(nothing)} == {found.chance}
+
+
+def large_language(seed: int, classes: int = 12, symbols: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """TF-IDF of 700 messages, and shuffled labels of uneven classes."""
+    rng = np.random.default_rng(seed)
+    share = rng.dirichlet(np.full(classes, 3.0))
+    bags = _bags(rng.integers(0, symbols, (700, 12)), rng.random((700, 12)) < 0.8)
+    return TfidfTransformer().fit_transform(bags), rng.choice(classes, 700, p=share)
+
+
+@pytest.mark.parametrize("turned", [bag_of_symbols._TURNED, 0])
+@pytest.mark.parametrize("seed", range(3))
+def test_shuffled_labels_are_learnt_as_scikit_learn_learns_them(
+    seed: int, turned: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bag_of_symbols, "_TURNED", turned)
+    items, labels = large_language(seed)
+    seen, unseen = items[:500], items[500:]
+    strict = LogisticRegression(max_iter=5000, tol=1e-9).fit(seen, labels[:500]).predict(unseen)
+    steps = _Logistic(seen, unseen)
+    assert (steps.predict(labels[:500], 1e-6) == strict).mean() > 0.99
+    quick = steps.predict(labels[:500], _GRADIENT)
+    assert (quick == strict).mean() > 0.97 and len(np.unique(quick)) > 2
+    assert (
+        _naive_bayes(seen, labels[:500], unseen).tolist()
+        == ComplementNB().fit(seen, labels[:500]).predict(unseen).tolist()
+    )
+
+
+def test_steps_that_do_not_converge_are_left_to_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = bag_of_symbols_classification(*language(2), permutations=2)
+    monkeypatch.setattr(bag_of_symbols, "_STEPS", 0)
+    other = bag_of_symbols_classification(*language(2), permutations=2)
+    assert other.logistic_regression.value == found.logistic_regression.value
+    assert other.logistic_regression.null_mean == pytest.approx(found.logistic_regression.null_mean, abs=0.02)
+
+
+def test_more_weights_than_scikit_learn_can_take_are_learnt_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = bag_of_symbols_classification(*language(3, about=0.1), permutations=0)
+    monkeypatch.setattr(bag_of_symbols, "_WEIGHTS", 0)
+    other = bag_of_symbols_classification(*language(3, about=0.1), permutations=0)
+    for one, two in zip(results(found), results(other), strict=True):
+        assert two.value == pytest.approx(one.value, abs=0.02)
+
+
+@pytest.mark.slow
+def test_languages_without_structure_are_called_structured_in_one_of_twenty() -> None:
+    ps = [
+        [r.p for r in results(bag_of_symbols_classification(*language(seed), folds=3, permutations=19, seed=seed))]
+        for seed in range(200)
+    ]
+    share = (np.array(ps) <= 0.05).mean(axis=0)
+    # 5 % of 200 are 10; three standard deviations are 9. Ties make it less.
+    assert (share <= 0.095).all() and (share > 0.005).all()

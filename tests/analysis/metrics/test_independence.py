@@ -9,6 +9,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
+from analysis.metrics import independence
 from analysis.metrics.independence import context_independence
 from analysis.metrics.result import Result
 
@@ -175,3 +176,26 @@ def test_degenerate_languages_have_a_reason(
 def test_unknown_estimators_are_refused() -> None:
     with pytest.raises(ValueError, match="'count' or 'aligned'"):
         measured(GRID, GRID, estimator="guess")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_large_vocabularies_are_aligned_pair_by_pair_with_the_same_result(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attributes, symbols, mask = random_language(seed)
+    attributes[np.random.default_rng(seed).random(attributes.shape) < 0.2] = -1
+    mask[:3] = False
+    found = []
+    for look_up in (1000, 0):
+        monkeypatch.setattr(independence, "_LOOK_UP", look_up)
+        found.append(measured(attributes, symbols, mask, estimator="aligned", permutations=5))
+    assert found[0].value == pytest.approx(found[1].value, abs=1e-12)
+    assert found[0].null_mean == pytest.approx(found[1].null_mean, abs=1e-12)
+
+
+def test_large_corpora_are_aligned_with_fewer_shuffled_languages(monkeypatch: pytest.MonkeyPatch) -> None:
+    language = random_language(0)
+    monkeypatch.setattr(independence, "_WORK", 50)
+    assert measured(*language, estimator="aligned", permutations=30).draws == 20
+    assert measured(*language, estimator="aligned", permutations=7).draws == 7
+    assert measured(*language, estimator="count", permutations=30).draws == 30

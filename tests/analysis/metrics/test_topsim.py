@@ -243,3 +243,15 @@ def test_pairs_that_share_an_item_are_not_independent() -> None:
         found = topsim(points, symbols, mask, meaning_distance="euclidean", permutations=19, seed=seed)
         itemwise.append(found.p <= 0.05)
     assert np.mean(pairwise) > 0.2 and np.mean(itemwise) < 0.05 + 0.054
+
+
+def test_of_many_items_the_value_is_that_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    meanings, symbols, mask = noisy(np.random.default_rng(0), 400, 0.4)
+    whole = topsim(meanings, symbols, mask, permutations=0)
+    monkeypatch.setattr("analysis.metrics.topsim.VALUE_ITEMS", 300)
+    found = topsim(meanings, symbols, mask, permutations=19, max_items=50)
+    assert (whole.n, found.n) == (400, 300)
+    assert found.value != whole.value and found.value == pytest.approx(whole.value, abs=0.05)
+    assert found.low < whole.value < found.high and found.draws == 19
+    assert topsim(meanings, symbols, mask, permutations=0, seed=1).value != found.value
+    assert topsim(meanings[:300], symbols[:300], mask[:300], permutations=0).n == 300

@@ -7,8 +7,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy import sparse
 
-from analysis.metrics.tree_reconstruction import one_hot_messages, tree_reconstruction_error
+from analysis.metrics import tree_reconstruction
+from analysis.metrics.tree_reconstruction import _spelt, one_hot_messages, tree_reconstruction_error
 
 GRID = np.array(list(itertools.product(range(4), repeat=2)))
 SMALL = np.array(list(itertools.product(range(3), repeat=2)))
@@ -136,3 +138,23 @@ def test_messages_spelt_out_differ_by_twice_the_slots_that_differ() -> None:
     differ = (said[:, None] != said[None]).sum(-1)
     assert (np.square(spelt[:, None] - spelt[None]).sum(-1) == 2 * differ).all()
     assert one_hot_messages(np.zeros((0, 3), int), np.zeros((0, 3), bool)).shape == (0, 0)
+
+
+@pytest.mark.parametrize("numbers", [tree_reconstruction._NUMBERS, 40])
+def test_sparse_representations_have_the_values_of_arrays(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_reconstruction, "_NUMBERS", numbers)
+    rng = np.random.default_rng(0)
+    attributes, symbols = rng.integers(-1, 3, (60, 2)), rng.integers(0, 9, (60, 4))
+    mask = rng.random(symbols.shape) < 0.7
+    spelt = one_hot_messages(symbols, mask)
+    assert (_spelt(np.where(mask, symbols, -1)).toarray() == spelt).all()
+    # Above a tenth of the entries, arrays are multiplied; sparse ones are always counted.
+    for points in (spelt.astype(float), rng.normal(size=(60, 5)) * (rng.random((60, 5)) < 0.5)):
+        found = tree_reconstruction_error(attributes, points, permutations=9)
+        other = tree_reconstruction_error(attributes, sparse.csr_array(points), permutations=9)
+        for one, two in ((found.error, other.error), (found.explained, other.explained)):
+            assert (one.value, one.null_mean, one.p) == pytest.approx((two.value, two.null_mean, two.p), abs=1e-12)
+    constant = sparse.csr_array(np.full((16, 3), 0.1))
+    assert tree_reconstruction_error(GRID, constant).error.reason == "constant_representations"
+    with pytest.raises(ValueError, match="not finite"):
+        tree_reconstruction_error(GRID, sparse.csr_array(np.full((16, 2), np.nan)))

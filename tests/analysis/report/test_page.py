@@ -171,6 +171,34 @@ def test_cells_count_and_doubt() -> None:
     assert sum(cells(meaningless, c).sure.sum() for c in concepts_of(corpus)) <= 2
 
 
+def test_what_rests_on_a_sample_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = sequence_corpus(60)
+    assert "rest on a random part" not in page_of(corpus)
+    monkeypatch.setattr("analysis.report.page.MAX_ITEMS", 50)
+    assert "Of 60 messages, some numbers rest on a random part: classifiers on 50." in page_of(corpus)
+    monkeypatch.setattr("analysis.report.page.VALUE_ITEMS", 55)
+    assert "classifiers on 50, what compares all pairs on 55." in page_of(corpus)
+
+
+def test_cells_of_languages_made_twice_are_those_of_remembered_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = scene_corpus(40)
+    remembered = [cells(corpus, concept, draws=20) for concept in concepts_of(corpus)]
+    monkeypatch.setattr("analysis.evaluation.concepts._REMEMBERED", 0)
+    for found, concept in zip(remembered, concepts_of(corpus), strict=True):
+        other = cells(corpus, concept, draws=20)
+        assert np.array_equal(found.z, other.z) and np.array_equal(found.sure, other.sure)
+        # The plain form: a table for each shuffled language.
+        values = np.broadcast_to(concept.values.reshape(40, -1), corpus.symbols.shape)
+        rng, tables = np.random.default_rng(0), []
+        for _ in range(20):
+            held, table = values[rng.permutation(40)], np.zeros(found.counts.shape)
+            known = corpus.mask & (held >= 0)
+            np.add.at(table, (corpus.symbols[known], held[known]), 1)
+            tables.append(table)
+        deviation = np.sqrt(np.maximum(np.var(tables, axis=0, ddof=1), 1 / 20))
+        assert np.allclose(found.z, (found.counts - np.mean(tables, axis=0)) / deviation, atol=1e-9)
+
+
 # In a browser
 
 

@@ -14,6 +14,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
+from analysis.transfer import knn
 from analysis.transfer.features import Features, extract_features
 from analysis.transfer.knn import Accuracy, nearest_neighbour_accuracy
 from analysis.transfer.linear import STRENGTHS, linear_probe, stratified_tenth
@@ -267,3 +268,24 @@ def test_numbers_of_classes_are_names_and_no_sizes(classify: Callable[[Features,
     train, test = clouds(120, 1, spread=1.0), clouds(60, 2, spread=1.0)
     far = [Features(part.values, part.labels * 10**17 + 5) for part in (train, test)]
     assert classify(*far) == classify(train, test)
+
+
+@pytest.mark.parametrize("width", [2, 12])
+@pytest.mark.parametrize("blocks", [7, 64, 1000])
+def test_single_precision_and_blocks_change_no_neighbour(
+    blocks: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, test = (Features(part.values[:, :width], part.labels) for part in (clouds(700, 8), clouds(60, 9)))
+    # Many are equal, and many closer to each other than single precision can tell.
+    train.values[100:300] = train.values[0]
+    train.values[300:400] = train.values[1] + 1e-7 * torch.randn(100, width, generator=torch.Generator().manual_seed(1))
+    seen, asked = (torch.nn.functional.normalize(part.values.double(), dim=1) for part in (train, test))
+    steps = (asked @ seen.T * knn.STEPS).round().long()
+    expected = steps.sort(dim=1, descending=True, stable=True)
+    monkeypatch.setattr(knn, "_SEEN", blocks)
+    monkeypatch.setattr(knn, "_SPARE", 5)
+    monkeypatch.setattr(knn, "_NUMBERS", 100)
+    for k in (1, 20, 700):
+        found = knn._nearest(train.values, asked, k)
+        assert (found[0] - expected.values[:, :k]).abs().max() <= 1
+        assert (found[1] == expected.indices[:, :k]).double().mean() > 0.99
