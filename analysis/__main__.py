@@ -3,6 +3,7 @@
     python -m analysis runs/first                          writes runs/first/report.html
     python -m analysis runs/first --format csv             writes runs/first/analysis.csv
     python -m analysis messages.jsonl                      writes messages.html
+    python -m analysis messages runs/first                 writes runs/first/messages.csv, a row per message
     python -m analysis compare runs/first runs/second      writes comparison/table.csv and comparison/metrics.png
 
 A run is a folder with a corpus.npz, which `games.record` writes. A file may be such a corpus, JSON lines, or
@@ -23,10 +24,13 @@ import pandas as pd
 
 from analysis.compare import compare_runs
 from analysis.corpus.corpus import Corpus
-from analysis.corpus.loading import NotRecorded, load
+from analysis.corpus.csv_export import csv_text
+from analysis.corpus.loading import NotRecorded, gone_on, load
 from analysis.evaluation.table import measure
 from analysis.report.page import render
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.atomic_write import write_text
+from patchgame_egg.data.names import print_any_name
+from patchgame_egg.training.loggers import CURVE_STEPS, read_log
 
 FORMATS = {"html": "report.html", "csv": "analysis.csv", "json": "analysis.json"}
 
@@ -38,10 +42,10 @@ class Parser(argparse.ArgumentParser):
         fail(f"{message} (--help lists all)")
 
 
-def fail(message: object) -> NoReturn:
-    """Ends the program with one line on stderr and exit status 2."""
+def fail(message: object, status: int = 2) -> NoReturn:
+    """Ends the program with one line on stderr and an exit status: 2 for a wrong request, 1 for a failure."""
     print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(status)
 
 
 def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: int) -> Path:
@@ -60,26 +64,77 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
     Raises:
         ValueError: there is no language to read.
     """
-    corpus = load(path)
-    frame = measure(corpus, permutations=permutations, seed=seed)
-    out = out or (path / FORMATS[kind] if path.is_dir() else path.with_suffix(f".{kind}"))
-    if out.resolve() == path.resolve():
-        raise ValueError(f"{out} is the file to be analysed: give another name with --out")
+    corpus = read(path)
+    out = _place(path, out, FORMATS[kind], f".{kind}")
+    played = corpus.probes.get("as played")
+    understood = "" if played is None else f", {100 * played.mean():.1f} % of them understood"
+    say(f"{path}: {len(corpus):,} messages, {int(corpus.mask.sum()):,} symbols{understood}")
+    note = gone_on(corpus, path)
+    if note:
+        say(f"note: {note} (python -m games.record {path})")
+    frame = measure(corpus, permutations=permutations, seed=seed, say=say)
     title = str(corpus.info.get("run") or path.resolve().name)
     if kind == "csv":
-        text = frame.to_csv(index=False)
+        text = csv_text(frame)
     elif kind == "json":
         text = to_json(corpus, frame, title, permutations, seed)
     else:
         log = path / "log.jsonl"
         command = f"python -m analysis {path} --permutations {permutations} --seed {seed}"
         text = render(
-            corpus, frame, read_log(log) if log.is_file() else [], title=title, command=command,
-            permutations=permutations, seed=seed,
+            corpus, frame, read_log(log, CURVE_STEPS) if log.is_file() else [], title=title, command=command,
+            permutations=permutations, seed=seed, note=note,
         )  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    return _write(text, out)
+
+
+def write_messages(path: Path, out: Path | None) -> Path:
+    """Writes one language as CSV, a row per message with what it was said of (`Corpus.to_frame`).
+
+    Args:
+        path: whatever `analysis.corpus.loading.load` reads.
+        out: where to; None: ``messages.csv`` in the run's folder or, of a file, a .csv beside it.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: there is no language to read.
+    """
+    out = _place(path, out, "messages.csv", ".csv")
+    return _write(csv_text(read(path).to_frame()), out)
+
+
+def read(path: Path) -> Corpus:
+    """The language at a path; says so where its symbols are numbered anew.
+
+    Raises:
+        ValueError: there is no language to read.
+    """
+    corpus = load(path)
+    if corpus.symbol_ids:
+        most = max(corpus.symbol_ids)
+        print(f"note: {path}: symbols are numbered anew: {corpus.vocab_size} are said, with ids up to {most}")
+    return corpus
+
+
+def _place(path: Path, out: Path | None, in_folder: str, suffix: str) -> Path:
+    out = out or (path / in_folder if path.is_dir() else path.with_suffix(suffix))
+    if out.resolve() == path.resolve():
+        raise ValueError(f"{out} is the file to be analysed: give another name with --out")
+    if out.is_dir():
+        raise ValueError(f"--out {out} is a folder: give a file in it")
     return out
+
+
+def _write(text: str, out: Path) -> Path:
+    write_text(text, out)
+    return out
+
+
+def say(line: str) -> None:
+    """Tells at once what is going on, also where what is printed goes into a file."""
+    print(line, flush=True)
 
 
 def to_json(corpus: Corpus, frame: pd.DataFrame, title: str, permutations: int, seed: int) -> str:
@@ -94,11 +149,13 @@ def to_json(corpus: Corpus, frame: pd.DataFrame, title: str, permutations: int, 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Analyses a run, or compares several; returns the exit status."""
+    """Analyses a run, writes its messages as a table, or compares several; returns the exit status."""
+    print_any_name()
     words = list(sys.argv[1:] if argv is None else argv)
-    several = words[:1] == ["compare"]
+    several, messages = (words[:1] == [word] for word in ("compare", "messages"))
+    verb = f" {words[0]}" if several or messages else ""
     parser = Parser(
-        prog=f"python -m analysis{' compare' if several else ''}", description=__doc__, allow_abbrev=False,
+        prog=f"python -m analysis{verb}", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     if several:
@@ -106,24 +163,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument("--out", type=Path, default=Path("comparison"), help="folder for the table and the figure")
     else:
         parser.add_argument("run", metavar="RUN", type=Path, help="a folder or a file")
-        parser.add_argument("--format", choices=list(FORMATS), default="html", help="page, table or JSON")
+        if not messages:
+            parser.add_argument("--format", choices=list(FORMATS), default="html", help="page, table or JSON")
         parser.add_argument("--out", type=Path, default=None, help="the file to write; the run's folder if not given")
-    parser.add_argument("--permutations", type=int, default=100, help="shuffled languages behind every p")
-    parser.add_argument("--seed", type=int, default=0, help="of the shuffling")
-    asked = parser.parse_args(words[1:] if several else words)
+    if not messages:
+        parser.add_argument("--permutations", type=int, default=100, help="shuffled languages behind every p")
+        parser.add_argument("--seed", type=int, default=0, help="of the shuffling")
+    asked = parser.parse_args(words[1:] if verb else words)
     try:
+        if messages:
+            print(f"wrote {write_messages(asked.run, asked.out)}")
+            return 0
         for name in ("permutations", "seed"):
             if getattr(asked, name) < 0:
                 raise ValueError(f"--{name} {getattr(asked, name)}: must be at least 0")
         if several:
-            for path in compare_runs(asked.runs, asked.out, permutations=asked.permutations, seed=asked.seed):
+            for path in compare_runs(asked.runs, asked.out, permutations=asked.permutations, seed=asked.seed, say=say):
                 print(f"wrote {path}")
         else:
             print(f"wrote {analyse(asked.run, asked.format, asked.out, asked.permutations, asked.seed)}")
     except NotRecorded as error:
         fail(f"{error} (of a run, python -m games.record {error.folder} records it)")
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         fail(error)
+    except OSError as error:
+        fail(error, 1)
     return 0
 
 

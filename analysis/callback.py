@@ -76,6 +76,8 @@ class LanguageAnalysis(Callback):
         ValueError: ``every`` or ``most`` is below 1.
     """
 
+    in_egg = "core.MessageEntropy, or core.InteractionSaver and analysis.load on what it wrote"
+
     def __init__(self, every: int = 1, metrics: Mapping[str, Metric] = DEFAULT, most: int = 4096) -> None:
         if min(every, most) < 1:
             raise ValueError(f"an analysis every {every} epochs of {most} images: both must be at least 1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +13,39 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.corpus.corpus import dotted
-from analysis.corpus.loading import load
+from analysis.corpus.corpus import Corpus, dotted
+from analysis.corpus.csv_export import csv_text
+from analysis.corpus.loading import gone_on, load
 from analysis.evaluation.glossary import GLOSSARY
 from analysis.evaluation.table import measure
 from analysis.plots.style import DPI, GREY, house_style, save
+from patchgame_egg.atomic_write import write_text
+from patchgame_egg.text_files import read_text
 
 # Options that do not change the game, beside those on what is written where.
 _NO_MATTER = {"preset", "training.seed", "training.device", "images.workers", "images.download"}
-_STILL_MATTERS = "run.frozen_speaker"
+_STILL_MATTER = {"run.frozen_speaker", "run.init_from"}
 _PANELS = ("retrieval", "active_symbols", "mean_length", "message_entropy", "ami", "topographic_similarity")
 
 
-def compare_runs(runs: Sequence[Path], folder: Path, *, permutations: int = 100, seed: int = 0) -> list[Path]:
+def compare_runs(
+    runs: Sequence[Path],
+    folder: Path,
+    *,
+    permutations: int = 100,
+    seed: int = 0,
+    say: Callable[[str], object] = lambda line: None,
+) -> list[Path]:
     """Measures several languages and puts them side by side.
 
     Runs whose options differ in nothing but the seed are one variant, named by the options in which variants differ.
 
     Args:
-        runs: whatever `analysis.corpus.loading.load` reads; what has no ``config.json`` is a variant of its own.
+        runs: whatever `analysis.corpus.loading.load` reads; what knows no options is a variant of its own.
         folder: where the files go.
         permutations: shuffled languages behind every p.
         seed: seed of the shuffling.
+        say: is told, a line each, what is done next.
 
     Returns:
         ``table.csv``, as `tabulate` writes it, and ``metrics.png``.
@@ -45,21 +56,30 @@ def compare_runs(runs: Sequence[Path], folder: Path, *, permutations: int = 100,
     if len(runs) < 2:
         raise ValueError(f"{len(runs)} run: give two or more to compare")
     corpora = [load(run) for run in runs]
-    variants = name_variants(runs)
+    variants = name_variants(runs, corpora)
     found = []
     for run, corpus, variant in zip(runs, corpora, variants, strict=True):
+        say(f"{run}, as {variant}: {len(corpus):,} messages")
+        if note := gone_on(corpus, run):
+            say(f"note: {note}")
         frame = measure(corpus, permutations=permutations, seed=seed)
         found.append(frame.assign(run=str(run), variant=variant))
     frame = pd.concat(found, ignore_index=True)
-    folder.mkdir(parents=True, exist_ok=True)
     table = folder / "table.csv"
-    tabulate(frame).to_csv(table, index=False)
+    write_text(csv_text(tabulate(frame)), table)
     return [table, draw_comparison(frame, folder / "metrics.png")]
 
 
-def name_variants(runs: Sequence[Path]) -> list[str]:
-    """Names each run by the options that set it apart from others; runs that differ in their seed share a name."""
-    options = [_options(run) for run in runs]
+def name_variants(runs: Sequence[Path], corpora: Sequence[Corpus] | None = None) -> list[str]:
+    """Names each run by the options that set it apart from others; runs that differ in their seed share a name.
+
+    Args:
+        runs: the folders or files.
+        corpora: their languages. The options are those that a language was learnt with, as it knows them itself; the
+            run may have gone on with others. None, or a language that does not know: those of the run's folder.
+    """
+    known = [None] * len(runs) if corpora is None else [_options_of_language(corpus) for corpus in corpora]
+    options = [_options(run) if own is None else own for run, own in zip(runs, known, strict=True)]
     keys = dict.fromkeys(key for of_run in options for key in of_run)
     apart = [k for k in keys if len({json.dumps(of_run.get(k)) for of_run in options if of_run}) > 1]
     names = []
@@ -69,16 +89,25 @@ def name_variants(runs: Sequence[Path]) -> list[str]:
     return names
 
 
+def _options_of_language(corpus: Corpus) -> dict[str, Any] | None:
+    options = corpus.info.get("config")
+    return _that_matter(dotted(options)) if isinstance(options, dict) else None
+
+
+def _that_matter(flat: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in flat.items() if k not in _NO_MATTER and (k[:4] != "run." or k in _STILL_MATTER)}
+
+
 def _options(run: Path) -> dict[str, Any]:
     """The options that make a game what it is; empty where there are none."""
     path = run / "config.json"
     if not path.is_file():
         return {}
     try:
-        flat = dotted(json.loads(path.read_text()))
-    except (ValueError, AttributeError) as error:
+        flat = dotted(json.loads(read_text(path)))
+    except (ValueError, AttributeError, OSError) as error:
         raise ValueError(f"{path} does not hold the options of a run: {error}") from error
-    return {k: v for k, v in flat.items() if k not in _NO_MATTER and (k[:4] != "run." or k == _STILL_MATTERS)}
+    return _that_matter(flat)
 
 
 def tabulate(frame: pd.DataFrame) -> pd.DataFrame:
@@ -113,7 +142,7 @@ def draw_comparison(frame: pd.DataFrame, path: Path) -> Path:
     """
     chosen = [(metric, of) for metric in _PANELS if (of := _clearest(frame, metric)) is not None]
     variants = list(dict.fromkeys(frame.variant))
-    across = min(3, len(chosen))
+    across = max(1, min(3, len(chosen)))
     down = -(-len(chosen) // across)
     with house_style():
         figure = Figure(

@@ -5,7 +5,6 @@ Same images, views, optimizer, trainer, checkpoints and log; what differs is who
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -18,11 +17,11 @@ from analysis.metrics.vocabulary_usage import usage
 from games.build.baselines import METHODS, build_baseline
 from games.build.data import build_loaders, build_views
 from games.build.trainer import make_trainer
-from games.options.command_line import Start, fail, parse, pick_device
-from games.runs.files import LOG, METHOD
+from games.options.command_line import Start, fail, failures, parse, pick_device
+from games.runs.files import LOG
 from games.runs.folder import find_run, method_of
 from games.runs.results import write_metrics, write_skipped
-from games.runs.training import train_run
+from games.runs.training import check_unfinished, train_run, what_is_kept
 from patchgame_egg.baselines.moco import MomentumContrast, group_batch_norm
 from patchgame_egg.baselines.reconstruction import relative_error
 from patchgame_egg.data.loader import ImageLoader
@@ -36,12 +35,13 @@ from patchgame_egg.distributed.processes import (
     rank,
 )
 from patchgame_egg.interaction import Interaction
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.loggers import iterate_log
 from patchgame_egg.training.malloc import keep_freed_memory
 from patchgame_egg.training.trainer import Trainer
 from patchgame_egg.views.loader import RepeatedViews, ViewLoader
 from patchgame_egg.views.transforms import EvaluationView
 
+COMMAND = "python -m games.baselines"
 ABOUT = "\n\n".join(
     [
         "The baselines of PatchGame's Table 1: moco, vqvae, patchvae or random.",
@@ -103,29 +103,30 @@ def play(method: str, start: Start, device: torch.device) -> int:
     try:
         start, folder = find_run(start, again, method)
         trainer, loaders = build(method, start, device, folder)
+        if start.resume is not None and not again:
+            check_unfinished(trainer, start, folder)
     except ValueError as error:
         fail(error)
-    if is_rank_zero():
-        folder.mkdir(parents=True, exist_ok=True)
-        chosen: dict[str, str | int | float] = {"method": method}
-        if isinstance(trainer.game, MomentumContrast):
-            chosen |= {"queue": len(trainer.game.queue.keys), "momentum": trainer.game.momentum}
-        (folder / METHOD).write_text(json.dumps(chosen, indent=2) + "\n")
+    chosen: dict[str, str | int | float] = {"method": method}
+    if isinstance(trainer.game, MomentumContrast):
+        chosen |= {"queue": len(trainer.game.queue.keys), "momentum": trainer.game.momentum}
     epochs = 0 if method == "random" else None
-    status = train_run(trainer, start, folder, loaders, again, "python -m games.baselines", epochs)
+    status = train_run(trainer, start, folder, loaders, again, COMMAND, epochs, chosen)
     if status:
         return status
-    # Where nothing is learnt, nothing was validated.
-    record = trainer.validation_record(trainer.eval()[1]) if epochs == 0 else None
-    skipped = gather_names(name for loader in loaders for name in loader.skipped.values())
-    writes = is_rank_zero()
-    leave_process_group()
-    if writes:
+    with failures(lambda: what_is_kept(folder, COMMAND)):
+        # Where nothing is learnt, nothing was validated.
+        record = trainer.validation_record(trainer.eval()[1]) if epochs == 0 else None
+        skipped = gather_names(name for loader in loaders for name in loader.skipped.values())
+        writes = is_rank_zero()
+        leave_process_group()
+        if not writes:
+            return 0
         if record is None:
-            record = next(r for r in reversed(read_log(folder / LOG)) if r["kind"] == "validation")
+            record = [r for r in iterate_log(folder / LOG) if r["kind"] == "validation"][-1]
         write_skipped(skipped, folder)
         write_metrics(record, folder)
-        print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes")
+    print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes")
     return 0
 
 
@@ -140,7 +141,11 @@ def read_command(argv: Sequence[str]) -> tuple[str, Start]:
     if named and named not in METHODS:
         raise ValueError(f"unknown baseline {named!r}: one of {', '.join(METHODS)}")
     choice = named or f"{{{','.join(METHODS)}}}"
-    start = parse(argv[1:] if named else argv, f"python -m games.baselines {choice}", ABOUT)
+    start = parse(argv[1:] if named else argv, f"{COMMAND} {choice}", ABOUT)
+    if start.config.run.init_from and start.resume is None:
+        former = Path(start.config.run.init_from)
+        if named and method_of(former) != named:
+            raise ValueError(f"--init-from {former} is a run of {method_of(former)}, not of {named}")
     if start.resume is None:
         if not named:
             raise ValueError(f"which baseline? Say one of {', '.join(METHODS)} first")
@@ -155,13 +160,14 @@ def read_command(argv: Sequence[str]) -> tuple[str, Start]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains a baseline with the given command line, or the process's own; returns the exit status."""
-    try:
-        method, start = read_command(sys.argv[1:] if argv is None else argv)
-        asked = pick_device(start.config.training.device)
-    except ValueError as error:
-        fail(error)
+    with failures():
+        try:
+            method, start = read_command(sys.argv[1:] if argv is None else argv)
+            asked = pick_device(start.config.training.device)
+        except ValueError as error:
+            fail(error)
     keep_freed_memory()
-    with process_group(asked) as device:
+    with failures(), process_group(asked, start.config.run.timeout) as device:
         # Only dropout draws from torch's own generator; ranks must differ in it.
         torch.manual_seed(start.config.training.seed + 1000 * rank())
         return play(method, start, device)

@@ -28,7 +28,8 @@ from games.reproduce.runner.setting import Setting, Training
 from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
 from games.reproduce.runner.training import train, train_all
 from games.runs.files import CONFIG, LOG, METRICS
-from patchgame_egg.training.loggers import read_log, retrieval_key
+from patchgame_egg.text_files import read_text
+from patchgame_egg.training.loggers import CURVE_STEPS, iterate_log, read_log, retrieval_key
 
 CHANNELS = {
     "patch, Gumbel": [],
@@ -81,8 +82,12 @@ def trainings(variants: dict[str, list[str]], seeds: Sequence[int]) -> list[tupl
 def columns(setting: Setting, training: Training) -> dict[str, Any]:
     """What the last validation of a run found, and its median rate."""
     run = train(setting, training)
-    last = json.loads((run / METRICS).read_text())
-    steps = [r for r in read_log(run / LOG) if r["kind"] == "train"]
+    last = json.loads(read_text(run / METRICS))
+    rates, images = [], 0
+    for record in iterate_log(run / LOG):
+        if record["kind"] == "train":
+            rates.append(record["images_per_s"])
+            images += record["images"]
     discrete = load_config(run / CONFIG)[0].channel.channel != "continuous"
     return {
         "retrieval": 100 * last[retrieval_key([last])],
@@ -91,8 +96,8 @@ def columns(setting: Setting, training: Training) -> dict[str, Any]:
         # Runs of 0.1.0 have it under another name.
         "message_entropy": last.get("message_entropy", last.get("message_bits")) if discrete else None,
         "length": last["mean_length"] if discrete else None,
-        "images_per_s": median(r["images_per_s"] for r in steps),
-        "images": sum(r["images"] for r in steps),
+        "images_per_s": median(rates),
+        "images": images,
         "chance": 100 / last["candidates"],
     }
 
@@ -146,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     logs: dict[str, list[list[dict[str, Any]]]] = {}
     for name, training in wanted:
-        logs.setdefault(name, []).append(read_log(setting.folder_of(training) / LOG))
+        logs.setdefault(name, []).append(read_log(setting.folder_of(training) / LOG, CURVE_STEPS))
     print(f"wrote {draw_learning(logs, folder / 'learning.png')}")
     if asked.what == "lengths":
         print(f"wrote {draw_accuracy_against_length(frame, folder / 'lengths.png')}")

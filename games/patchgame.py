@@ -20,13 +20,13 @@ from analysis.transfer.controls import retrieval_controls
 from games.build.agents import build_game, compile_networks, take_over_speaker
 from games.build.data import build_loaders, build_views
 from games.build.trainer import make_trainer
-from games.options.command_line import Start, fail, parse, pick_device
+from games.options.command_line import Start, fail, failures, parse, pick_device
 from games.options.config import Config
-from games.runs.corpus import read_annotations, write_corpus
+from games.runs.corpus import check_annotations, write_corpus
 from games.runs.files import CORPUS, LOG
 from games.runs.folder import check_speaks, find_run
 from games.runs.results import write_cross_play, write_metrics, write_skipped
-from games.runs.training import train_run
+from games.runs.training import check_unfinished, train_run, what_is_kept
 from patchgame_egg.data.images import ImageSource
 from patchgame_egg.data.loader import ImageLoader
 from patchgame_egg.distributed.batch_norm import sync_batch_norm
@@ -42,11 +42,13 @@ from patchgame_egg.game import Game
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.population import FrozenSpeakerGame, Population
 from patchgame_egg.training.evaluation import cross_play
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.loggers import CURVE_STEPS, read_log
 from patchgame_egg.training.malloc import keep_freed_memory
 from patchgame_egg.training.trainer import Trainer
 from patchgame_egg.views.loader import RepeatedViews, ViewLoader
 from patchgame_egg.views.transforms import EvaluationView
+
+COMMAND = "python -m games.patchgame"
 
 
 def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, ImageSource, list[ImageLoader]]:
@@ -60,10 +62,12 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     """
     config = start.config
     train, val = build_loaders(config, device)
-    read_annotations(config.images, val.source)
+    understood = check_annotations(config, val.source)
+    if understood and is_rank_zero():
+        print(understood)
     views = build_views(config)
     game = build_game(config)
-    if isinstance(game, FrozenSpeakerGame) and start.resume is None:
+    if isinstance(game, FrozenSpeakerGame) and start.resume is None and not config.run.init_from:
         take_over_speaker(game, Path(config.run.frozen_speaker))
     # Convolutions run up to twice as fast on pixels that lie beside each other.
     game.to(memory_format=torch.channels_last).to(device)
@@ -112,7 +116,7 @@ def finish(
     trainer: Trainer, config: Config, preset: str, folder: Path, source: ImageSource, skipped: list[str]
 ) -> None:
     """Writes the final metrics, the pictures and the language, and says which images could not be read."""
-    records = read_log(folder / LOG)
+    records = read_log(folder / LOG, CURVE_STEPS)
     assert isinstance(trainer.game, (Game, Population))
     game = one_pair(trainer.game)
     if config.run.pictures:
@@ -123,7 +127,8 @@ def finish(
             print(f"wrote {path}")
     if config.run.corpus and config.channel.channel != "continuous" and trainer.validation_data is not None:
         path = folder / CORPUS
-        write_corpus(game, trainer.validation_data, config, preset, source, folder.name, path)
+        learnt = {"step": trainer.step, "epoch": trainer.epoch}
+        write_corpus(game, trainer.validation_data, config, preset, source, folder.name, path, learnt=learnt)
         print(f"wrote {path}")
     write_skipped(skipped, folder)
     last = next((r for r in reversed(records) if r["kind"] == "validation"), None)
@@ -139,35 +144,41 @@ def play(start: Start, device: torch.device) -> int:
     try:
         start, folder = find_run(start, again)
         trainer, source, loaders = build(start, device, folder)
+        if start.resume is not None and not again:
+            check_unfinished(trainer, start, folder)
     except ValueError as error:
         fail(error)
-    status = train_run(trainer, start, folder, loaders, again, "python -m games.patchgame")
+    status = train_run(trainer, start, folder, loaders, again, COMMAND)
     if status:
         return status
-    if isinstance(trainer.game, Population):
-        accuracy = cross_play(trainer)
-        if is_rank_zero():
-            write_cross_play(accuracy, loaders[1].order.batch_size, folder, config.run.pictures)
-    skipped = gather_names(name for loader in loaders for name in loader.skipped.values())
-    writes = is_rank_zero()
-    leave_process_group()
+    with failures(lambda: what_is_kept(folder, COMMAND)):
+        if isinstance(trainer.game, Population):
+            accuracy = cross_play(trainer)
+            if is_rank_zero():
+                write_cross_play(accuracy, loaders[1].order.batch_size, folder, config.run.pictures)
+        skipped = gather_names(name for loader in loaders for name in loader.skipped.values())
+        writes = is_rank_zero()
+        leave_process_group()
+        if writes:
+            finish(trainer, config, start.preset, folder, source, skipped)
     if writes:
-        finish(trainer, config, start.preset, folder, source, skipped)
         print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes")
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the game with the given command line, or the process's own; returns the exit status."""
-    try:
-        start = parse(sys.argv[1:] if argv is None else argv)
-        if start.resume is not None:
-            check_speaks(start.resume)
-        asked = pick_device(start.config.training.device)
-    except ValueError as error:
-        fail(error)
+    with failures():
+        try:
+            start = parse(sys.argv[1:] if argv is None else argv)
+            for former in (start.resume, Path(start.config.run.init_from) if start.config.run.init_from else None):
+                if former is not None:
+                    check_speaks(former)
+            asked = pick_device(start.config.training.device)
+        except ValueError as error:
+            fail(error)
     keep_freed_memory()
-    with process_group(asked) as device:
+    with failures(), process_group(asked, start.config.run.timeout) as device:
         # Only dropout draws from torch's own generator; ranks must differ in it.
         torch.manual_seed(start.config.training.seed + 1000 * rank())
         return play(start, device)

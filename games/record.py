@@ -16,17 +16,17 @@ from pathlib import Path
 import torch
 import tyro
 
-from games.build.data import build_loader, load_images
+from games.build.data import build_loader, load_images, say_understood
 from games.options.checks import check
-from games.options.command_line import fail, pick_device, read_options
+from games.options.command_line import fail, failures, pick_device, read_options
 from games.options.config import Config
-from games.options.config_file import load_config
+from games.options.config_file import load_config, run_of
 from games.options.flags import errors_with_flags
-from games.runs.corpus import IMAGES, read_annotations, write_corpus
+from games.runs.corpus import IMAGES, check_annotations, write_corpus
 from games.runs.files import CONFIG, CORPUS
-from games.runs.load import load_game
+from games.runs.load import load_learnt_game
+from patchgame_egg.data.folders import unseen_folder
 from patchgame_egg.data.images import ImageFiles, ImageSource
-from patchgame_egg.data.sources import unseen_folder
 from patchgame_egg.views.loader import ViewLoader
 from patchgame_egg.views.transforms import EvaluationView
 
@@ -40,13 +40,15 @@ class Options:
     images: int = IMAGES
     """The most images to play; whole groups of the run's --candidates."""
     annotations: str | None = None
-    """What the images show: a file of JSON lines or a folder of Pascal VOC's XML; None: the run's own."""
+    """What the images show: JSON lines, CSV, COCO's JSON, or a folder of Pascal VOC's XML; None: the run's own."""
     data: str | None = None
     """Other images than the run's, by name; None: the run's."""
     root: str | None = None
     """Folder of other images than the run's: all of them are played, or those in its val/; None: the run's."""
     to: Path | None = None
     """The file to write; None: corpus.npz in the run's folder, for the run's own images."""
+    force: bool = False
+    """Let the file take the place of one that is there."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
 
@@ -56,19 +58,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         words = sys.argv[1:] if argv is None else argv
         options = read_options(Options, words, "python -m games.record", Options.__doc__ or "")
-        print(f"wrote {_record_run(options)}")
+        with failures():
+            print(f"wrote {_record_run(replace(options, run=run_of(options.run)))}")
     except ValueError as error:
         fail(error)
     return 0
 
 
+def say(line: str) -> None:
+    """Tells at once what is going on, also where what is printed goes into a file."""
+    print(line, flush=True)
+
+
 def _record_run(options: Options) -> Path:
     if options.to is not None and options.to.suffix != ".npz":
         raise ValueError(f"--to {options.to}: a name that ends in .npz is needed, by which analysis knows a language")
+    if options.to is not None and options.to.exists() and not options.force:
+        raise ValueError(f"--to {options.to} is there already: --force writes over it, another name keeps both")
     if options.images < 1:
         raise ValueError(f"--images {options.images}: must be at least 1")
     device = pick_device(options.device)
-    game, own = load_game(options.run, device)
+    game, own, learnt = load_learnt_game(options.run, device)
     _, preset = load_config(options.run / CONFIG)
     asked = {name: value for name in ("data", "root", "annotations") if (value := getattr(options, name)) is not None}
     others = bool(asked.keys() & {"data", "root"})
@@ -83,15 +93,21 @@ def _record_run(options: Options) -> Path:
     game.to(memory_format=torch.channels_last)
     if config.images.data == "folder" and options.root is not None:
         with errors_with_flags():
-            source: ImageSource = (folder := unseen_folder(options.root, config.load_size))
+            source: ImageSource = (folder := unseen_folder(options.root, config.load_size, config.images.class_level))
+        say_understood("folder", options.root, {"to play": folder})
         _tell_of_seen(options.run, own, folder)
     else:
         source = load_images(config, config.load_size)[1]
-    read_annotations(config.images, source)
+    if understood := check_annotations(config, source):
+        print(understood)
     held_out = build_loader(config, source, device, training=False)
     batches = ViewLoader(held_out, EvaluationView(config.images.image_size), device)
     path = options.to or options.run / CORPUS
-    write_corpus(game, batches, config, preset, held_out.source, options.run.name, path, options.images)
+    say(f"{options.run}: as it was after step {learnt['step']:,}, of epoch {learnt['epoch']}, on {device}")
+    write_corpus(
+        game, batches, config, preset, held_out.source, options.run.resolve().name, path, options.images,
+        learnt=learnt, say=say,
+    )  # fmt: skip
     return path
 
 

@@ -15,9 +15,12 @@ from torchvision.transforms.functional import to_pil_image
 from tqdm import tqdm
 from webdataset import ShardWriter
 
+from games.build.data import say_understood
 from games.options.command_line import fail
 from games.options.flags import errors_with_flags
-from patchgame_egg.data.images import UNREADABLE, EncodedImages, ImageSource
+from patchgame_egg.data.images import EncodedImages, ImageSource
+from patchgame_egg.data.names import print_any_name
+from patchgame_egg.data.pixels import UNREADABLE
 from patchgame_egg.data.shards import shard_index
 from patchgame_egg.data.sources import image_sets
 
@@ -29,13 +32,19 @@ class Options:
     data: str = "folder"
     """scenes, folder, or a torchvision set, as in the game."""
     root: str = ""
-    """Folder of the images; holds train/ and val/, or is split 95 to 5."""
+    """Folder of the images; holds train/ and val/, or is split (--val-share)."""
     out: str = "shards"
     """The folder to write; must not be there yet."""
     size: int = 0
     """Write decoded squares of this side, without loss; 0: copy the files as they are, which needs --data folder."""
     per_shard: int = 8192
     """Images in a shard, or fewer where they take 3 GB."""
+    class_level: int = 1
+    """Folder: which folder on the way to an image names its class, as in the game."""
+    val_share: float | None = None
+    """How much is held out of images without a held-out part; None: 0.05."""
+    limit: int | None = None
+    """The most images to train on, and to hold out; None: all."""
     scenes: int = 8192
     """Number of built-in scenes to train on."""
     download: bool = False
@@ -97,11 +106,22 @@ def write_sets(options: Options) -> tuple[list[Path], list[Path]]:
     o = options
     # A size is asked for by all sources, and does not matter where files are copied.
     with errors_with_flags():
-        sets = image_sets(o.data, o.root, o.size or 64, download=o.download, seed=o.seed, scenes=o.scenes)
+        sets = image_sets(
+            o.data,
+            o.root,
+            o.size or 64,
+            download=o.download,
+            seed=o.seed,
+            scenes=o.scenes,
+            class_level=o.class_level,
+            val_share=o.val_share,
+            limit=o.limit,
+        )
+    say_understood(o.data, o.root, {"to train on": sets[0], "held out": sets[1]})
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    (partial / "classes.txt").write_text("".join(f"{name}\n" for name in sets[0].classes))
+    (partial / "classes.txt").write_text("".join(f"{name}\n" for name in sets[0].classes), encoding="utf-8")
     train, val = (write_shards(s, partial, part, o) for s, part in zip(sets, ("train", "val"), strict=True))
     partial.rename(out)
     return [out / path.name for path in train], [out / path.name for path in val]
@@ -109,6 +129,7 @@ def write_sets(options: Options) -> tuple[list[Path], list[Path]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes shards as the given command line asks, or the process's own; returns the exit status."""
+    print_any_name()
     options = tyro.cli(Options, prog="python -m games.shards", args=argv)
     try:
         train, val = write_sets(options)

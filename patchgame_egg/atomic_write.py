@@ -4,10 +4,48 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+
+class NotWritten(OSError):
+    """A file could not be written; one line says which, why, and how much room there is."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(error.errno, error.strerror or str(error), str(path))
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be written ({self.strerror}): {_room(self.path)}"
+
+
+def _room(path: Path) -> str:
+    folder = next((p for p in path.absolute().parents if p.is_dir()), None)
+    if folder is None:
+        return "there is no such disk"
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return f"its disk does not answer ({error.strerror})"
+    return f"{free / 2**20:,.1f} MiB are free on its disk"
+
+
+@contextmanager
+def errors_of(path: Path) -> Iterator[None]:
+    """Every ``OSError`` from inside, where a file is written, leaves as `NotWritten`.
+
+    Raises:
+        NotWritten: see above.
+    """
+    try:
+        yield
+    except NotWritten:
+        raise
+    except OSError as error:
+        raise NotWritten(path, error) from error
 
 
 @contextmanager
@@ -22,27 +60,39 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     Yields:
         The new file.
+
+    Raises:
+        NotWritten: the disk is full, the folder cannot be written to, or a file is in its place.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        # A disk that is full should not stay so.
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with errors_of(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            # A disk that is full should not stay so.
+            temporary.unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Writes a text in UTF-8, the whole file or nothing, by `replacing`.
+
+    What is no character, such as a byte of a file's name that is not UTF-8, is written escaped.
+    """
+    with replacing(path) as file:
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def write_json(value: Any, path: Path) -> None:
     """Writes plain values as JSON, the whole file or nothing, by `replacing`."""
-    with replacing(path) as file:
-        file.write((json.dumps(value, indent=2) + "\n").encode())
+    write_text(json.dumps(value, indent=2) + "\n", path)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from patchgame_egg.channels.channel import Channel
+from patchgame_egg.fit import check_message, check_score, fitting
 from patchgame_egg.interaction import Interaction, Message
 from patchgame_egg.micro_batch import exchange_in_parts
 
@@ -44,9 +45,12 @@ class Game(nn.Module):
         self, sender_input: Tensor, receiver_input: Tensor | None, aux_input: dict[str, Tensor] | None
     ) -> tuple[Message, Tensor | Sequence[Tensor]]:
         """What is said, and what the receiver makes of it."""
-        features = self.sender(sender_input, aux_input)
-        message = self.channel(features)
-        return message, self.receiver(message, receiver_input, aux_input)
+        with fitting("the sender", sender_input=sender_input):
+            features = self.sender(sender_input, aux_input)
+        with fitting("the channel", features=features):
+            message = check_message(self.channel(features), len(sender_input))
+        with fitting("the receiver", message=message, receiver_input=receiver_input):
+            return message, self.receiver(message, receiver_input, aux_input)
 
     def forward(
         self,
@@ -66,6 +70,9 @@ class Game(nn.Module):
 
         Returns:
             The loss, a scalar averaged over the batch, and the `Interaction`, detached.
+
+        Raises:
+            ValueError: a part does not fit the others; it is named, with what it was given or gave.
         """
         inputs = sender_input, receiver_input, aux_input
         if self.micro_batch and torch.is_grad_enabled():
@@ -74,13 +81,16 @@ class Game(nn.Module):
             message, output = self.exchange(*inputs)
         # Cosines over a temperature near 0.07 need more digits than half precision has.
         with torch.autocast(sender_input.device.type, enabled=False):
-            per_sample, aux = self.loss(sender_input, message, receiver_input, output, labels, aux_input)
+            with fitting("the loss", message=message, receiver_output=output):
+                scored = self.loss(sender_input, message, receiver_input, output, labels, aux_input)
+            per_sample, aux = check_score(scored, len(sender_input))
             total = per_sample.mean() + self.channel.surrogate(message, per_sample)
 
         aux = {"loss": per_sample, **aux, "message_mask": message.mask}
         aux |= {k: v for k in ("keep_prob", "entropy") if (v := getattr(message, k)) is not None}
         record = Interaction(
-            labels=labels,
+            # Some loaders of EGG give one label for a whole batch.
+            labels=labels if isinstance(labels, Tensor) and labels.shape[:1] == per_sample.shape else None,
             aux_input=aux_input,
             message=message.symbols,
             receiver_output=_stack(output),

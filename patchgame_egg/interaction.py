@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from patchgame_egg.atomic_write import replacing
 from patchgame_egg.distributed.gather import gather_rows
 
 
@@ -41,19 +43,50 @@ class Batch:
     def __iter__(self) -> Iterator[Tensor | dict[str, Tensor] | None]:
         return iter((self.sender_input, self.labels, self.receiver_input, self.aux_input))
 
+    @staticmethod
+    def of(given: object) -> Batch:
+        """What a loader gave as a batch: one of ours or of EGG's, or a tuple or list of the parts, in their order.
+
+        Raises:
+            ValueError: it is something else.
+
+        Example:
+            >>> Batch.of((torch.zeros(2, 5), torch.tensor([1, 0]))).labels.tolist()
+            [1, 0]
+        """
+        if isinstance(given, Batch):
+            return given
+        parts = [given] if isinstance(given, Tensor) else given
+        if isinstance(parts, (tuple, list)) or hasattr(parts, "receiver_input"):
+            parts = list(parts)  # type: ignore[call-overload]
+            aux = parts[3] if len(parts) > 3 else None
+            if 1 <= len(parts) <= 4 and _holds_tensors(parts[0]) and (aux is None or isinstance(aux, Mapping)):
+                return Batch(*parts)
+        held = f" of {', '.join(type(part).__name__ for part in parts)}" if isinstance(parts, (tuple, list)) else ""
+        raise ValueError(
+            f"the loader gives a {type(given).__name__}{held}: a Batch is needed, or a tuple "
+            "(sender_input, labels, receiver_input, aux_input) of tensors and a dict, the last three of which may be "
+            "left out"
+        )
+
     def to(self, device: torch.device | str) -> Batch:
         """A copy on ``device``; transfers from pinned memory overlap with computation."""
 
-        def move(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.to(device, non_blocking=True)
+        def move(x: Any) -> Any:
+            # Loaders of EGG give pairs of views, or inputs with their lengths, as one input.
+            if isinstance(x, (tuple, list)):
+                return [move(part) for part in x]
+            if isinstance(x, Mapping):
+                return {k: move(v) for k, v in x.items()}
+            return x.to(device, non_blocking=True) if isinstance(x, Tensor) else x
 
-        aux = self.aux_input
-        return Batch(
-            self.sender_input.to(device, non_blocking=True),
-            move(self.labels),
-            move(self.receiver_input),
-            None if aux is None else {k: v.to(device, non_blocking=True) for k, v in aux.items()},
-        )
+        return Batch(*(move(part) for part in self))
+
+
+def _holds_tensors(value: object) -> bool:
+    if isinstance(value, (tuple, list)):
+        return bool(value) and all(_holds_tensors(part) for part in value)
+    return isinstance(value, Tensor)
 
 
 @dataclass(frozen=True)
@@ -147,8 +180,10 @@ class Interaction:
         Raises:
             ValueError: nothing is recorded.
         """
-        for value in self._tensors():
-            return value.shape[0]
+        # Labels of EGG's loaders are not always a row for each exchange.
+        for value in (self.message, self.message_length, *self._tensors()):
+            if value is not None:
+                return value.shape[0]
         raise ValueError("the interaction is empty: no field holds a tensor")
 
     def _tensors(self) -> Iterator[Tensor]:
@@ -211,7 +246,8 @@ class Interaction:
 
     def save(self, path: Path | str) -> None:
         """Writes tensors and plain values only, so that ``torch.load`` needs no trust in the file."""
-        torch.save(dict(vars(self)), path)
+        with replacing(Path(path)) as file:
+            torch.save(dict(vars(self)), file)
 
     @staticmethod
     def load(path: Path | str) -> Interaction:

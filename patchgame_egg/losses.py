@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from patchgame_egg.distributed.gather import gather_rows
 from patchgame_egg.distributed.processes import rank
+from patchgame_egg.fit import check_pair
 from patchgame_egg.interaction import Message
 
 
@@ -128,5 +129,5 @@ class SymmetricInfoNCE(nn.Module):
         aux_input: dict[str, Tensor] | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss ``[B]`` of each pair in ``receiver_output``, (text, image), and the retrieval accuracies."""
-        text, image = receiver_output
+        text, image = check_pair(receiver_output)
         return symmetric_info_nce(text, image, self.temperature(), self.detach_others)

@@ -14,16 +14,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from analysis.corpus.annotation_files import Box, Notes, notes_of
+from analysis.corpus.annotation_table import AnnotationTable, Box, Kinds, Notes, kinds_of
 from analysis.corpus.corpus import Corpus, Names
+from analysis.corpus.image_names import ImageNames
 from patchgame_egg.data.images import ImageFiles
+from patchgame_egg.data.pixels import shown_size
 from patchgame_egg.data.scenes import CONCEPTS, Scene, Scenes
 from patchgame_egg.patches import grid_shapes, patch_boxes
 
-# A key with more values names things and describes none.
-_MOST_VALUES = 100
+# Boxes that are drawn at once.
+_AT_ONCE = 64
 
 # Sums of shares are rounded.
 _HALF = 0.5 - 1e-9
@@ -64,7 +65,9 @@ def annotate_scenes(corpus: Corpus, scenes: Scenes) -> Corpus:
     return _with_patches(corpus, np.stack(patches), _SCENE_PATCH, np.stack(area))
 
 
-def annotate_files(corpus: Corpus, notes: Mapping[str, Notes], source: ImageFiles, root: Path) -> Corpus:
+def annotate_files(
+    corpus: Corpus, notes: Mapping[str, Notes], source: ImageFiles, root: Path, others: Iterable[Path] = ()
+) -> Corpus:
     """Adds what annotation files say about image files.
 
     Args:
@@ -72,40 +75,48 @@ def annotate_files(corpus: Corpus, notes: Mapping[str, Notes], source: ImageFile
         notes: what is said, by image, as `analysis.corpus.annotation_files.read_notes` gives it.
         source: the images.
         root: the folder from which on images are named.
+        others: further images, which the annotations may mean as well: what is said of them is given to no other.
 
     Returns:
         The corpus with ``attributes``: what is said of an image, the ``number of objects``, and for every value that
         objects of the corpus have, whether the image has such an object (``has blue``). For a speaker of patches also
         with ``object_area`` and, for everything that is said of objects, ``patch_attributes``. A patch shows the object
         that covers most of it, among those that cover half of it or lie in it with half of what can be seen of them.
-        Keys with more than 100 values, which name things and describe none, are left out. Nothing is known about an
-        image of which nothing is said.
+        Of keys with more than 100 values the most frequent are kept, and the rest is ``other``; keys whose values are
+        all different, which name things, are left out. ``info["annotations"]`` says what was read. Nothing is known
+        about an image of which nothing is said.
 
     Raises:
-        ValueError: nothing is said of any image, or the corpus does not say which images it is about.
+        ValueError: nothing is said of any image, a name fits several, or the corpus does not say which images it is
+            about.
     """
     paths = [source.paths[i] for i in _index(corpus)]
-    found = [notes_of(notes, path, root) for path in paths]
+    table = notes if isinstance(notes, AnnotationTable) else None
+    names = ImageNames([*source.paths, *others], root)
+    described = names.find(notes, table.path if table else root).notes
+    found = [described.get(path) for path in paths]
     if not any(found):
         raise ValueError(
             f"no image is annotated: the annotations speak of {next(iter(notes))!r} and others, the first image is "
             f"{paths[0].relative_to(root)} in {root}"
         )
-    of_images = _values(note.values for note in notes.values())
-    of_objects = _values(o.values for note in notes.values() for o in note.objects or ())
+    of_images = _told_apart(note.values for note in notes.values())
+    of_objects = _told_apart(o.values for note in notes.values() for o in note.objects or ())
     corpus = _with_attributes(corpus, found, of_images, of_objects)
+    if table:
+        corpus = replace(corpus, info={**corpus.info, "annotations": table.summary(list(described.values()))})
     if corpus.grid is None:
         return corpus
     patches = np.full((len(corpus), len(corpus.boxes), len(of_objects)), -1, dtype=np.int64)
     area = np.full(patches.shape[:2], np.nan, dtype=np.float32)
     for i, (path, note) in enumerate(zip(paths, found, strict=True)):
         if note is not None and note.objects is not None:
-            with Image.open(path) as image:
-                boxes = [_in_square(o.box, *image.size) for o in note.objects]
+            size = shown_size(path)
+            boxes = [_in_square(o.box, *size) for o in note.objects]
             shown, area[i] = _shown(boxes, corpus.grid, corpus.scales)
-            numbers = [[_number(names, o.values.get(key)) for key, names in of_objects.items()] for o in note.objects]
+            numbers = [[_number(kinds, o.values.get(key)) for key, kinds in of_objects.items()] for o in note.objects]
             patches[i] = np.array([*numbers, [-1] * len(of_objects)], dtype=np.int64)[shown]
-    return _with_patches(corpus, patches, of_objects, area)
+    return _with_patches(corpus, patches, {key: kinds.names for key, kinds in of_objects.items()}, area)
 
 
 def patch_shares(
@@ -166,11 +177,16 @@ def _shown(
     boxes: Sequence[Box], grid: tuple[int, int], scales: int, pixels: int = 256
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Which box each patch shows, -1 for none, and how much of it all boxes cover, for `annotate_files`."""
-    maps = np.zeros((len(boxes), pixels, pixels))
-    for drawn, (x0, y0, x1, y1) in zip(maps, boxes, strict=True):
-        across, down = (_overlaps(np.array(ends), pixels)[0] * pixels for ends in ((x0, x1), (y0, y1)))
-        drawn[:] = down[:, None] * across
-    share, area = patch_shares(maps, grid, scales)
+    parts, covered = [], np.zeros((1, pixels, pixels))
+    # Thousands of boxes drawn at once would fill the memory.
+    for first in range(0, max(len(boxes), 1), _AT_ONCE):
+        maps = np.zeros((len(boxes[first : first + _AT_ONCE]), pixels, pixels))
+        for drawn, (x0, y0, x1, y1) in zip(maps, boxes[first:], strict=False):
+            across, down = (_overlaps(np.array(ends), pixels)[0] * pixels for ends in ((x0, x1), (y0, y1)))
+            drawn[:] = down[:, None] * across
+        parts.append(patch_shares(maps, grid, scales)[0])
+        covered = np.concatenate([covered, maps]).max(axis=0, keepdims=True)
+    share, area = np.concatenate(parts), patch_shares(covered, grid, scales)[1]
     side = patch_boxes(grid, scales)[:, 2]
     visible = share[:, side == 1].sum(axis=1, keepdims=True)
     counts = (share >= _HALF) | (share * side**2 >= _HALF * visible) & (share > 0)
@@ -178,44 +194,34 @@ def _shown(
     return np.where(counts.any(axis=0), best, -1), area
 
 
-def _values(described: Iterable[Mapping[str, str]]) -> dict[str, Names]:
-    """All values of each key, numbers by size and before words; without keys that have too many."""
-    found: dict[str, set[str]] = {}
-    for values in described:
-        for key, value in values.items():
-            found.setdefault(key, set()).add(value)
-
-    def order(value: str) -> tuple[float, str]:
-        try:
-            return float(value), value
-        except ValueError:
-            return np.inf, value
-
-    return {key: tuple(sorted(values, key=order)) for key, values in found.items() if len(values) <= _MOST_VALUES}
+def _told_apart(described: Iterable[Mapping[str, str]]) -> dict[str, Kinds]:
+    """The kinds of each key, without keys that name things."""
+    return {key: kinds for key, kinds in kinds_of(described).items() if not kinds.left_out}
 
 
-def _number(names: Names, value: str | None) -> int:
-    return -1 if value is None else names.index(value)
+def _number(kinds: Kinds, value: str | None) -> int:
+    name = kinds.name(value)
+    return -1 if name is None else kinds.names.index(name)
 
 
 def _with_attributes(
-    corpus: Corpus, notes: Sequence[Notes | None], of_images: Mapping[str, Names], of_objects: Mapping[str, Names]
+    corpus: Corpus, notes: Sequence[Notes | None], of_images: Mapping[str, Kinds], of_objects: Mapping[str, Kinds]
 ) -> Corpus:
     columns: dict[str, tuple[Names, list[int]]] = {}
-    for key, names in of_images.items():
-        columns[key] = names, [-1 if n is None else _number(names, n.values.get(key)) for n in notes]
-    counts = [-1 if n is None or n.objects is None else len(n.objects) for n in notes]
-    if max(counts) >= 0:
-        columns["number of objects"] = tuple(map(str, range(max(counts) + 1))), counts
-    for key, names in of_objects.items() if max(counts) >= 0 else ():
-        for value in names:
+    for key, kinds in of_images.items():
+        columns[key] = kinds.names, [-1 if n is None else _number(kinds, n.values.get(key)) for n in notes]
+    shown = [None if n is None else n.objects for n in notes]
+    if any(objects is not None for objects in shown):
+        (kinds,) = kinds_of({"": str(len(objects))} for objects in shown if objects is not None).values()
+        counts = [-1 if objects is None else _number(kinds, str(len(objects))) for objects in shown]
+        columns["number of objects"] = kinds.names, counts
+    for key, kinds in of_objects.items():
+        there = [None if objects is None else {kinds.name(o.values.get(key)) for o in objects} for objects in shown]
+        for value in kinds.names:
             # A number alone, yes, or a value of two keys would not say what it is a value of.
-            keys = sum(value in others for others in of_objects.values())
+            keys = sum(value in others.names for others in of_objects.values())
             unclear = keys > 1 or value in ("yes", "no") or not value[:1].isalpha()
-            has = [
-                -1 if n is None or n.objects is None else int(any(o.values.get(key) == value for o in n.objects))
-                for n in notes
-            ]
+            has = [-1 if names is None else int(value in names) for names in there]
             if max(has) > 0:
                 columns[f"has {key} {value}" if unclear else f"has {value}"] = ("no", "yes"), has
     return replace(

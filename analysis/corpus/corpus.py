@@ -8,17 +8,24 @@ embeddings.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.corpus.numbering import LARGEST, numbered
 from patchgame_egg.atomic_write import replacing
 from patchgame_egg.patches import patch_boxes
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Names = tuple[str, ...]
+
+# Fields that hold arrays by name, and what these are called in the file.
+_BY_NAME = {"changed_maps": "map", "probes": "probe"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +36,8 @@ class Corpus:
         symbols: ids in [0, V), int64 ``[N, T]``; at silent slots anything.
         mask: true where a symbol was said, ``[N, T]``.
         vocab_size: V.
+        symbol_ids: what the symbols are called elsewhere, by number; empty where that is the number itself.
+        files: of the N items, as their source names them: below the folder of the images, if they lie in one.
         labels: class of each item, int64 ``[N]``.
         label_names: of the classes, by number.
         attributes: values of each item's attributes, int64 ``[N, A]``; -1 where an item has none.
@@ -47,6 +56,8 @@ class Corpus:
         image: what it made of each image, float ``[N, D]``, of length 1.
         temperature: of the receiver's softmax over candidates.
         candidates: among how many images, in order, each message was matched.
+        changed_maps: name -> ``keep_prob`` of the same items once their image is changed, float ``[N, P]``, as
+            `analysis.corpus.changed_images.play_changed_images` gives it.
         probes: name -> whether the right image came first, bool ``[N]``; ``"as played"``, then interventions.
         info: more about the game, plain JSON values.
     """
@@ -54,6 +65,8 @@ class Corpus:
     symbols: NDArray[np.int64]
     mask: NDArray[np.bool_]
     vocab_size: int
+    symbol_ids: tuple[int, ...] = ()
+    files: Names = ()
     labels: NDArray[np.int64] | None = None
     label_names: Names = ()
     attributes: NDArray[np.int64] | None = None
@@ -72,6 +85,7 @@ class Corpus:
     image: NDArray[np.float32] | None = None
     temperature: float | None = None
     candidates: int | None = None
+    changed_maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     probes: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
 
@@ -88,6 +102,76 @@ class Corpus:
         """Row, column and side of each patch, ``[P, 3]``, in cells of the finest grid; P is 0 without patches."""
         return patch_boxes(self.grid, self.scales) if self.grid else np.zeros((0, 3), dtype=np.int64)
 
+    def numbered(self) -> Corpus:
+        """The same language with nothing in it that is as large as an id.
+
+        Ids of symbols, and numbers of classes and of attributes' values, come from files and may be of any size. Where
+        there may be more than `LARGEST`, those in use are numbered from 0 in the same order: ``symbol_ids``,
+        ``label_names`` and ``value_names`` say what they were.
+        """
+        found: dict[str, Any] = {}
+        said = self.symbols[self.mask]
+        if self.vocab_size > LARGEST or (said.size and said.max() >= LARGEST):
+            numbers, ids = numbered(self.symbols, self.mask)
+            found |= {"symbols": np.maximum(numbers, 0), "vocab_size": max(len(ids), 1)}
+            found["symbol_ids"] = tuple(self.symbol_ids[i] for i in ids) if self.symbol_ids else tuple(ids)
+        if self.labels is not None and self.labels.max(initial=0) >= LARGEST:
+            found["labels"], found["label_names"] = _few(self.labels, self.label_names)
+        for values, names in (("attributes", "value_names"), ("patch_attributes", "patch_value_names")):
+            table = getattr(self, values)
+            if table is not None and table.max(initial=0) >= LARGEST:
+                called = getattr(self, names)
+                columns = [_few(table[..., i], called[i] if i < len(called) else ()) for i in range(table.shape[-1])]
+                found[values] = np.stack([column for column, _ in columns], axis=-1)
+                found[names] = tuple(of for _, of in columns)
+        return replace(self, **found) if found else self
+
+    def said(self, item: int) -> list[int]:
+        """The symbols of a message in order, by the ids they are called by elsewhere; silent slots are left out."""
+        numbers: list[int] = self.symbols[item][self.mask[item]].tolist()
+        return [self.symbol_ids[n] for n in numbers] if self.symbol_ids else numbers
+
+    def to_frame(self) -> pd.DataFrame:
+        """Messages joined with what they were said of, a row each.
+
+        Returns:
+            ``image``: its number in the source of images, or in the corpus; what is known of ``file``, ``class``, and
+            each attribute by its name, empty where an item has none; ``message``: the symbols said, and ``slots``:
+            where, both with spaces between; ``length``; ``understood``, where it is known.
+
+        Example:
+            >>> symbols, mask = np.array([[3, 1], [2, 2]]), np.array([[True, True], [False, True]])
+            >>> labels = np.array([1, -1])
+            >>> corpus = Corpus(symbols, mask, 4, files=("a.jpg", "b.jpg"), labels=labels, label_names=("cat", "dog"))
+            >>> corpus.to_frame().to_dict("list")["message"]
+            ['3 1', '2']
+            >>> corpus.to_frame().to_dict("list")["file"]
+            ['a.jpg', 'b.jpg']
+        """
+        # Importing it takes as long as everything else here together.
+        import pandas as pd
+
+        index = self.info.get("index")
+        known = isinstance(index, list) and len(index) == len(self)
+        columns: dict[str, Any] = {"image": index if known else range(len(self))}
+        if self.files:
+            columns["file"] = self.files
+        if self.labels is not None:
+            columns["class"] = _named(self.labels, self.label_names)
+        messages: dict[str, Any] = {
+            "message": [" ".join(map(str, self.said(i))) for i in range(len(self))],
+            "slots": [" ".join(map(str, np.flatnonzero(row))) for row in self.mask],
+            "length": self.mask.sum(axis=1),
+        }
+        if "as played" in self.probes:
+            messages["understood"] = self.probes["as played"]
+        taken = columns.keys() | messages.keys()
+        for i, values in enumerate([] if self.attributes is None else self.attributes.T):
+            name = self.attribute_names[i] if i < len(self.attribute_names) else f"attribute {i + 1}"
+            name = f"attribute {name}" if name in taken else name
+            columns[name] = _named(values, self.value_names[i] if i < len(self.value_names) else ())
+        return pd.DataFrame(columns | messages)
+
     def save(self, path: Path | str) -> None:
         """Writes a compressed ``.npz`` of plain arrays and one JSON text."""
         arrays: dict[str, Any] = {}
@@ -96,8 +180,8 @@ class Corpus:
             value = getattr(self, f.name)
             if isinstance(value, np.ndarray):
                 arrays[f.name] = value
-            elif f.name == "probes":
-                arrays |= {f"probe/{name}": correct for name, correct in value.items()}
+            elif f.name in _BY_NAME:
+                arrays |= {f"{_BY_NAME[f.name]}/{name}": array for name, array in value.items()}
             else:
                 plain[f.name] = value
         with replacing(Path(path)) as file:
@@ -109,13 +193,29 @@ class Corpus:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files if name != "json"}
             plain = json.loads(str(file["json"]))
-        for name in ("label_names", "attribute_names", "patch_attribute_names"):
-            plain[name] = tuple(plain[name])
+        for name in ("symbol_ids", "files", "label_names", "attribute_names", "patch_attribute_names"):
+            # Languages of 0.1.0 have no names of files.
+            plain[name] = tuple(plain.get(name, ()))
         for name in ("value_names", "patch_value_names"):
             plain[name] = tuple(tuple(names) for names in plain[name])
         plain["grid"] = plain["grid"] and tuple(plain["grid"])
-        probes = {name.removeprefix("probe/"): arrays.pop(name) for name in list(arrays) if name.startswith("probe/")}
-        return Corpus(**{**plain, **arrays, "probes": probes})
+        named = {
+            field_: {
+                name.removeprefix(f"{key}/"): arrays.pop(name) for name in list(arrays) if name.startswith(f"{key}/")
+            }
+            for field_, key in _BY_NAME.items()
+        }
+        return Corpus(**{**plain, **arrays, **named})
+
+
+def _few(values: NDArray[np.int64], names: Names) -> tuple[NDArray[np.int64], Names]:
+    """Values numbered anew, -1 where not known, and their names."""
+    numbers, ids = numbered(values, values >= 0)
+    return numbers, tuple(names[i] if i < len(names) else str(i) for i in ids)
+
+
+def _named(values: NDArray[np.int64], names: Names) -> list[str]:
+    return ["" if v < 0 else names[v] if v < len(names) else str(v) for v in values.tolist()]
 
 
 def dotted(values: dict[str, Any], above: str = "") -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
     messages   [3, 5]                                             XferBench (Boldt and Mortensen, 2024)
     pairs      [[3, 5], ["colour=red", "size=small"]]             CSAR (Boldt and Mortensen, 2025)
-    full       {"message": [3, null, 5], "label": 1, "attributes": [0, null]}
+    full       {"message": [3, null, 5], "file": "cat/1.jpg", "label": 1, "attributes": [0, null]}
 
-``full`` keeps messages with their holes, labels and attributes. Its first line holds what is true of the whole corpus:
-``{"corpus": {"vocab_size": 8, "label_names": ["cat", "dog"]}}``. Letters in shapes: N items, T slots, V vocabulary, A
-attributes.
+``full`` keeps messages with their holes, file names, labels and attributes. Its first line holds what is true of the
+whole corpus: ``{"corpus": {"vocab_size": 8, "label_names": ["cat", "dog"]}}``. Letters in shapes: N items, T slots, V
+vocabulary, A attributes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.corpus.corpus import Corpus
+from analysis.corpus.numbering import LARGEST
+from patchgame_egg.atomic_write import replacing
+from patchgame_egg.text_files import read_lines
 
 Kind = Literal["full", "messages", "pairs"]
 
@@ -40,8 +43,8 @@ def write_json_lines(corpus: Corpus, path: Path | str, kind: Kind = "full") -> N
         ValueError: pairs are asked for, and neither attributes nor labels are known.
     """
     lines = {"full": _full, "messages": _said, "pairs": _pairs}[kind](corpus)
-    with Path(path).open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    with replacing(Path(path)) as file:
+        file.writelines((json.dumps(line, ensure_ascii=False) + "\n").encode() for line in lines)
 
 
 def read_json_lines(path: Path | str) -> Corpus:
@@ -62,18 +65,23 @@ def read_json_lines(path: Path | str) -> Corpus:
             raise ValueError(f"{path}, line {number}: expected {expected}, got {json.dumps(line)[:60]}")
     entries = [line for _, line in lines]
     take = {"full": lambda e: e["message"], "messages": lambda e: e, "pairs": lambda e: e[0]}[str(kind)]
-    symbols, mask = _table([take(e) for e in entries])
-    found: dict[str, Any] = {"vocab_size": vocabulary(symbols, mask)}
+    symbols, mask, ids = _table([take(e) for e in entries])
+    found: dict[str, Any] = {"vocab_size": vocabulary(symbols, mask), "symbol_ids": ids}
     if kind == "pairs":
         found |= _meant([e[1] for e in entries])
     if kind == "full":
-        found |= header
+        # Of symbols that are numbered anew, those that are never said are no longer counted.
+        found |= {name: value for name, value in header.items() if name != "vocab_size" or not ids}
+        if "file" in entries[0]:
+            found["files"] = tuple(str(e.get("file", "")) for e in entries)
         for name, key in (("labels", "label"), ("attributes", "attributes")):
             if key in entries[0]:
                 try:
                     found[name] = _numbers([e[key] for e in entries])
                 except (KeyError, TypeError, ValueError) as error:
                     raise ValueError(f"{path}: {key} is not alike in all lines ({error!r})") from error
+                except OverflowError as error:
+                    raise ValueError(f"{path}: a number of {key} is beyond 2^63 - 1") from error
     return Corpus(symbols, mask, **found)
 
 
@@ -83,8 +91,7 @@ def vocabulary(symbols: NDArray[np.int64], mask: NDArray[np.bool_]) -> int:
 
 
 def _said(corpus: Corpus) -> Iterator[list[int]]:
-    for symbols, mask in zip(corpus.symbols, corpus.mask, strict=True):
-        yield symbols[mask].tolist()
+    return map(corpus.said, range(len(corpus)))
 
 
 def _pairs(corpus: Corpus) -> Iterator[list[list[Any]]]:
@@ -99,9 +106,13 @@ def _pairs(corpus: Corpus) -> Iterator[list[list[Any]]]:
 
 
 def _full(corpus: Corpus) -> Iterator[dict[str, Any]]:
-    yield {"corpus": {name: value for name in _HEADER if (value := getattr(corpus, name))}}
-    for i, (symbols, mask) in enumerate(zip(corpus.symbols.tolist(), corpus.mask.tolist(), strict=True)):
-        line: dict[str, Any] = {"message": [s if said else None for s, said in zip(symbols, mask, strict=True)]}
+    header = {name: value for name in _HEADER if (value := getattr(corpus, name))}
+    yield {"corpus": header | ({"vocab_size": max(corpus.symbol_ids) + 1} if corpus.symbol_ids else {})}
+    for i, mask in enumerate(corpus.mask.tolist()):
+        said = iter(corpus.said(i))
+        line: dict[str, Any] = {"message": [next(said) if speaks else None for speaks in mask]}
+        if corpus.files:
+            line["file"] = corpus.files[i]
         if corpus.labels is not None:
             line["label"] = int(corpus.labels[i])
         if corpus.attributes is not None:
@@ -112,18 +123,20 @@ def _full(corpus: Corpus) -> Iterator[dict[str, Any]]:
 def _read(path: Path) -> tuple[dict[str, Any], list[tuple[int, Any]]]:
     """What the first line says of the corpus, and the other lines with their numbers."""
     lines: list[tuple[int, Any]] = []
-    with path.open(encoding="utf-8") as file:
-        for number, text in enumerate(file, 1):
-            try:
-                if text.strip():
-                    lines.append((number, json.loads(text)))
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
+    for number, text in enumerate(read_lines(path), 1):
+        try:
+            if text.strip():
+                lines.append((number, json.loads(text)))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
     header: dict[str, Any] = {}
     if lines and isinstance(lines[0][1], dict) and isinstance(lines[0][1].get("corpus"), dict):
         header = {name: value for name, value in lines.pop(0)[1]["corpus"].items() if name in _HEADER}
     if not lines:
         raise ValueError(f"{path} holds no message")
+    for name in ("vocab_size", "scales"):
+        if type(header.get(name, 1)) is not int or header.get(name, 1) < 1:
+            raise ValueError(f"{path}: {name} is {json.dumps(header[name])[:60]}: a whole number from 1 is needed")
     for name in ("grid", "label_names", "attribute_names"):
         header |= {name: tuple(header[name])} if name in header else {}
     if "value_names" in header:
@@ -143,19 +156,29 @@ def _are_symbols(values: Any, holes: bool = False) -> bool:
     return isinstance(values, list) and all((holes and v is None) or (type(v) is int and v >= 0) for v in values)
 
 
-def _table(messages: Sequence[Sequence[int | None]]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Symbols and mask, ``[N, T]``, T being the longest; silent slots hold 0."""
+def _table(
+    messages: Sequence[Sequence[int | None]],
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], tuple[int, ...]]:
+    """Symbols and mask, ``[N, T]``, T being the longest, silent slots hold 0; and ids, where they are numbered anew."""
     longest = max(map(len, messages))
+    ids: tuple[int, ...] = tuple(sorted({s for message in messages for s in message if s is not None}))
+    if ids and ids[-1] >= LARGEST:
+        # JSON knows integers of any size, arrays do not.
+        numbers = {symbol: number for number, symbol in enumerate(ids)}
+        messages = [[s if s is None else numbers[s] for s in message] for message in messages]
+    else:
+        ids = ()
     padded = [[*message, *[None] * (longest - len(message))] for message in messages]
     symbols = np.array([[s or 0 for s in message] for message in padded], dtype=np.int64)
     mask = np.array([[s is not None for s in message] for message in padded], dtype=bool)
-    return symbols.reshape(len(messages), longest), mask.reshape(len(messages), longest)
+    return symbols.reshape(len(messages), longest), mask.reshape(len(messages), longest), ids
 
 
 def _numbers(column: Iterable[Any]) -> NDArray[np.int64]:
     """Numbers ``[N]`` or ``[N, A]``; null, which is not known, becomes -1."""
     return np.array(
-        [[-1 if v is None else int(v) for v in row] if isinstance(row, list) else int(row) for row in column]
+        [[-1 if v is None else int(v) for v in row] if isinstance(row, list) else int(row) for row in column],
+        dtype=np.int64,
     )
 
 

@@ -135,11 +135,25 @@ def listen(game: Game, message: Message, batch: Batch) -> tuple[Output, Tensor |
     output = game.receiver(message, batch.receiver_input, batch.aux_input)
     with torch.autocast(batch.sender_input.device.type, enabled=False):
         if _is_pair(output):
-            text, image = (F.normalize(x.float(), dim=1) for x in output)
+            text, image = (unit_length(x.float()) for x in output)
             return (text, image), came_first(text, image)
         seen = batch.sender_input, message, batch.receiver_input
         _, aux = game.loss(*seen, output, batch.labels, batch.aux_input)
     return output, aux["acc"] > 0.5 if "acc" in aux else None
+
+
+def unit_length(vectors: Tensor) -> Tensor:
+    """Vectors ``[..., D]`` scaled to length 1, whatever their scale; zero stays zero.
+
+    Squares of very small or large numbers leave the range of floats, so each vector is first divided by a power of two
+    near its largest entry, which rounds nothing.
+
+    Example:
+        >>> unit_length(torch.tensor([[3.0, 4.0], [3e-30, 4e-30], [0.0, 0.0]])).tolist()
+        [[0.6000000238418579, 0.800000011920929], [0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+    exponent = torch.frexp(vectors.abs().amax(dim=-1, keepdim=True)).exponent
+    return F.normalize(torch.ldexp(vectors, -exponent), dim=-1)
 
 
 def came_first(text: Tensor, image: Tensor) -> Tensor:
@@ -160,10 +174,11 @@ def with_labels(corpus: Corpus, labels: NDArray[np.int64], names: Sequence[str] 
     """Adds classes ``[N]``, whose names are given, or attributes ``[N, A]``, whose values are their own names."""
     if labels.ndim == 1:
         return replace(corpus, labels=labels.astype(np.int64), label_names=tuple(names))
-    values = [tuple(map(str, range(int(column.max(initial=0)) + 1))) for column in labels.T]
-    numbered = tuple(f"attribute {i}" for i in range(len(values)))
-    attributes = labels.astype(np.int64)
-    return replace(corpus, attributes=attributes, attribute_names=numbered, value_names=tuple(values))
+    names = tuple(f"attribute {i}" for i in range(labels.shape[1]))
+    corpus = replace(corpus, attributes=labels.astype(np.int64), attribute_names=names).numbered()
+    assert corpus.attributes is not None
+    values = [tuple(map(str, range(int(column.max(initial=0)) + 1))) for column in corpus.attributes.T]
+    return replace(corpus, value_names=corpus.value_names or tuple(values))
 
 
 def confidence_of(features: PatchFeatures, symbols: Tensor, channel: Channel) -> Tensor:

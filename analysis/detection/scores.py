@@ -5,8 +5,10 @@ differ in the recalls at which the interpolated precision is averaged: VOC 2007'
 al., 2010, section 4.2), as is usual on VOC 2007, and COCO's 101 ("AP50"), close to the area under the whole curve that
 VOC took from 2010 on. Which of them Table 2 has is not said.
 
-Two details are COCO's. Of two objects that a detection overlaps by half, one that is already found does not make it a
-false alarm: it may count for the other. And of an image's detections of a class the 100 surest count.
+Three details are COCO's. Of equal scores the detection of the earlier image counts first, and of one image the one that
+is named first, so that the order of images matters where scores are equal. Of two objects that a detection overlaps by
+half, one that is already found does not make it a false alarm: it may count for the other. And of an image's detections
+of a class the 100 surest count.
 """
 
 from __future__ import annotations
@@ -50,10 +52,23 @@ def average_precision(detections: Sequence[Detections], objects: Sequence[Object
         objects: of each image, in the same order.
 
     Raises:
-        ValueError: not as many of one as of the other.
+        ValueError: not as many of one as of the other, or a score or a box that is not a finite number.
+
+    Example:
+        >>> there = Objects(torch.tensor([[0.0, 0.0, 8.0, 8.0]]), torch.tensor([1]), torch.tensor([False]))
+        >>> nothing = Detections(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+        >>> average_precision([nothing], [there]).voc2007
+        0.0
     """
     if len(detections) != len(objects):
         raise ValueError(f"detections of {len(detections)} images, but objects of {len(objects)}")
+    for i, claims in enumerate(detections):
+        broken = ~(claims.scores.isfinite() & claims.boxes.isfinite().all(dim=-1))
+        if broken.any():
+            raise ValueError(
+                f"image {i}: {int(broken.sum())} of {len(broken)} detections have a score or a box that is not a "
+                "finite number: the detector has diverged, or they are to be left out first"
+            )
     pairs = [excuse_difficult(found, there) for found, there in zip(detections, objects, strict=True)]
     count = sum(len(there.labels) for _, there in pairs)
     if not count:

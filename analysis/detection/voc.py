@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import SupportsIndex
 from xml.etree import ElementTree
@@ -13,10 +15,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.v2.functional import pil_to_tensor
 
-from analysis.corpus.annotation_files import VOC_SIDES, VocObject, read_voc_objects
+from analysis.corpus.voc_xml import SIDES, VocObject, read_voc, voc_files
 from analysis.detection.boxes import BoxedImage, Objects
+from patchgame_egg.data.pixels import UnreadableImage, read_rgb
+from patchgame_egg.text_files import read_lines
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
@@ -25,11 +28,14 @@ class VocImages(Dataset[BoxedImage]):
     """Images of a folder in VOC's format with their objects.
 
     Args:
-        annotations: XML files; the images lie in ``JPEGImages`` beside their folder, by the same name.
+        annotations: XML files; the images lie in ``JPEGImages`` beside ``Annotations``, by the same name, or the one
+            that the annotation gives.
         classes: all classes in order; None: those of the annotations, sorted.
 
     Attributes:
         classes: the classes' names; the label of the first is 1.
+        flat: boxes without area, which are left out.
+        first_flat: the annotation with the first of them.
 
     Raises:
         ValueError: an annotation is broken, or names a class that is not in ``classes``; says which file and why.
@@ -37,7 +43,10 @@ class VocImages(Dataset[BoxedImage]):
 
     def __init__(self, annotations: Sequence[Path], classes: Sequence[str] | None = None) -> None:
         self.annotations = list(annotations)
-        self.objects = [read_voc_objects(path) for path in self.annotations]
+        self._files = [read_voc(path) for path in self.annotations]
+        self.objects = [tuple(o for o in file.objects if not o.is_flat) for file in self._files]
+        flat = [p for p, f in zip(self.annotations, self._files, strict=True) for o in f.objects if o.is_flat]
+        self.flat, self.first_flat = len(flat), next(iter(flat), None)
         self.classes = sorted({o.name for found in self.objects for o in found}) if classes is None else list(classes)
         self._numbers = {name: number for number, name in enumerate(self.classes, 1)}
         for path, found in zip(self.annotations, self.objects, strict=True):
@@ -55,7 +64,7 @@ class VocImages(Dataset[BoxedImage]):
             ValueError: the image is missing or broken, or a box lies outside it.
         """
         path, found = self.annotations[operator.index(index)], self.objects[operator.index(index)]
-        image = _read_image(path)
+        image = _read_image(path, self._files[operator.index(index)].file_name)
         height, width = image.shape[1:]
         boxes = torch.tensor([thing.box for thing in found]).reshape(-1, 4)
         # Annotations that count from 0 put a border object one pixel outside.
@@ -69,15 +78,16 @@ class VocImages(Dataset[BoxedImage]):
         return BoxedImage(image, Objects(boxes, labels, difficult))
 
 
-def _read_image(annotation: Path) -> Tensor:
-    folder = annotation.parent.parent / "JPEGImages"
-    path = next((p for s in _SUFFIXES if (p := folder / f"{annotation.stem}{s}").exists()), None)
+def _read_image(annotation: Path, file_name: str) -> Tensor:
+    above = next((folder for folder in annotation.parents if folder.name == "Annotations"), annotation.parent)
+    stem = above.with_name("JPEGImages") / annotation.relative_to(above).with_suffix("")
+    named = [stem.with_name(Path(file_name.replace("\\", "/")).name)] if file_name else []
+    path = next((p for p in (*(stem.with_name(stem.name + s) for s in _SUFFIXES), *named) if p.is_file()), None)
     if path is None:
-        raise ValueError(f"{annotation} has no image {folder / annotation.stem}.jpg (nor .jpeg, .png)")
+        raise ValueError(f"{annotation} has no image {stem}.jpg (nor .jpeg, .png)")
     try:
-        with Image.open(path) as image:
-            return pil_to_tensor(image.convert("RGB"))
-    except OSError as error:
+        return read_rgb(path)
+    except UnreadableImage as error:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
 
 
@@ -94,7 +104,8 @@ def voc_sets(root: Path | str, seed: int = 0) -> tuple[VocImages, VocImages]:
         seed: seed of the random split.
 
     Raises:
-        ValueError: no such folder, nothing in it, a list names an image that is not there, or an annotation is broken.
+        ValueError: no such folder, nothing in it, a list names an image that is not there or names one twice, an image
+            is in both lists, or an annotation is broken.
     """
     years = _years(Path(root))
     train, held_out = _split(years[0], seed)
@@ -102,8 +113,46 @@ def voc_sets(root: Path | str, seed: int = 0) -> tuple[VocImages, VocImages]:
         raise ValueError(f"{years[0]} has no images of ImageSets/Main/test.txt: with several years, they are held out")
     for year in years[1:]:
         train += _annotations_in_list(year, "trainval") or _all(year)
+    _check_lists(train, held_out)
     whole = VocImages([*train, *held_out])
     return VocImages(train, whole.classes), VocImages(held_out, whole.classes)
+
+
+def check_voc_images(*parts: VocImages) -> str:
+    """Reads all images with their boxes once, in threads: what is broken is better known before hours of work.
+
+    Returns:
+        What is there, in a line.
+
+    Raises:
+        ValueError: an image is missing or broken, or a box lies outside it.
+    """
+    with ThreadPoolExecutor() as threads:
+        for part in parts:
+            for _ in threads.map(lambda index, part=part: part[index].image.shape, range(len(part))):  # type: ignore[misc]
+                pass
+    counts = (
+        f"{len(parts[0])} images with boxes to train on, {', '.join(str(len(part)) for part in parts[1:])} held out"
+    )
+    boxes = sum(len(found) for part in parts for found in part.objects)
+    flat = sum(part.flat for part in parts)
+    first = next((part.first_flat for part in parts if part.flat), None)
+    left_out = f", {flat:,} boxes without area skipped, the first in {first}" if flat else ""
+    return f"{counts}, {boxes:,} boxes of {len(parts[0].classes)} classes{left_out}"
+
+
+def _check_lists(train: list[Path], held_out: list[Path]) -> None:
+    both = sorted({path.resolve() for path in train} & {path.resolve() for path in held_out})
+    if both:
+        raise ValueError(
+            f"{len(both)} images are trained on and held out, the first is that of {both[0]}: take them out of one list"
+        )
+    for part in (train, held_out):
+        twice = [path for path, count in Counter(part).items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"{len(twice)} images are in a list twice, the first is that of {twice[0]}: name each once"
+            )
 
 
 def _years(root: Path) -> list[Path]:
@@ -133,7 +182,7 @@ def _split(year: Path, seed: int) -> tuple[list[Path], list[Path]]:
 
 
 def _all(year: Path) -> list[Path]:
-    return sorted((year / "Annotations").glob("*.xml"))
+    return voc_files(year / "Annotations")
 
 
 def _annotations_in_list(year: Path, part: str) -> list[Path]:
@@ -142,7 +191,7 @@ def _annotations_in_list(year: Path, part: str) -> list[Path]:
     if not path.exists():
         return []
     # Lists of a single class have a second column.
-    names = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    names = [line.split()[0] for line in read_lines(path) if line.strip()]
     found = [year / "Annotations" / f"{name}.xml" for name in names]
     missing = [file for file in found if not file.exists()]
     if missing and (part != "test" or len(missing) < len(found)):
@@ -182,6 +231,6 @@ def _annotation(name: str, pixels: np.ndarray, objects: Sequence[VocObject]) -> 
         ElementTree.SubElement(element, "difficult").text = str(int(thing.difficult))
         box = ElementTree.SubElement(element, "bndbox")
         x0, y0, x1, y1 = thing.box
-        for side, value in zip(VOC_SIDES, (x0 + 1, y0 + 1, x1, y1), strict=True):
+        for side, value in zip(SIDES, (x0 + 1, y0 + 1, x1, y1), strict=True):
             ElementTree.SubElement(box, side).text = f"{value:g}"
     return root

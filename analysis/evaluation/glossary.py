@@ -67,6 +67,12 @@ GLOSSARY: dict[str, Term] = {
         "each concept and one concept for each symbol; repetition within an image raises it too.",
         -1, 1,
     ),
+    "ami_of_color_codes": Term(
+        "the same of color codes",
+        "Shared information where the patches that speak say codes of their colors, which nobody learnt: a language "
+        "that has no more is about colors.",
+        -1, 1,
+    ),
     "v_measure": Term(
         "V-measure",
         "The balance of homogeneity and completeness; it grows with the number of symbols even by luck, so read AMI "
@@ -112,6 +118,12 @@ GLOSSARY: dict[str, Term] = {
         "How often a simple classifier names the class of an unseen image from which symbols were said of it.",
         0, 1,
     ),
+    "bag_of_color_codes": Term(
+        "class from color codes",
+        "How often a simple classifier names the class of an unseen image from codes of the colors of the patches that "
+        "speak, which nobody learnt.",
+        0, 1,
+    ),
     # Structure
     "topographic_similarity": Term(
         "topographic similarity",
@@ -152,6 +164,18 @@ GLOSSARY: dict[str, Term] = {
         "How much of who speaks is a matter of place alone: 1 if all images have the same map, 0 if maps follow what "
         "is in the images.",
         0, 1,
+    ),
+    "map_agreement": Term(
+        "agreement of maps",
+        "How far the map of who speaks moves with the image: 1 if the map of a mirrored or rolled image, put back, is "
+        "that of the image itself; about 0 if it follows places.",
+        -1, 1,
+    ),
+    "map_spread": Term(
+        "spread of the map",
+        "How much patches of a plain grey image differ in how likely they speak (standard deviation): 0 if only what "
+        "is seen counts.",
+        0, 0.5,
     ),
     "pointing_game": Term(
         "pointing game", "How often the patch that ranks highest lies on an object.", 0, 1,

@@ -10,6 +10,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.corpus.color_codes import color_codes
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.near_duplicates import thumbnails
 from analysis.evaluation.concepts import concepts_of
@@ -20,7 +21,7 @@ from analysis.metrics.concept_association import association
 from analysis.metrics.concept_matching import concept_best_matching
 from analysis.metrics.distances import MessageKind
 from analysis.metrics.meaning import message_variance, spatial_meaningfulness
-from analysis.metrics.patch_importance import importance_scores, place_share
+from analysis.metrics.patch_importance import importance_scores, map_agreement, place_share
 from analysis.metrics.result import Result, undefined, wilson
 from analysis.metrics.rsa import representational_similarity
 from analysis.metrics.signalling import listening_influence, message_numbers, speaker_consistency
@@ -85,6 +86,10 @@ def concepts(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
         for metric in asdict(found):
             if metric != "counts":
                 yield row("concepts", metric, concept.name, getattr(found, metric))
+    if (control := color_codes(corpus, seed=seed)) is not None:
+        for concept in concepts_of(control):
+            told = association(control.symbols, control.mask, concept.values, permutations=permutations, seed=seed)
+            yield row("concepts", "ami_of_color_codes", concept.name, told.ami)
     together: dict[str, NDArray[np.int64] | None] = {"all attributes of the item": None, "all that patches show": None}
     if corpus.attributes is not None:
         together["all attributes of the item"] = corpus.attributes[:, None]  # [N, 1, A]
@@ -108,6 +113,15 @@ def classes(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
         ("logistic regression", found.logistic_regression),
     ):
         yield row("concepts", "bag_of_symbols", name, result, found.chance)
+    control = color_codes(corpus, seed=seed)
+    if control is not None and control.labels is not None:
+        told = bag_of_symbols_classification(control.symbols, control.mask, control.labels, permutations=0, seed=seed)
+        for name, result in (
+            ("naive Bayes", told.naive_bayes),
+            ("nearest neighbours", told.nearest_neighbours),
+            ("logistic regression", told.logistic_regression),
+        ):
+            yield row("concepts", "bag_of_color_codes", name, result, told.chance)
 
 
 def structure(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
@@ -171,6 +185,11 @@ def patches(corpus: Corpus, seed: int) -> Iterator[Row]:
     if corpus.keep_prob is None or corpus.grid is None:
         return
     yield row("patches", "place_share", "speaker", place_share(corpus.keep_prob))
+    for name, maps in corpus.changed_maps.items():
+        if len(maps) == len(corpus.keep_prob) > 1:
+            yield row("patches", "map_agreement", name, map_agreement(corpus.keep_prob, maps))
+        else:
+            yield row("patches", "map_spread", name, Result(float(maps.std()), len(maps)))
     if corpus.object_area is None:
         return
     images = corpus.images if corpus.images is not None and len(corpus.images) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from itertools import chain
 
 import numpy as np
@@ -10,13 +11,15 @@ import pandas as pd
 from analysis.corpus.corpus import Corpus
 from analysis.evaluation import metric_groups as groups
 from analysis.evaluation.glossary import GLOSSARY
-from analysis.evaluation.rows import COLUMNS
+from analysis.evaluation.rows import COLUMNS, Row
 from analysis.metrics.family import GROUPS
 
 __all__ = ["COLUMNS", "GLOSSARY", "GROUPS", "measure"]
 
 
-def measure(corpus: Corpus, *, permutations: int = 100, seed: int = 0) -> pd.DataFrame:
+def measure(
+    corpus: Corpus, *, permutations: int = 100, seed: int = 0, say: Callable[[str], object] = lambda line: None
+) -> pd.DataFrame:
     """Measures a language.
 
     What the corpus lacks the data for is left out; what has no value for another reason has a row that says the reason.
@@ -26,6 +29,7 @@ def measure(corpus: Corpus, *, permutations: int = 100, seed: int = 0) -> pd.Dat
         permutations: shuffled languages behind every p, at least 0; the smallest p is 1 / (1 + permutations). Of
             classifiers, which are trained anew for each, at most 20.
         seed: seed of the shuffling.
+        say: is told, a line each, what is measured next.
 
     Returns:
         A row per number. ``group``: success, usage, concepts, structure, meaning, texts, signals, patches;
@@ -44,17 +48,21 @@ def measure(corpus: Corpus, *, permutations: int = 100, seed: int = 0) -> pd.Dat
         >>> round(float(table.loc["topographic_similarity", "value"].iloc[0]), 3)
         1.0
     """
-    drawn = permutations, seed
-    rows = chain(
-        groups.success(corpus),
-        groups.vocabulary(corpus),
-        groups.concepts(corpus, *drawn),
-        groups.classes(corpus, *drawn),
-        groups.structure(corpus, *drawn),
-        groups.meaning(corpus, *drawn),
-        groups.signals(corpus, *drawn),
-        groups.patches(corpus, seed),
-        *(groups.of_their_own(group, corpus, *drawn) for group in GROUPS),
-    )
+    drawn, corpus = (permutations, seed), corpus.numbered()
+    steps: list[tuple[str, Callable[[], Iterable[Row]]]] = [
+        ("success", lambda: groups.success(corpus)),
+        ("usage", lambda: groups.vocabulary(corpus)),
+        ("concepts", lambda: groups.concepts(corpus, *drawn)),
+        ("classes", lambda: groups.classes(corpus, *drawn)),
+        ("structure", lambda: groups.structure(corpus, *drawn)),
+        ("meaning", lambda: groups.meaning(corpus, *drawn)),
+        ("signals", lambda: groups.signals(corpus, *drawn)),
+        ("patches", lambda: groups.patches(corpus, seed)),
+        ("further families", lambda: chain(*(groups.of_their_own(group, corpus, *drawn) for group in GROUPS))),
+    ]
+    rows: list[Row] = []
+    for number, (name, found) in enumerate(steps, start=1):
+        say(f"measures {name} ({number} of {len(steps)})")
+        rows += found()
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n": np.int64, "draws": np.int64})
     return frame.sort_values("group", key=lambda names: names.map(GROUPS.index), kind="stable", ignore_index=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.corpus.numbering import LARGEST, numbered
+
 
 def check_attributes(attributes: ArrayLike, items: ArrayLike) -> NDArray[np.int64]:
     """Attributes as every metric of this kind takes them.
 
     Args:
-        attributes: of the items, int ``[N, A]``, -1 where not known.
+        attributes: of the items, int ``[N, A]``, -1 where not known. A column with a value from `LARGEST` on is
+            numbered anew, in the same order.
         items: anything of length N.
 
     Raises:
@@ -23,6 +26,9 @@ def check_attributes(attributes: ArrayLike, items: ArrayLike) -> NDArray[np.int6
         raise ValueError(f"attributes are of type {values.dtype}: give each value a number, -1 where it is not known")
     if (values < -1).any():
         raise ValueError(f"an attribute is {values.min()}: values count from 0, and -1 means not known")
+    if values.size and values.max() >= LARGEST:
+        columns = [c if c.max() < LARGEST else numbered(c, c >= 0)[0] for c in values.T]
+        return np.stack(columns, axis=1).astype(np.int64)
     return values.astype(np.int64)
 
 
@@ -63,6 +69,8 @@ def check_mask(mask: ArrayLike) -> NDArray[np.bool_]:
 def check_messages(symbols: ArrayLike, mask: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Arrays of messages as every metric takes them, silent slots blanked to -1: what they held cannot matter.
 
+    No metric asks which number a symbol has: if one is `LARGEST` or more, all are numbered anew, in the same order.
+
     Args:
         symbols: ids from 0, ``[N, T]``.
         mask: true where a symbol was said, ``[N, T]``; of type bool, or all 0 and 1.
@@ -82,4 +90,6 @@ def check_messages(symbols: ArrayLike, mask: ArrayLike) -> tuple[NDArray[np.int6
         raise ValueError(f"symbols are of type {ids.dtype}: metrics take hard messages, integer ids")
     if (ids[said] < 0).any():
         raise ValueError(f"a spoken symbol is {ids[said].min()}: ids count from 0, silence belongs in the mask")
+    if said.any() and ids[said].max() >= LARGEST:
+        return numbered(ids, said)[0], said
     return np.where(said, ids, -1).astype(np.int64), said

@@ -40,7 +40,8 @@ class Association:
         mutual_information: I(V; C) in nats, 0 to the smaller entropy.
         synonymy: H(V|C) in nats, 0 to ln V, as of exp H(V|C) equally frequent symbols; low values beat chance.
         polysemy: H(C|V) in nats, 0 to ln C; low values beat chance.
-        counts: how often each symbol was said of each concept, int64 ``[V, C]``, of ids up to the largest one there is.
+        counts: how often each symbol was said of each concept, int64 ``[V, C]``, of ids up to the largest one there is
+            (ids from 65,536 on are numbered anew, `check_messages`).
     """
 
     ami: Result

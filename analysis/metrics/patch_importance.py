@@ -132,6 +132,42 @@ def place_share(importance: ArrayLike) -> Result:
     return Result(float(np.clip(1 - within / total, 0, 1)), images)
 
 
+def map_agreement(importance: ArrayLike, changed: ArrayLike) -> Result:
+    """How far the maps of changed images, put back, are the maps of the images as they are.
+
+    Pearson's correlation over all patches of all images, after each map's own mean is taken off.
+
+    Limits: 1 if a map moves with the content of its image; about 0, or below, if it follows places.
+
+    Args:
+        importance: of each patch, ``[N, P]``; images with a NaN are left out.
+        changed: of the same patches once the image is mirrored or rolled, ``[N, P]``.
+
+    Returns:
+        -1 to 1, over ``n`` images. Undefined: ``too_few_items`` (no image, or one patch), ``constant`` (all patches
+        of an image always matter alike).
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Example:
+        >>> maps = [[3, 2, 1], [1, 3, 2]]
+        >>> round(map_agreement(maps, maps).value, 6), round(map_agreement(maps, [[1, 2, 3], [2, 3, 1]]).value, 6)
+        (1.0, -0.25)
+    """
+    first, second = np.asarray(importance, dtype=float), np.asarray(changed, dtype=float)
+    if first.shape != second.shape or first.ndim != 2:
+        raise ValueError(f"expected two maps of one shape [N, P], got {first.shape} and {second.shape}")
+    known = ~(np.isnan(first) | np.isnan(second)).any(axis=1)
+    first, second = (maps[known] - maps[known].mean(axis=1, keepdims=True) for maps in (first, second))
+    images, patches = first.shape
+    if images < 1 or patches < 2:
+        return undefined("too_few_items", images)
+    if not min(first.std(), second.std()) > 1e-6:
+        return undefined("constant", images)
+    return Result(float((first * second).mean() / (first.std() * second.std())), images)
+
+
 def _of_the_others(value: Floats) -> Floats:
     there = ~np.isnan(value).any(axis=1, keepdims=True)
     counted = np.where(there, value, 0.0)

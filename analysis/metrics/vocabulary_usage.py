@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.corpus.numbering import LARGEST
 from analysis.metrics.checks import check_messages
 from analysis.metrics.entropy import entropy_of_counts
 
@@ -17,7 +18,7 @@ class Usage:
     """What `usage` measures.
 
     Attributes:
-        counts: how often each symbol was said, int64 ``[V]``.
+        counts: how often each symbol was said, int64 ``[V]``; of more than 65,536 symbols, up to the last one said.
         active_symbols: how many symbols were said at all, 0 to V.
         symbol_entropy: of the symbol distribution, in bits, 0 to log2 V; NaN if nothing was said.
         perplexity: 2 ** symbol_entropy, the number of equally frequent symbols that would be as varied, 1 to V.
@@ -54,10 +55,10 @@ def usage(symbols: ArrayLike, mask: ArrayLike, vocab_size: int) -> Usage:
         (1.667, 2)
     """
     ids, spoken = check_messages(symbols, mask)
-    said = ids[spoken]
-    if said.size and said.max() >= vocab_size:
-        raise ValueError(f"symbols lie in [{said.min()}, {said.max()}], the vocabulary has {vocab_size}")
-    counts = np.bincount(said, minlength=vocab_size)
+    said, as_given = ids[spoken], np.asarray(symbols)[spoken]
+    if said.size and as_given.max() >= vocab_size:
+        raise ValueError(f"symbols lie in [{as_given.min()}, {as_given.max()}], the vocabulary has {vocab_size}")
+    counts = np.bincount(said, minlength=vocab_size if vocab_size <= LARGEST else 0)
     entropy = entropy_of_counts(counts)
     _, repeats = np.unique(ids, axis=0, return_counts=True)
     return Usage(

@@ -193,17 +193,15 @@ def confident_patches(
     small = None if images is None else thumbnails(images)
     image, patch, slot = np.nonzero(np.broadcast_to(spoken[..., None], symbols.shape))
     said, sure = symbols[image, patch, slot], confidence[image, patch, slot]
-    counts = np.bincount(said)
+    ids, counts = np.unique(said, return_counts=True)
     turn = np.random.default_rng(0).permutation(len(symbols))
     found = []
-    for symbol in np.argsort(-counts, kind="stable")[:num_symbols]:
-        if counts[symbol] == 0:
-            break
-        here = np.flatnonzero(said == symbol)
+    for number in np.argsort(-counts, kind="stable")[:num_symbols]:
+        here = np.flatnonzero(said == ids[number])
         here = here[np.lexsort((patch[here], turn[image[here]], -sure[here]))]
         best = here[np.sort(np.unique(image[here], return_index=True)[1])]
         best = best[:per_symbol] if small is None else best[distinct(small[image[best]], per_symbol)]
-        found.append(SymbolExamples(int(symbol), float(counts[symbol] / len(said)), image[best], patch[best]))
+        found.append(SymbolExamples(int(ids[number]), float(counts[number] / len(said)), image[best], patch[best]))
     return found
 
 

@@ -18,6 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from patchgame_egg.atomic_write import replacing
+
 DPI = 150
 INK, GREY = "0.15", "0.45"
 
@@ -122,7 +124,7 @@ def cell(aspect: float, longer: float) -> tuple[float, float]:
 
 def save(figure: Figure, path: Path) -> Path:
     """Saves a figure; missing folders are made, the suffix says the format. Returns ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=DPI)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=DPI, format=path.suffix.removeprefix(".") or None)
     return path

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.corpus.corpus import Corpus, dotted
+from analysis.corpus.csv_export import csv_text
 from analysis.evaluation.concepts import Cells, Concept, cells, concepts_of
 from analysis.evaluation.glossary import GLOSSARY
 from analysis.metrics.bag_of_symbols import MAX_ITEMS
@@ -36,7 +37,7 @@ _SECTIONS = {
 
 def render(
     corpus: Corpus, frame: pd.DataFrame, records: Sequence[Record] = (), *, title: str = "", command: str = "",
-    permutations: int = 100, seed: int = 0,
+    permutations: int = 100, seed: int = 0, note: str = "",
 ) -> str:  # fmt: skip
     """Writes the report; sections for which the corpus has no data are left out.
 
@@ -48,12 +49,16 @@ def render(
         command: how the page was made; stands at its foot.
         permutations: shuffled languages behind every p and every number of the heat maps.
         seed: seed of the shuffling.
+        note: what readers are to know before anything else.
 
     Returns:
         HTML, a few megabytes at most.
     """
+    corpus = corpus.numbered()
     known = concepts_of(corpus) if corpus.mask.any() else []
     met = [(c, cells(corpus, c, draws=max(permutations, 20), seed=seed)) for c in known]
+    # A concept of one value, such as the class of photos without classes, says nothing of any symbol.
+    met = [(c, table) for c, table in met if table.counts.any(axis=0).sum() > 1]
     # What the symbols say most about comes first.
     met.sort(key=lambda pair: -_told(pair[1]))
     sections: dict[str, Any] = {
@@ -73,6 +78,7 @@ def render(
             "sections": [(a, n) for a, n in _SECTIONS.items() if sections.get(there.get(a, a), True)],
             "cards": headline(frame, corpus.vocab_size),
             "findings": findings(frame, corpus.candidates, corpus.vocab_size),
+            "note": note,
             "facts": _facts(corpus),
             "options": _options(corpus.info),
             "candidates": corpus.candidates,
@@ -82,7 +88,7 @@ def render(
             "groups": tables,
             "tests": tested,
             "by_luck": f"{0.05 * tested:.1f}",
-            "csv": "data:text/csv;base64," + base64.b64encode(frame.to_csv(index=False).encode()).decode(),
+            "csv": "data:text/csv;base64," + base64.b64encode(csv_text(frame).encode(errors="replace")).decode(),
             "terms": [(m, t) for m, t in GLOSSARY.items() if m in set(frame.metric)],
         }
     )  # fmt: skip
@@ -98,20 +104,27 @@ def _page(context: dict[str, Any]) -> str:
 
 def _facts(corpus: Corpus) -> list[tuple[str, str]]:
     found = [("messages", f"{len(corpus):,}"), ("vocabulary", f"{corpus.vocab_size:,} symbols")]
+    if corpus.symbol_ids:
+        found.append(("ids of symbols", f"up to {max(corpus.symbol_ids):,}, numbered anew in the same order"))
     if corpus.grid:
         per_patch = f", {corpus.symbols_per_patch} symbols each" if corpus.symbols_per_patch > 1 else ""
         grids = " and ".join(f"{h} by {w}" for h, w in grid_shapes(corpus.grid, corpus.scales))
         found.append(("speaker", f"of patches, {grids}{per_patch}"))
     else:
         found.append(("longest message", f"{corpus.symbols.shape[1]} symbols"))
+    learnt = corpus.info.get("learnt")
+    if isinstance(learnt, dict):
+        found.append(("learnt for", f"{learnt['step']:,} steps, {learnt['epoch']:,} epochs"))
     if corpus.candidates:
         found.append(("candidates", f"{corpus.candidates} images, chance {percent(1 / corpus.candidates)}"))
     if corpus.images is not None and len(corpus.images):
         found.append(("images", f"{corpus.images.shape[3]} by {corpus.images.shape[2]} pixels"))
-    if corpus.label_names:
+    if len(corpus.label_names) > 1:
         found.append(("classes", f"{len(corpus.label_names):,}"))
     if corpus.attribute_names:
         found.append(("known concepts", ", ".join(corpus.attribute_names)))
+    if "annotations" in corpus.info:
+        found.append(("annotations", str(corpus.info["annotations"])))
     return found
 
 
@@ -167,6 +180,7 @@ def _gallery(corpus: Corpus, met: Sequence[tuple[Concept, Cells]]) -> dict[str, 
     left_out = sum(1 for card in cards if not card["sheet"]) if sheets else 0
     return {
         "gallery": cards,
+        "concepts": [concept.name for concept, _ in met],
         "per_row": PER_ROW,
         "side": SIDE,
         "examples": (
@@ -193,7 +207,7 @@ def _maps(corpus: Corpus, frame: pd.DataFrame) -> dict[str, Any]:
         }
         for i in shown
     ]
-    named = corpus.labels is not None and len(corpus.label_names) > 0
+    named = corpus.labels is not None and len(corpus.label_names) > 1
     labels = corpus.labels if corpus.labels is not None else np.full(len(corpus), -1)
     return {
         "maps": [

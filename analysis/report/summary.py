@@ -92,12 +92,30 @@ def _concepts(frame: pd.DataFrame) -> str:
     named = told.head(3).itertuples()
     best = [f"{r.of} (AMI {r.value:.2f}, shuffled {r.null_mean:z.2f}, p = {r.p:.2g})" for r in named]
     rest = f", and something about {_listed(list(told.of[3:]))}" if len(told) > 3 else ""
-    return f"The symbols tell most about {_listed(best)}{rest}. {nothing}".strip()
+    colors = _colors(frame, list(told.of[:3]))
+    return f"The symbols tell most about {_listed(best)}{rest}. {colors}{nothing}".strip()
+
+
+def _colors(frame: pd.DataFrame, names: list[str]) -> str:
+    """What colors alone would tell of the same concepts."""
+    found = _rows(frame, "ami_of_color_codes").set_index("of").value
+    each = [f"{name} {found[name]:.2f}" for name in names if name in found.index]
+    return (
+        f"As many codes of the colors of the same patches, which nobody learnt, have {_listed(each)}. " if each else ""
+    )
 
 
 def _patches(frame: pd.DataFrame) -> str:
     place = _rows(frame, "place_share")
     share = f"Where a patch lies explains {percent(place.value.iloc[0])} of who speaks." if len(place) else ""
+    moved, grey = _rows(frame, "map_agreement"), _rows(frame, "map_spread")
+    if len(moved):
+        each = [f"{row.of}, {row.value:.2f}" for row in moved.itertuples()]
+        share += (
+            f" Maps of images put back agree with the maps of the images as they are ({'; '.join(each)}; 1: fully)."
+        )
+    if len(grey):
+        share += f" On a plain grey image the probabilities of speaking spread by {grey.value.iloc[0]:.2f}."
     found = _rows(frame, "roc_auc")
     found = found[found.of == "speaker"]
     if found.empty:
@@ -114,15 +132,17 @@ def _interventions(frame: pd.DataFrame) -> list[str]:
         return []
     before = played.value.iloc[0]
     worst, best = found.loc[found.value.idxmin()], found.loc[found.value.idxmax()]
-    text = f"Tampering hurts most as “{worst.of}” ({percent(before)} falls to {percent(worst.value)})"
-    if len(found) > 1:
-        text += f" and least as “{best.of}” ({percent(best.value)})"
+    said = []
+    # What few images show may be luck: only where intervals part is anything said.
+    if worst.high < played.low.iloc[0]:
+        text = f"Tampering hurts most as “{worst.of}” ({percent(before)} falls to {percent(worst.value)})"
+        said = [text + (f" and least as “{best.of}” ({percent(best.value)})." if worst.high < best.low else ".")]
     noise = found[found.of == NOISE]
     if len(noise) and beats_chance(noise.iloc[0]):
         # Bouchacourt and Baroni (2018): agents that understand each other over noise compare pixels.
         hashes = f"Over images of pure noise the agents still succeed in {percent(noise.value.iloc[0])}"
-        return [text + ".", f"{hashes}: part of the code is about pixels, not about what is to be seen."]
-    return [text + "."]
+        return [*said, f"{hashes}: part of the code is about pixels, not about what is to be seen."]
+    return said
 
 
 def _listed(names: list[str]) -> str:

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from analysis.corpus.recording import unit_length
 from analysis.transfer.features import Features
 
 # Cosines are told apart in steps of one part in so many: smaller differences are rounding, which changes with the
@@ -46,9 +46,9 @@ def nearest_neighbour_accuracy(
 ) -> Accuracy:
     """Accuracy of a weighted vote of the k nearest training images (Wu et al., 2018).
 
-    Similarity is the cosine s; a neighbour's vote counts exp(s / temperature). Of equally similar images the one that
-    comes first in ``train`` is the nearer, and of classes with equal votes, or none, the smaller number is named first.
-    A class without training images is never named.
+    Similarity is the cosine s, which does not depend on the scale of the features; a neighbour's vote counts
+    exp(s / temperature). Of equally similar images the one that comes first in ``train`` is the nearer, and of classes
+    with equal votes, or none, the smaller number is named first. A class without training images is never named.
 
     Args:
         train: images that vote; those without a class are left out.
@@ -75,16 +75,26 @@ def nearest_neighbour_accuracy(
     train, test = train.labelled(), test.labelled()
     if train.values.shape[1] != test.values.shape[1]:
         raise ValueError(f"features of {train.values.shape[1]} and {test.values.shape[1]} numbers: take one network's")
-    classes = int(max(train.labels.max(), test.labels.max())) + 1
+    train, test, classes = renumbered(train, test)
     k, taught = min(k, len(train.labels)), train.labels.bincount(minlength=classes)
     answers = []
     for asked in test.values.split(chunk or _ASKED):
-        steps, nearest = _nearest(train.values, F.normalize(asked.double(), dim=1), k)
+        steps, nearest = _nearest(train.values, unit_length(asked.double()), k)
         # Less the nearest's, or a low temperature would overflow.
         weights = ((steps - steps[:, :1]).double() / (STEPS * temperature)).exp()
         votes = torch.zeros(len(asked), classes, dtype=torch.float64)
         answers.append(_answers(votes.scatter_add_(1, train.labels[nearest], weights), taught))
     return _accuracy(torch.cat(answers), taught, test.labels)
+
+
+def renumbered(train: Features, test: Features) -> tuple[Features, Features, int]:
+    """The same images, their classes numbered from 0 in the same order, and how many there are.
+
+    Numbers of classes come from files, and tables of answers have a column for each.
+    """
+    known, numbers = torch.cat([train.labels, test.labels]).unique(return_inverse=True)
+    count = len(train.labels)
+    return Features(train.values, numbers[:count]), Features(test.values, numbers[count:]), len(known)
 
 
 def _nearest(seen: Tensor, asked: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -109,7 +119,7 @@ def _roughly(seen: Tensor, asked: Tensor, k: int) -> tuple[Tensor, Tensor]:
     best = torch.full((len(asked), k), -math.inf)
     places = torch.zeros((len(asked), k), dtype=torch.int64)
     for start, block in zip(range(0, len(seen), _SEEN), seen.split(_SEEN), strict=True):
-        cosines = asked @ F.normalize(block.double(), dim=1).float().T
+        cosines = asked @ unit_length(block.double()).float().T
         row, column = (cosines > best.amin(dim=1, keepdim=True)).nonzero(as_tuple=True)
         if not len(row):
             continue
@@ -128,9 +138,9 @@ def _roughly(seen: Tensor, asked: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def _in_order(seen: Tensor, asked: Tensor, places: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k nearest of the rows at these places, as `_nearest` gives them."""
     found = []
-    for some, at in zip(*(x.split(max(1, _NUMBERS // (places.shape[1] * seen.shape[1]))) for x in (asked, places)),
-                        strict=True):  # fmt: skip
-        near = F.normalize(seen[at].double(), dim=2)  # [rows, places, D]
+    some_rows = max(1, _NUMBERS // (places.shape[1] * seen.shape[1]))
+    for some, at in zip(asked.split(some_rows), places.split(some_rows), strict=True):
+        near = unit_length(seen[at].double())  # [rows, places, D]
         found.append(_keys((near @ some[:, :, None])[:, :, 0], at, len(seen)).topk(k, dim=1).values)
     return _read(torch.cat(found), len(seen))
 
@@ -139,7 +149,7 @@ def _plainly(seen: Tensor, asked: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """`_nearest` in double precision from the start."""
     best = torch.empty((len(asked), 0), dtype=torch.int64)
     for start, block in zip(range(0, len(seen), _SEEN), seen.split(_SEEN), strict=True):
-        cosines = asked @ F.normalize(block.double(), dim=1).T
+        cosines = asked @ unit_length(block.double()).T
         keys = torch.cat([best, _keys(cosines, start + torch.arange(len(block)), len(seen))], dim=1)
         best = keys.topk(min(k, keys.shape[1]), dim=1).values
     return _read(best, len(seen))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from analysis.transfer.features import Features
-from analysis.transfer.knn import Accuracy, accuracy
+from analysis.transfer.knn import Accuracy, accuracy, renumbered
 
 # Weights of the mean loss beside half the sum of squared coefficients, the strongest regularisation first. Scikit-learn
 # weighs the sum of losses, and with one C for sets of all sizes a handful of images would teach nothing.
@@ -44,6 +44,7 @@ def linear_probe(train: Features, test: Features, *, seed: int = 0, iterations: 
         raise ValueError("all training images are of one class: there is nothing to tell apart")
     if train.values.shape[1] != test.values.shape[1]:
         raise ValueError(f"features of {train.values.shape[1]} and {test.values.shape[1]} numbers: take one network's")
+    train, test, classes = renumbered(train, test)
     # In float64 the spread of a feature that never changes is exactly 0.
     mean, spread = train.values.double().mean(dim=0), train.values.double().std(dim=0)
     spread[spread == 0] = 1
@@ -59,7 +60,6 @@ def linear_probe(train: Features, test: Features, *, seed: int = 0, iterations: 
     if len(np.unique(labels[rest])) > 1:
         best = max(STRENGTHS, key=lambda strength: fit(rest, strength).score(seen[held], labels[held]))
     model = fit(order, best)
-    classes = int(max(train.labels.max(), test.labels.max())) + 1
     scores = torch.zeros(len(asked), classes, dtype=torch.float64)
     scores[:, torch.from_numpy(model.classes_)] = torch.from_numpy(model.predict_proba(asked)).double()
     return accuracy(scores, train.labels, test.labels)

@@ -22,6 +22,7 @@ from patchgame_egg.channels.patch import PatchChannel
 from patchgame_egg.channels.quantised import Quantised
 from patchgame_egg.channels.reinforce import LearntBaseline, Reinforce
 from patchgame_egg.channels.sequence import SequenceChannel
+from patchgame_egg.distributed.random_module import RandomModule
 from patchgame_egg.game import Game
 from patchgame_egg.losses import SymmetricInfoNCE
 from patchgame_egg.patches import patch_sizes
@@ -46,7 +47,17 @@ def build_speaker(config: Config, seed: int) -> tuple[nn.Module, Channel]:
         # A codebook takes codes of any scale; of scale 1, the commitment loss is neither mute nor deafening.
         outputs, scale = (c.code_dim, 1.0) if c.channel == "quantised" else (s.vocab, s.logit_scale)
         symbols = [
-            PatchSymbol(size, side, outputs, s.symbols_per_patch, s.symbol_hidden, scale, s.context)
+            PatchSymbol(
+                size,
+                side,
+                outputs,
+                s.symbols_per_patch,
+                s.symbol_hidden,
+                scale,
+                s.context,
+                s.patch_network,
+                s.released_symbol,
+            )
             for side in patch_sizes(size, s.patch_size, s.patch_scales)
         ]
         patches = PatchSpeaker(
@@ -115,6 +126,22 @@ def compile_networks(game: Game | Population) -> None:
         assert isinstance(listener, Listener)
         for network in (listener.vision, listener.text_head.mlp, listener.vision_head.mlp):
             network.compile()
+
+
+def take_over_agents(game: nn.Module, run: Path) -> None:
+    """Copies what the agents of a run have learnt; what is random in them starts anew.
+
+    Raises:
+        ValueError: the run has no checkpoint, or one of other agents.
+    """
+    try:
+        game.load_state_dict(checkpoint.load(run / CHECKPOINT, "cpu")["game"])
+    except (RuntimeError, KeyError) as error:
+        first = " ".join(str(error).split())[:300]
+        raise ValueError(f"--init-from {run}: its checkpoint is of other agents: {first}") from error
+    for module in game.modules():
+        if isinstance(module, RandomModule):
+            module.draws = 0
 
 
 def take_over_speaker(game: Game, run: Path) -> None:

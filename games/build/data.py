@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import torch
 
 from games.options.config import Config, DataOptions
-from games.options.flags import errors_with_flags
+from games.options.flags import errors_with_flags, with_flags
 from patchgame_egg.data.cache import CachedImages
 from patchgame_egg.data.gpu_jpeg import GpuJpegLoader, NoDecoder
 from patchgame_egg.data.images import ImageSource
 from patchgame_egg.data.loader import EveryImage, ImageLoader
+from patchgame_egg.data.names import printable
 from patchgame_egg.data.sources import image_sets
-from patchgame_egg.distributed.processes import world_size
+from patchgame_egg.data.understood import understood
+from patchgame_egg.distributed.processes import is_rank_zero, world_size
 from patchgame_egg.views.augment import ViewStrength
 from patchgame_egg.views.loader import ViewLoader
 from patchgame_egg.views.transforms import Middle, RandomViews
@@ -45,7 +49,7 @@ def decoders(options: DataOptions, device: torch.device) -> int:
 
 
 def load_images(config: Config, size: int) -> tuple[ImageSource, ImageSource]:
-    """The training and the held-out images.
+    """The training and the held-out images; what was understood of them is printed once.
 
     Args:
         config: the options.
@@ -56,7 +60,38 @@ def load_images(config: Config, size: int) -> tuple[ImageSource, ImageSource]:
     """
     d, seed = config.images, config.training.seed
     with errors_with_flags():
-        return image_sets(d.data, d.root, size, val_root=d.val_root, download=d.download, seed=seed, scenes=d.scenes)
+        train, held_out = image_sets(
+            d.data,
+            d.root,
+            size,
+            val_root=d.val_root,
+            download=d.download,
+            seed=seed,
+            scenes=d.scenes,
+            class_level=d.class_level,
+            val_share=d.val_share,
+            limit=d.limit,
+        )
+    say_understood(d.data, d.root, {"to train on": train, "held out": held_out})
+    return train, held_out
+
+
+def say_understood(data: str, root: str, sources: Mapping[str, ImageSource]) -> None:
+    """Prints how many images and classes were found, and what was left out: once in a command, by one process.
+
+    Args:
+        data: name of the images.
+        root: where they lie.
+        sources: what they are for (``to train on``, ``held out``) -> the images.
+    """
+    if is_rank_zero():
+        lines = understood(f"{data} {root}".strip(), sources)
+        _print_once("\n".join(printable(with_flags(line)) for line in lines))
+
+
+@cache
+def _print_once(text: str) -> None:
+    print(text, flush=True)
 
 
 def build_loaders(config: Config, device: torch.device) -> tuple[ImageLoader, ImageLoader]:

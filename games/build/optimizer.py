@@ -52,6 +52,49 @@ def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tu
     return optimizer, LambdaLR(optimizer, [factor_when_thawed if g["wide"] else factor for g in groups])
 
 
+def with_rates_of(state: dict[str, Any], game: nn.Module, optimizer: Optimizer, scheduler: LambdaLR) -> dict[str, Any]:
+    """A trainer's state, as a run goes on from it: its moments, and the rates and decays of the options now.
+
+    Args:
+        state: of a checkpoint.
+        game: whose parameters they are.
+        optimizer: from `build_optimizer`, with the options now. They may put the parameters into other groups.
+        scheduler: likewise.
+
+    Returns:
+        The state with ``optimizer`` and ``scheduler`` for these two; unchanged where it is of other parameters.
+    """
+    saved, own, schedule = state["optimizer"], optimizer.state_dict(), scheduler.state_dict()
+    sizes = [len(group["params"]) for group in saved["param_groups"]]
+    apart = len({group.get("initial_lr") for group in saved["param_groups"]}) > 1
+    decays = any(group["weight_decay"] for group in saved["param_groups"])
+    # What the checkpoint's own groups tell of, first; a decay that has ended at 0 does not tell.
+    for speaker, matrices in ((apart, decays), (apart, True), (True, True), (False, True)):
+        groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in game.named_parameters():
+            if parameter.requires_grad:
+                kind = speaker and name.startswith("sender"), matrices and parameter.dim() > 1, "_head.wide." in name
+                groups.setdefault(kind, []).append(parameter)
+        if [len(group) for group in groups.values()] == sizes:
+            break
+    else:
+        return state
+    places = {id(p): i for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"])}
+    before = [number for group in saved["param_groups"] for number in group["params"]]
+    ordered = [parameter for group in groups.values() for parameter in group]
+    own["state"] = {
+        places[id(parameter)]: saved["state"][number]
+        for number, parameter in zip(before, ordered, strict=True)
+        if number in saved["state"]
+    }
+    step = state["position"]["step"]
+    rates = [base * factor(step) for base, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]
+    for group, rate in zip(own["param_groups"], rates, strict=True):
+        group["lr"] = rate
+    schedule |= {"last_epoch": step, "_step_count": step + 1, "_last_lr": rates}
+    return {**state, "optimizer": own, "scheduler": schedule}
+
+
 def _summed(config: Config) -> int:
     """How many times the gradient of the mean that of the loss is, as far as the optimizer can tell."""
     return config.training.batch_size if config.loss.reduction == "sum" and config.training.optimizer == "sgd" else 1

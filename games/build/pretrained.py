@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -41,7 +42,7 @@ def load_external_trunk(name: str, path: Path | None, image_size: int) -> tuple[
     trunk, dim = vision_trunk(name, image_size)
     if path is None:
         return trunk, dim
-    saved = _read_weights(path)
+    saved = read_weights(path)
     if not isinstance(saved, Mapping):
         raise ValueError(
             f"{path} holds a {type(saved).__name__}: a dict of weights is needed, as state_dict() gives it"
@@ -62,8 +63,11 @@ def load_external_trunk(name: str, path: Path | None, image_size: int) -> tuple[
     return trunk, dim
 
 
-def _read_weights(path: Path) -> Any:
-    """What a file holds.
+def read_weights(path: Path) -> Any:
+    """What a file holds: tensors, plain values, and options as `argparse` has them.
+
+    Args:
+        path: of ``torch.save`` or of safetensors.
 
     Raises:
         ValueError: it cannot be read, or holds objects beside weights.
@@ -71,8 +75,11 @@ def _read_weights(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        # DINO and others save their options beside the weights.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        # DINO and others save their options beside the weights, and learning rates that NumPy computed.
+        scalar: Any = np.float64(0).__reduce__()[0]
+        known: list[Any] = [argparse.Namespace, np.dtype, type(np.dtype("f8"))]
+        known += [(scalar, f"{core}.multiarray.scalar") for core in ("numpy.core", "numpy._core")]
+        with torch.serialization.safe_globals(known):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         raise ValueError(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from torch import nn
 
-from games.build.optimizer import build_optimizer, schedules
+from games.build.agents import take_over_agents
+from games.build.optimizer import build_optimizer, schedules, with_rates_of
 from games.options.command_line import Start
 from games.runs.files import CHECKPOINT, LOG, TENSORBOARD
 from patchgame_egg.distributed.processes import is_rank_zero
@@ -45,7 +46,7 @@ def make_trainer(
         also_validate: further batches to validate on, by name.
 
     Raises:
-        ValueError: the checkpoint does not fit.
+        ValueError: the checkpoint, or that of the run to start from, does not fit.
     """
     config, device = start.config, train.device
     steps = math.ceil(len(train) / config.training.accumulate)
@@ -73,5 +74,13 @@ def make_trainer(
         also_validate=also_validate,
     )
     if start.resume is not None:
-        trainer.load_state_dict(checkpoint.load(folder / CHECKPOINT, device))
+        state = checkpoint.load(folder / CHECKPOINT, device)
+        if "optimizer" not in state:
+            raise ValueError(
+                f"{folder} holds agents alone, as games.convert makes a run, and no optimizer to go on with: "
+                f"--init-from {folder} starts a new run from them"
+            )
+        trainer.load_state_dict(with_rates_of(state, game, optimizer, scheduler))
+    elif config.run.init_from:
+        take_over_agents(game, Path(config.run.init_from))
     return trainer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from games.options.config import Config
 
 
@@ -13,6 +15,9 @@ def check(config: Config) -> None:
     """
     speaker, channel, training, images = config.speaker, config.channel, config.training, config.images
     _check_channel(config)
+    name = os.path.normpath(config.run.name)
+    if config.run.name and (os.path.isabs(name) or name.split(os.sep)[0] in (os.curdir, os.pardir)):
+        raise ValueError(f"--name {config.run.name} leaves --out {config.run.out}: give the name of a folder in it")
     if config.load_size < images.image_size:
         raise ValueError(f"--load-size {images.load_size} is smaller than --image-size {images.image_size}")
     if images.annotations and images.data != "folder":
@@ -36,6 +41,8 @@ def check(config: Config) -> None:
         ("--batch-size", training.batch_size, 2),
         ("--candidates", training.candidates, 2),
         ("--scenes", images.scenes, 2),
+        ("--class-level", images.class_level, 1),
+        ("--limit", 2 if images.limit is None else images.limit, 2),
         ("--symbol-hidden", speaker.symbol_hidden, 1),
         ("--rank-width", speaker.rank_width, 1),
         ("--text-dim", config.listener.text_dim, 1),
@@ -58,11 +65,14 @@ def check(config: Config) -> None:
     for name, positive in (
         ("--lr", training.lr),
         ("--speaker-lr", config.speaker_lr),
+        ("--timeout", config.run.timeout),
         ("--gumbel-start", channel.gumbel_start),
         ("--gumbel-end", channel.gumbel_end),
     ):
         if not positive > 0:
             raise ValueError(f"{name} {positive}: must be above 0")
+    if images.val_share is not None and not 0 < images.val_share < 1:
+        raise ValueError(f"--val-share {images.val_share}: must be above 0 and below 1")
     for name, share in (
         ("--anneal", channel.anneal),
         ("--rank-dropout", speaker.rank_dropout),
@@ -99,7 +109,12 @@ def _check_channel(config: Config) -> None:
 
 
 def _check_patches(config: Config, fixes_number: bool) -> None:
-    channel, patches = config.channel, config.patches
+    channel, patches, speaker = config.channel, config.patches, config.speaker
+    if speaker.patch_network == "conv" and (speaker.context or speaker.released_symbol):
+        other = "--context" if speaker.context else "--released-symbol"
+        raise ValueError(f"--patch-network conv is a network of its own: it does not go with {other}")
+    if speaker.patch_network == "conv" and speaker.patch_size < 5:
+        raise ValueError(f"--patch-size {speaker.patch_size}: --patch-network conv needs patches of at least 5 px")
     if channel.keep_fraction is not None and not 0 < channel.keep_fraction <= 1:
         raise ValueError(f"--keep-fraction {channel.keep_fraction}: must be above 0 and at most 1")
     if channel.keep is not None and not 1 <= channel.keep <= patches:

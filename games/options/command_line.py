@@ -8,19 +8,23 @@ import inspect
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import torch
 import tyro
 
 from games.options.checks import check
 from games.options.config import Config
-from games.options.config_file import load_config
+from games.options.config_file import load_config, run_of
 from games.options.presets import PRESETS
+from games.options.resume import check_initialised, check_resumed
 from games.runs.files import CONFIG
+from patchgame_egg.atomic_write import NotWritten
+from patchgame_egg.data.names import print_any_name
+from patchgame_egg.distributed.processes import PeersLost
 
 _Options = TypeVar("_Options")
 
@@ -55,41 +59,51 @@ def parse(argv: Sequence[str], prog: str = "python -m games.patchgame", about: s
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default=None)
     first.add_argument("--resume", type=Path, default=None)
+    first.add_argument("--init-from", type=Path, default=None)
     try:
         known, rest = first.parse_known_args(argv)
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from error
-    if known.resume is not None and known.preset is not None:
-        raise ValueError("--resume takes up the run's own options: leave --preset out")
+    if known.resume is not None and known.init_from is not None:
+        raise ValueError("--init-from starts a new run: leave --resume out")
+    former = known.resume or known.init_from
+    if former is not None and known.preset is not None:
+        option = "--resume" if known.resume else "--init-from"
+        raise ValueError(f"{option} takes up the run's own options: leave --preset out")
     preset = known.preset or "small"
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}: one of {', '.join(PRESETS)}")
     default = PRESETS[preset]
-    if known.resume is not None:
-        default, preset = load_config(known.resume / CONFIG)
+    if former is not None:
+        former = run_of(former)
+        default, preset = load_config(former / CONFIG)
+    if known.init_from is not None:
+        default = replace(default, run=replace(default.run, name="", init_from=str(former)))
     description = (
         f"{inspect.cleandoc(about or Config.__doc__ or '')}\n\n"
         f"--preset small|paper|released   where the options start (now {preset})\n"
         "--resume RUN                    go on with the run in that folder\n"
     )
     config = read_options(Config, rest, prog, description, default)
-    return Start(_complete(config, default, known.resume is not None), preset, known.resume)
-
-
-def _complete(config: Config, default: Config, resumes: bool) -> Config:
-    if resumes and config.run.frozen_speaker != default.run.frozen_speaker:
-        raise ValueError("--frozen-speaker starts a new run: leave --resume out")
-    # A run that is resumed has its speaker already, and the run that it came from may be gone.
-    if config.run.frozen_speaker and not resumes:
-        taught, _ = load_config(Path(config.run.frozen_speaker) / CONFIG)
-        config = replace(
-            config,
-            speaker=replace(taught.speaker, speakers=config.speaker.speakers),
-            channel=taught.channel,
-            images=replace(config.images, image_size=taught.images.image_size, load_size=taught.images.load_size),
-        )
+    if known.resume is not None:
+        check_resumed(config, default, former)
+    elif known.init_from is not None:
+        check_initialised(config, default, former)
+    elif config.run.frozen_speaker:
+        config = _with_speaker_of(config, Path(config.run.frozen_speaker))
     check(config)
-    return config
+    return Start(config, preset, former if known.resume is not None else None)
+
+
+def _with_speaker_of(config: Config, run: Path) -> Config:
+    # A run that is resumed has its speaker already, and the run that it came from may be gone.
+    taught, _ = load_config(run / CONFIG)
+    return replace(
+        config,
+        speaker=replace(taught.speaker, speakers=config.speaker.speakers),
+        channel=taught.channel,
+        images=replace(config.images, image_size=taught.images.image_size, load_size=taught.images.load_size),
+    )
 
 
 def read_options(
@@ -108,6 +122,7 @@ def read_options(
         ValueError: a bad option, in one line.
         SystemExit: after ``--help``.
     """
+    print_any_name()
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -154,9 +169,39 @@ def _one_line(box: str) -> str:
     return " ".join(message) + (f"; did you mean {suggestion[1]}?" if suggestion else "") + " (--help lists all)"
 
 
-def fail(message: object) -> None:
-    """Ends the program with one line on stderr and exit status 2; who goes on all the same finds the line as a note."""
-    print(f"error: {message}", file=sys.stderr)
-    end = SystemExit(2)
-    end.add_note(str(message))
+def fail(message: object, status: int = 2) -> NoReturn:
+    """Ends the program with one line on stderr; who goes on all the same finds the line as a note.
+
+    Args:
+        message: what is wrong, and what to do.
+        status: 2 for a wrong request, 1 for a failure.
+    """
+    line = " ".join(str(message).split())
+    print(f"error: {line}", file=sys.stderr)
+    end = SystemExit(status)
+    end.add_note(line)
     raise end
+
+
+@contextlib.contextmanager
+def failures(kept: Callable[[], str] = str) -> Iterator[None]:
+    """Ends the program with one line and status 1 where a file cannot be read or written, or a process is lost.
+
+    Args:
+        kept: what to say of what is not lost, asked for when it is needed.
+
+    Raises:
+        SystemExit: see above.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        # Whoever read what is printed has gone, as head does; there is nobody left to tell.
+        raise
+    except NotWritten as error:
+        fail(f"{error}{kept()}", 1)
+    except OSError as error:
+        named = f"{error.filename}: {error.strerror}" if error.filename is not None else error
+        fail(f"{named}{kept()}", 1)
+    except PeersLost as error:
+        fail("".join([str(error), *getattr(error.__cause__, "__notes__", [kept()])]), 1)

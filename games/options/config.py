@@ -1,4 +1,7 @@
-"""The options of ``python -m games.patchgame``: one dataclass that is the command line."""
+"""The options of ``python -m games.patchgame``: one dataclass that is the command line.
+
+One file, because it is the command line: whoever looks for an option finds all of them here.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,16 @@ class SpeakerOptions:
     """Patch: sizes of patches in one message: S, 2S, 4S, ... (the paper: 1); all divide the image size."""
     symbols_per_patch: int = 1
     """Patch: l, symbols that each patch sends."""
+    patch_network: Literal["mlp", "conv"] = "mlp"
+    """Patch: PatchSymbol is the paper's MLP on the pixels, or convolutions averaged over the patch, which do not mind
+    where in the patch a thing lies."""
     symbol_hidden: int = 256
-    """Patch: width of PatchSymbol's MLP."""
+    """Patch: width of PatchSymbol's MLP; its convolutions have a quarter and half of it."""
     context: bool = False
     """Patch: PatchSymbol is a ViT-tiny over the whole image, as in the release, not an MLP on each patch."""
+    released_symbol: bool = False
+    """Patch: PatchSymbol is what the release's is: the ViT of --context has a class token; without --context, there is
+    no ReLU, and each patch knows its place."""
     rank_width: int = 16
     """Patch: channels of the first block of PatchRank's ResNet-9."""
     rank_padding: Padding = "replicate"
@@ -149,12 +158,18 @@ class DataOptions:
     """Shards: the held-out ones; empty: ``val-*.tar`` beside the others."""
     download: bool = False
     """Fetch a torchvision set that is missing from --root."""
+    class_level: int = 1
+    """Folder: which folder on the way to an image, from train/ or --root on, names its class: 2 of sketch/dog/1.jpg."""
+    val_share: float | None = None
+    """How much is held out of images without a held-out part; None: 0.05."""
+    limit: int | None = None
+    """The most images to train on, and to hold out; the same ones every time; None: all."""
     image_size: int = 48
     """Side of the views in pixels."""
     load_size: int | None = None
     """Side to which images are resized and cropped before the views are cut; None: 8/7 of the image size."""
     annotations: str = ""
-    """Folder: what its images show, for the analysis: a file of JSON lines, or a folder of Pascal VOC's XML."""
+    """Folder: what its images show, for the analysis: JSON lines, CSV, COCO's JSON, or a folder of Pascal VOC's XML."""
     scenes: int = 8192
     """Number of built-in scenes to train on; an eighth as many, at least 1024, are held out."""
     workers: int | None = None
@@ -206,8 +221,7 @@ class TrainingOptions:
     accumulate: int = 1
     """Batches per optimizer step; each has only its own negatives."""
     micro_batch: int = 0
-    """Images whose activations are in memory at a time, 0 for all; the loss stays that of the whole batch, at the price
-    of one more forward pass."""
+    """Images whose activations are in memory at once, 0: all; the whole batch's loss, for one more forward pass."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Number format of the networks."""
     compile: bool = False
@@ -236,6 +250,11 @@ class RunOptions:
     """Write the language of the held-out images to corpus.npz at the end."""
     analyse_every: int = 1
     """Epochs from one analysis of the held-out language to the next, while it is learnt; 0: none."""
+    init_from: str = ""
+    """Folder of a finished run from whose options and agents a new run starts, on other images or schedules; its
+    optimizer starts anew."""
+    timeout: float = 600.0
+    """Seconds after which the processes under torchrun give up one that does not answer, and end."""
     frozen_speaker: str = ""
     """Folder of a run whose speaker, with its options and image size, is taken over and learns no more: how easily is
     its language learnt?"""

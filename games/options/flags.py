@@ -16,6 +16,9 @@ FLAGS = {
     "val_root": "--val-root",
     "val_pattern": "--val-root",
     "download": "--download",
+    "class_level": "--class-level",
+    "val_share": "--val-share",
+    "limit": "--limit",
     "grad_norm": "--grad-norm",
     "precision": "--precision",
 }

@@ -38,7 +38,9 @@ PAPER = Config(
 # What the authors' release does where it differs from the text.
 RELEASED = replace(
     PAPER,
-    speaker=replace(PAPER.speaker, logit_scale=0.0, context=True, rank_padding="zeros", rank_dropout=0.1),
+    speaker=replace(
+        PAPER.speaker, logit_scale=0.0, context=True, released_symbol=True, rank_padding="zeros", rank_dropout=0.1
+    ),
     channel=replace(PAPER.channel, gate="released", rank_spread=0.0, gumbel_start=5.0, gumbel_end=1.0),
     listener=replace(PAPER.listener, text_norm="post", silence="attend"),
     loss=LossOptions(temperature=0.07, learn_temperature=True, detach_negatives=True),

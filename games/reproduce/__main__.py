@@ -41,7 +41,7 @@ EXPERIMENTS = {
 
 # Options that not all experiments have.
 OWN = {
-    "run": ("fig3", "fig5"),
+    "run": ("fig3", "fig4", "fig5"),
     "voc": ("table2",),
     "vit": ("fig4",),
     "vit_checkpoint": ("fig4",),
@@ -77,7 +77,7 @@ def parse_setting(argv: Sequence[str]) -> Setting:
     )
     parser.add_argument("--dry-run", action="store_true", help="check options and data, one step of each training")
     parser.add_argument(
-        "--run", type=Path, default=None, help="fig3, fig5: draw a finished run, or games.record's file"
+        "--run", type=Path, default=None, help="fig3 to fig5: draw a finished run; fig3, fig5: or games.record's file"
     )
     parser.add_argument("--voc", default="", help="table2: folder in Pascal VOC's format")
     parser.add_argument("--vit", default="", help="fig4: a ViT of timm, by name; if not given, a small one is trained")
@@ -95,7 +95,9 @@ def parse_setting(argv: Sequence[str]) -> Setting:
         if getattr(known, name) != parser.get_default(name) and known.experiment not in where:
             raise ValueError(f"--{name.replace('_', '-')} is for {' and '.join(where)}, not for {known.experiment}")
     if known.run is not None:
-        others = ("scale", "root", "seeds", "out", "jobs", "launcher", "task", "dry_run")
+        # In figure 4 the scale says which ViT looks at the patches that the run ranks.
+        scale = () if known.experiment == "fig4" else ("scale",)
+        others = (*scale, "root", "seeds", "out", "jobs", "launcher", "task", "dry_run")
         idle = [f"--{name}".replace("_", "-") for name in others if getattr(known, name) != parser.get_default(name)]
         if idle or options:
             raise ValueError(f"--run draws what there is, without {' '.join([*idle, *options])}")

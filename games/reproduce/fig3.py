@@ -60,14 +60,18 @@ def run(setting: Setting) -> None:
             found = importance_scores(
                 corpus.keep_prob, corpus.object_area, corpus.grid, images=corpus.images, scales=corpus.scales
             )
-            scores.append(found.reset_index().assign(seed=seed))
+            if (found.reason == "").any():
+                scores.append(found.reset_index().assign(seed=seed))
     if scores:
         frame = pd.concat(scores, ignore_index=True)
         write_table(setting, frame, tabulate(frame))
     else:
         for old in setting.folder.glob("table.*"):
             old.unlink()
-        print("no boxes are known of these images, so the maps are not scored: games.record takes --annotations FILE")
+        print(
+            "no boxes are known of these images that cover some patches and not others, so the maps are not scored: "
+            "games.record takes --annotations FILE"
+        )
 
 
 def draw(corpus: Corpus, path: Path) -> Path:

@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from analysis.corpus.csv_export import csv_text
 from analysis.corpus.recording import one_pair
 from analysis.plots.patch_curves import VitPanel, draw_patch_curves
 from analysis.vit.patch_subset import Ranking, SubsetCurve, best_patches, classify_patches, vit_grid, vit_input
@@ -39,30 +40,40 @@ from games.reproduce.runner.tables import markdown, mean_and_spread, write_table
 from games.reproduce.runner.training import train
 from games.reproduce.vit.distillation import distil, rank_correlation
 from games.reproduce.vit.setup import Eye, Vit, check_eye, open_eye, untrained_vit, vits
+from games.runs.files import CHECKPOINT
+from games.runs.folder import check_speaks
 from games.runs.load import load_game
 from games.runs.lock import output_lock
+from patchgame_egg.atomic_write import write_text
 from patchgame_egg.game import Game
 from patchgame_egg.population import Population
+from patchgame_egg.training import checkpoint
 
 START, END, FAST = "PatchRank, untrained", "PatchRank, trained", "PatchRank, distilled"
 RANDOM_SEEDS = (0, 1, 2)
+# Orders that a ViT makes itself, and by how many standard errors one has to beat random ones for it to be a judge.
+OWN_ORDERS, JUDGE_ERRORS = ("CLS attention", "gradient saliency", "Grad-CAM"), 3
 # Of 20 epochs of a few thousand photos and of one of ImageNet, the latter has more steps.
 DISTILLED_EPOCHS = {"toy": 1, "photos": 20, "imagenet": 1}
 
 
 def trainings(setting: Setting) -> list[Training]:
-    """One PatchGame for each seed and patch size.
+    """One PatchGame for each seed and patch size, unless a run is given.
 
     Raises:
         ValueError: its speaker ranks no patches, or a ViT cannot be had: better now than after the trainings.
     """
+    if setting.run is not None:
+        if not setting.run.is_dir():
+            raise ValueError(f"--run {setting.run} is not the folder of a run, and fig4 needs its PatchRank")
+        check_speaks(setting.run)
     found = [ours(setting, seed, vit.paper) for seed in setting.seeds for vit in vits(setting)]
     speaker = setting.config(found[0]).speaker.speaker
     if speaker != "patch":
         raise ValueError(f"--speaker {speaker} has no PatchRank, and fig4 is about its order of patches")
     for which in vits(setting):
         check_eye(setting, which)
-    return found
+    return found if setting.run is None else []
 
 
 def run(setting: Setting) -> None:
@@ -105,7 +116,9 @@ def run(setting: Setting) -> None:
 
 
 def _depends_on(eye: Eye, setting: Setting, which: Vit, seed: int) -> dict[str, Any]:
-    return {**eye.made_with, **made_of(setting, ours(setting, seed, which.paper))}
+    # The options of a run say not how far it has come.
+    run = {} if setting.run is None else {"position": checkpoint.load(setting.run / CHECKPOINT)["position"]}
+    return {**eye.made_with, **made_of(setting, ours(setting, seed, which.paper)), **run}
 
 
 def read_curves(part: Mapping[str, Any]) -> dict[str, SubsetCurve]:
@@ -128,7 +141,8 @@ def _written(eye: Eye, curves: Mapping[str, SubsetCurve]) -> dict[str, Any]:
 
 def patch_ranks(setting: Setting, which: Vit, seed: int, device: torch.device) -> tuple[nn.Module, nn.Module]:
     """PatchRank of a seed before and after its training, in evaluation mode; of a population, the first speaker's."""
-    game, config = load_game(train(setting, ours(setting, seed, which.paper)), device)
+    run = train(setting, ours(setting, seed, which.paper)) if setting.run is None else setting.run
+    game, config = load_game(run, device)
     return _rank_of(build_game(config).to(device)), _rank_of(game)
 
 
@@ -274,7 +288,21 @@ def tabulate(frame: pd.DataFrame) -> str:
             f"{first.images} held-out images. Spreads are over seeds, but of the area over random the standard error "
             "over images.\n"
         )
+        lines.append(f"\n{vit}: {judge_remark(part)}\n")
     return "".join(lines)
+
+
+def judge_remark(part: pd.DataFrame) -> str:
+    """Whether a ViT can judge orders at all: one of its own, which knows what it looks at, should beat random ones."""
+    own = part[part.ranking.isin(OWN_ORDERS)].groupby("ranking")[["gain", "gain_se"]].mean()
+    best = own.assign(errors=own.gain / own.gain_se).sort_values("errors").iloc[-1]
+    gain = f"{100 * best.gain:+z.1f} ± {100 * best.gain_se:.1f} points"
+    if best.errors >= JUDGE_ERRORS:
+        return f"it can judge orders of patches: its own {best.name} is {gain} over random."
+    return (
+        f"it cannot judge orders of patches: the best of its own, {best.name}, is {gain} over random, and not by "
+        f"{JUDGE_ERRORS} standard errors. What it says of PatchRank tells nothing."
+    )
 
 
 def write_curves(setting: Setting, panels: Sequence[VitPanel]) -> None:
@@ -286,7 +314,7 @@ def write_curves(setting: Setting, panels: Sequence[VitPanel]) -> None:
         for seed, curve in enumerate(values)
         for k, value in zip(panel.kept, curve, strict=True)
     ]
-    pd.DataFrame(rows).to_csv(setting.folder / "curves.csv", index=False)
+    write_text(csv_text(pd.DataFrame(rows)), setting.folder / "curves.csv")
 
 
 def rehearse(setting: Setting) -> None:

@@ -14,13 +14,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from analysis.corpus.annotation_files import VocObject
+from analysis.corpus.voc_xml import VocObject
 from analysis.detection.backbone import trunk_blocks
 from analysis.detection.boxes import BoxedImage, Objects
 from analysis.detection.detector import DetectorShape, build_detector
 from analysis.detection.fine_tuning import Recipe, detect, fine_tune
 from analysis.detection.scores import average_precision
-from analysis.detection.voc import voc_sets, write_voc
+from analysis.detection.voc import check_voc_images, voc_sets, write_voc
 from games.build.data import decoders
 from games.options.command_line import pick_device
 from games.reproduce import table1
@@ -86,11 +86,11 @@ def trainings(setting: Setting) -> list[Training]:
     """Everything that has to be trained, seed by seed.
 
     Raises:
-        ValueError: the images with boxes are not there, or the trunk gives a detector no maps: better now than after
-            the trainings.
+        ValueError: the images with boxes are not there or broken, or the trunk gives a detector no maps: better now
+            than after the trainings.
     """
-    if not setting.dry_run and setting.scale != "toy":
-        voc_sets(voc_folder(setting))
+    if not setting.dry_run and (setting.voc or setting.scale != "toy"):
+        print(check_voc_images(*voc_sets(voc_folder(setting))), flush=True)
     wanted = [training for seed in setting.seeds for training in methods(setting, seed).values()]
     trunk_blocks(_fresh_trunk(setting, wanted[-1]))
     return wanted
@@ -213,7 +213,7 @@ def rehearse(setting: Setting) -> None:
     """Takes one step of the scale's detector on generated images, a quarter as large, and looks for the real ones.
 
     Raises:
-        ValueError: an option is wrong.
+        ValueError: an option is wrong, or the real images are there and broken.
         RuntimeError: the loss is not finite.
     """
     last, transfer = trainings(setting)[-1], TRANSFERS[setting.scale]
@@ -228,10 +228,14 @@ def rehearse(setting: Setting) -> None:
     losses = fine_tune(detector, _Generated(), recipe, device=pick_device(setting.device))
     print(f"detector on {setting.config(last).listener.vision}: loss {losses[0]:.3f} on generated images", flush=True)
     try:
-        train_set, held_out = voc_sets(voc_folder(setting))
-        print(f"{len(train_set)} images with boxes to train on, {len(held_out)} held out")
+        folder = voc_folder(setting)
     except ValueError as error:
         print(f"the images with boxes are not there yet: {error}")
+        return
+    if folder.exists():
+        print(check_voc_images(*voc_sets(folder)))
+    else:
+        print(f"the images with boxes are not there yet: no folder {folder}")
 
 
 class _Generated(torch.utils.data.Dataset[BoxedImage]):

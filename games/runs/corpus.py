@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -10,13 +11,17 @@ from typing import Any
 
 import torch
 
-from analysis.corpus.annotation_files import Notes, notes_of, read_notes
+from analysis.corpus.annotation_files import read_notes
 from analysis.corpus.annotations import annotate_files, annotate_scenes
+from analysis.corpus.changed_images import play_changed_images
 from analysis.corpus.corpus import Corpus
+from analysis.corpus.image_names import ImageNames
 from analysis.corpus.interventions import play_probes
 from analysis.corpus.recording import record
-from games.options.config import Config, DataOptions
+from games.build.data import load_images
+from games.options.config import Config
 from patchgame_egg.data.images import ImageFiles, ImageSource
+from patchgame_egg.data.names import printable
 from patchgame_egg.data.scenes import Scenes
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Batch
@@ -35,6 +40,9 @@ def write_corpus(
     run: str,
     path: Path,
     images: int = IMAGES,
+    *,
+    learnt: Mapping[str, int],
+    say: Callable[[str], object] = lambda line: None,
 ) -> None:
     """Plays a trained game and writes down its language.
 
@@ -47,13 +55,18 @@ def write_corpus(
         run: its name.
         path: the file.
         images: the most to play, in whole groups and at least in one.
+        learnt: how far the game has come, ``step`` and ``epoch``: the run may go on after this.
+        say: is told what is going on.
 
     Raises:
         ValueError: the run has no symbols, or its annotations cannot be used.
     """
     if config.channel.channel == "continuous":
         raise ValueError("--channel continuous passes numbers and not symbols: there is no language to record")
-    groups = _Groups(batches, max(1, images // min(config.training.candidates, len(source))))
+    among = min(config.training.candidates, len(source))
+    groups = _Groups(batches, max(1, images // among))
+    played = min(groups.count * among, len(source) // among * among)
+    say(f"plays {played:,} of {len(source):,} images, in groups of {among}")
     vocab, seed = config.speaker.vocab, config.training.seed
     device = next(game.parameters()).device
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.training.precision)
@@ -61,9 +74,23 @@ def write_corpus(
         device.type, half, enabled=half is not None and not (device.type == "cpu" and half == torch.half)
     ):
         corpus = record(game, groups, vocab_size=vocab, label_names=source.classes)
+        understood = corpus.probes["as played"].mean()
+        said = int(corpus.mask.sum())
+        say(f"{100 * understood:.1f} % of {len(corpus):,} messages, {said:,} symbols, found their image among {among}")
+        say("plays them once more, with interventions")
         probes = play_probes(game, groups, vocab_size=vocab, seed=seed)
-    about = {"run": run, "preset": preset, "config": asdict(config)}
-    corpus = annotate(replace(corpus, probes=probes, info={**corpus.info, **about}), config, source)
+        maps = play_changed_images(game, groups)
+    say(", ".join(f"{name} {100 * right.mean():.1f} %" for name, right in probes.items()))
+    about = {"run": run, "preset": preset, "learnt": dict(learnt), "config": asdict(config)}
+    files = name_files(corpus, source, config)
+    corpus = replace(corpus, probes=probes, changed_maps=maps, info={**corpus.info, **about}, files=files)
+    corpus = annotate(corpus, config, source)
+    asked = min(images, len(source))
+    if len(corpus) != asked:
+        print(
+            f"note: the language is that of {len(corpus)} images, not of {asked}: messages are matched in whole groups "
+            f"of {corpus.candidates or len(corpus)} (--candidates)"
+        )
     corpus.save(path)
 
 
@@ -77,6 +104,17 @@ class _Groups:
         return islice(self.batches, self.count)
 
 
+def name_files(corpus: Corpus, source: ImageSource, config: Config) -> tuple[str, ...]:
+    """What the images of a corpus are called by their source: below ``--root``, where they lie there; else nothing."""
+    source = getattr(source, "source", source)
+    called = getattr(source, "name", None)
+    if called is None:
+        return ()
+    root = Path(printable(config.images.root))
+    names = [Path(called(index)) for index in corpus.info["index"]]
+    return tuple(str(name.relative_to(root) if name.is_relative_to(root) else name) for name in names)
+
+
 def annotate(corpus: Corpus, config: Config, source: ImageSource) -> Corpus:
     """Adds what is known about the images: of the built-in scenes, or from ``--annotations``.
 
@@ -86,26 +124,48 @@ def annotate(corpus: Corpus, config: Config, source: ImageSource) -> Corpus:
     source = getattr(source, "source", source)
     if isinstance(source, Scenes):
         return annotate_scenes(corpus, source)
-    notes = read_annotations(config.images, source)
-    if notes and isinstance(source, ImageFiles):
-        return annotate_files(corpus, notes, source, Path(config.images.root))
+    if config.images.annotations and isinstance(source, ImageFiles):
+        notes, others = read_notes(Path(config.images.annotations)), _all_images(config)
+        return annotate_files(corpus, notes, source, Path(config.images.root), others)
     return corpus
 
 
-def read_annotations(options: DataOptions, source: ImageSource) -> dict[str, Notes]:
-    """Reads ``--annotations``, empty without the option.
+def check_annotations(config: Config, source: ImageSource) -> str:
+    """Reads ``--annotations`` before long work.
+
+    Args:
+        config: the options.
+        source: the held-out images.
+
+    Returns:
+        What was understood, in a line; empty without the option.
 
     Raises:
-        ValueError: they cannot be read, or say nothing of these images.
+        ValueError: they cannot be read, a name in them fits several images, or they say nothing of the held-out images.
     """
+    options = config.images
     if not options.annotations:
-        return {}
-    notes, files = read_notes(Path(options.annotations)), getattr(source, "source", source)
+        return ""
+    table, files = read_notes(Path(options.annotations)), getattr(source, "source", source)
     if not isinstance(files, ImageFiles):
         raise ValueError(f"--annotations describes files: it goes with --data folder, not {options.data}")
-    if not any(notes_of(notes, path, Path(options.root)) for path in files.paths):
+    names = ImageNames([*files.paths, *_all_images(config)], Path(options.root))
+    found = names.find(table, table.path)
+    held_out = sum(path in found.notes for path in files.paths)
+    if not held_out:
         raise ValueError(
-            f"--annotations {options.annotations} speaks of {next(iter(notes))!r} and others, but of none of the "
+            f"--annotations {options.annotations} speaks of {next(iter(table))!r} and others, but of none of the "
             f"held-out images in {options.root}, the first of which is {files.paths[0]}"
         )
-    return notes
+    said = f"annotations: {table.summary(list(found.notes.values()))}; {held_out:,} of {len(files):,} held-out images"
+    lost = len(found.lost)
+    return f"{said}; {lost:,} names fit no image, the first is {found.lost[0]!r}" if lost else said
+
+
+def _all_images(config: Config) -> list[Path]:
+    """All images in the folder, those that are trained on too: an annotation may mean any of them."""
+    # A folder of held-out images alone has no others.
+    with suppress(ValueError):
+        parts = load_images(config, config.load_size)
+        return [path for part in parts if isinstance(part, ImageFiles) for path in part.paths]
+    return []

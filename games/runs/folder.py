@@ -10,13 +10,21 @@ from pathlib import Path
 
 from games.options.command_line import Start
 from games.options.config_file import load_config
-from games.runs.files import CHECKPOINT, CONFIG, METHOD
+from games.runs.files import CHECKPOINT, CONFIG, LOCK, LOG, METHOD, TENSORBOARD
+from patchgame_egg.text_files import read_text
 
 
 def method_of(run: Path) -> str:
-    """What a run trains: ``patchgame``, or a baseline of `games.baselines`."""
+    """What a run trains: ``patchgame``, or a baseline of `games.baselines`.
+
+    Raises:
+        ValueError: its file is damaged.
+    """
     path = run / METHOD
-    return str(json.loads(path.read_text())["method"]) if path.exists() else "patchgame"
+    try:
+        return str(json.loads(read_text(path))["method"]) if path.exists() else "patchgame"
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not say what the run trains: {error}") from error
 
 
 def check_speaks(run: Path) -> None:
@@ -33,6 +41,21 @@ def check_speaks(run: Path) -> None:
         )
 
 
+# What a run leaves that was killed before its first checkpoint.
+_BEGINNINGS = {CONFIG, METHOD, LOG, LOCK, TENSORBOARD}
+
+
+def is_unbegun(folder: Path) -> bool:
+    """Whether a run was killed before its first checkpoint: its folder holds no step, and nothing of anybody else."""
+    if not folder.is_dir():
+        return False
+    names = {path.name.removesuffix(".tmp") for path in folder.iterdir()}
+    if (folder / CHECKPOINT).exists() or names - _BEGINNINGS - {CHECKPOINT}:
+        return False
+    log = folder / LOG
+    return not log.exists() or log.stat().st_size == 0
+
+
 def find_run(start: Start, again: bool, kind: str = "") -> tuple[Start, Path]:
     """The run that a command plays: one to resume, or a new one, named by ``--name`` or counted up.
 
@@ -46,14 +69,22 @@ def find_run(start: Start, again: bool, kind: str = "") -> tuple[Start, Path]:
         What to start, with ``resume`` set if there is a checkpoint to go on from, and the run's folder.
 
     Raises:
-        ValueError: the named run is there already, and this is not ``again``.
+        ValueError: the named run is there already, and this is not ``again``; or the run to resume has no checkpoint.
     """
     out, name = Path(start.config.run.out), start.config.run.name
     if start.resume is not None:
+        if is_unbegun(start.resume):
+            # Killed before its first checkpoint: nothing was learnt, and nothing is lost by beginning anew.
+            return replace(start, resume=None), start.resume
         return start, start.resume
+    for place in (out, *out.parents, *([out / name] if name else [])):
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"{place} is a file, and a folder is needed there: give another --out or --name")
     if name:
         folder = out / name
-        if folder.exists() and not again:
+        if folder.exists() and not again and not is_unbegun(folder):
+            if not (folder / CHECKPOINT).exists():
+                raise ValueError(f"{folder} exists and holds no checkpoint to go on from: give another --name")
             raise ValueError(f"the run {folder} exists: --resume {folder} goes on with it, another --name starts anew")
     else:
         stem = f"{kind or start.preset}-{start.config.images.data}"

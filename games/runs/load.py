@@ -43,11 +43,21 @@ def load_game(run: Path, device: torch.device) -> tuple[Game | Population, Confi
     Raises:
         ValueError: not such a run, or its checkpoint does not fit.
     """
+    game, config, _ = load_learnt_game(run, device)
+    return game, config
+
+
+def load_learnt_game(run: Path, device: torch.device) -> tuple[Game | Population, Config, dict[str, int]]:
+    """The same, and how far they have come: ``step``, and ``epoch``, the finished ones.
+
+    Raises:
+        ValueError: not such a run, or its checkpoint does not fit.
+    """
     check_speaks(run)
     config, _ = load_config(run / CONFIG)
     game = build_game(config)
-    _load(game, run, device)
-    return game.to(device), config
+    position = _load(game, run, device)
+    return game.to(device), config, {"step": position["step"], "epoch": position["epoch"]}
 
 
 def load_trunk(run: Path, device: torch.device) -> Trained:
@@ -76,8 +86,12 @@ def vision_trunk_width(config: Config) -> int:
         return vision_trunk(config.listener.vision, config.images.image_size, config.listener.vision_width)[1]
 
 
-def _load(module: nn.Module, run: Path, device: torch.device) -> None:
+def _load(module: nn.Module, run: Path, device: torch.device) -> dict[str, int]:
+    state = checkpoint.load(run / CHECKPOINT, device)
     try:
-        module.load_state_dict(checkpoint.load(run / CHECKPOINT, device)["game"])
-    except RuntimeError as error:
-        raise ValueError(f"{run}: its checkpoint does not fit its options: {str(error)[:300]}") from error
+        module.load_state_dict(state["game"])
+        position: dict[str, int] = state["position"]
+    except (RuntimeError, KeyError) as error:
+        first = " ".join(str(error).split())[:300]
+        raise ValueError(f"{run}: its checkpoint does not fit its options: {first}") from error
+    return position

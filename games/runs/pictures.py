@@ -65,16 +65,22 @@ def draw_pictures(
             importance.append(message.keep_prob.cpu().numpy())
             confidence.append(confidence_of(features, message.symbols.view(shape), game.channel).cpu().numpy())
     pictures, said = np.concatenate(shown), np.concatenate(spoken)
-    names = [source.classes[n] if source.classes else "" for n in labels]
+    # Of photos without classes, all are called the same.
+    names = [source.classes[n] for n in labels] if len(source.classes) > 1 else None
     grid, scales = (config.grid, config.grid), config.speaker.patch_scales
-    return [
+    drawn = [
         curves,
         importance_maps(
             pictures[:_MAPS], np.concatenate(importance)[:_MAPS], said[:_MAPS], folder / IMPORTANCE,
-            grid=grid, scales=scales, titles=names[:_MAPS],
-        ),
-        symbol_gallery(
-            pictures, np.concatenate(symbols), said, np.concatenate(confidence), folder / GALLERY, grid=grid,
-            scales=scales,
+            grid=grid, scales=scales, titles=names and names[:_MAPS],
         ),
     ]  # fmt: skip
+    # Without a bottleneck no symbol is ever sent.
+    if game.channel.estimator.discrete:
+        drawn.append(
+            symbol_gallery(
+                pictures, np.concatenate(symbols), said, np.concatenate(confidence), folder / GALLERY, grid=grid,
+                scales=scales,
+            )
+        )  # fmt: skip
+    return drawn

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from games.runs.files import CROSS_PLAY, CROSS_PLAY_PICTURE, METRICS, SKIPPED
-from patchgame_egg.atomic_write import write_json
+from patchgame_egg.atomic_write import write_json, write_text
+from patchgame_egg.data.names import printable
 
 
 def write_metrics(record: dict[str, Any], folder: Path) -> None:
@@ -20,16 +21,17 @@ def write_metrics(record: dict[str, Any], folder: Path) -> None:
 def write_skipped(skipped: Sequence[str], folder: Path) -> None:
     """Prints and writes which images could not be read, if any."""
     if skipped:
+        skipped = [printable(name) for name in skipped]
         more = f" and {len(skipped) - 20} more" if len(skipped) > 20 else ""
         print(f"skipped {len(skipped)} unreadable images: {', '.join(skipped[:20])}{more}")
-        (folder / SKIPPED).write_text("".join(f"{name}\n" for name in skipped))
+        write_text("".join(f"{name}\n" for name in skipped), folder / SKIPPED)
 
 
 def write_cross_play(accuracy: torch.Tensor, candidates: int, folder: Path, picture: bool) -> None:
     """Writes who understood whom as a table and, if wanted, a picture, and prints it: a row is a speaker."""
     rows = [",".join(["", *(f"listener {m}" for m in range(accuracy.shape[1]))])]
     rows += [",".join([f"speaker {n}", *(f"{x:.4f}" for x in row)]) for n, row in enumerate(accuracy.tolist())]
-    (folder / CROSS_PLAY).write_text("\n".join(rows) + "\n")
+    write_text("\n".join(rows) + "\n", folder / CROSS_PLAY)
     print("cross-play, top-1 in %, a row is a speaker, a column a listener:")
     for row in accuracy.tolist():
         print("  " + "  ".join(f"{100 * x:5.1f}" for x in row))

@@ -32,6 +32,7 @@ class Head(nn.Module):
 
     def __init__(self, in_dim: int, hidden: int = 2048, bottleneck: int = 256, wide: int = 0) -> None:
         super().__init__()
+        self.in_dim = in_dim
         self.mlp = nn.Sequential(
             nn.Linear(in_dim, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
         )

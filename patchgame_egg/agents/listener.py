@@ -57,14 +57,24 @@ class TextEncoder(nn.Module):
         self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
 
     def forward(self, message: Message) -> Tensor:
-        """A message to embeddings ``[B, D]``."""
+        """A message to embeddings ``[B, D]``.
+
+        Raises:
+            ValueError: the message has more slots than this has positions, or symbols of another vocabulary.
+        """
+        (slots, vocab), (_, said, choices) = (len(self.positions), len(self.symbols)), message.vectors.shape
+        if said > slots or choices != vocab:
+            raise ValueError(
+                f"the message has {said} slots of {choices} symbols, this TextEncoder is for {slots} slots of {vocab}: "
+                f"give it slots={said} or more and vocab_size={choices}, or other views to the speaker"
+            )
         mask, gate = message.mask, None
         x = message.vectors @ self.symbols.to(message.vectors.dtype)  # [B, T, D]
         if self.silence == "gate" and message.gate is not None:
             gate = F.pad(message.gate, (1, 0), value=1.0)
             unsaid = F.embedding(message.symbols, self.symbols)
             x = torch.where(mask[:, :, None], x, unsaid.to(x.dtype))
-        x = x + self.positions
+        x = x + self.positions[:said]
         if self.silence == "attend":
             mask = torch.ones_like(mask)
         elif gate is None:
@@ -123,8 +133,17 @@ class Listener(nn.Module):
 
         Returns:
             The text embedding and the image embedding, each float ``[B, D]``, not scaled to length 1.
+
+        Raises:
+            ValueError: the message, or the width of what ``text`` or ``vision`` gives, does not fit.
         """
         said, seen = self.text(message), self.vision(receiver_input)
+        for what, given, head in (("text", said, self.text_head), ("vision", seen, self.vision_head)):
+            if given.dim() != 2 or given.shape[1] != head.in_dim:
+                raise ValueError(
+                    f"{what} gives {list(given.shape)}, the head behind it takes [B, {head.in_dim}]: make the Listener "
+                    f"with {'a text whose out_dim is its width' if what == 'text' else 'vision_dim of that width'}"
+                )
         first, second = self.text_head.wide, self.vision_head.wide
         if not (self.narrow and self.training and first and second) or not narrow_is_cheaper(
             len(said), first.in_features

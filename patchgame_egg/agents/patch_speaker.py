@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 from patchgame_egg.agents.trunks import Padding, ResNet9, vit_tiny
 from patchgame_egg.patches import patch_grid, patch_sizes
+
+PatchNetwork = Literal["mlp", "conv"]
 
 
 @dataclass(frozen=True)
@@ -34,18 +37,23 @@ class PatchFeatures:
 
 
 class PatchSymbol(nn.Module):
-    """A 2-layer MLP from the raw pixels of each patch, seen alone, to symbol logits (equation 4).
+    """From the raw pixels of each patch, seen alone, to symbol logits: a 2-layer MLP (equation 4), or convolutions.
 
     Args:
         image_size: side of the square images, pixels.
         patch_size: side S of the square patches, pixels.
         vocab_size: V, at least 2.
         symbols_per_patch: L, at least 1.
-        hidden: width of the MLP.
+        hidden: width of the MLP; of the convolutions, a quarter of it and half of it.
         logit_scale: 0 leaves the logits as they are (the paper). Above 0, each symbol's logit is standardised over
             the batch and multiplied by it, so that the symbols differ by more than the Gumbel noise (whose
             standard deviation is 1.28) from the first step on and no symbol is born dead.
         context: replace the MLP by a ViT-tiny over the whole image, as the authors' release does by default.
+        network: ``mlp`` (the paper), to which a patch that has moved by a pixel is another patch; or ``conv``, two
+            convolutions within the patch, averaged over it, so that what is in a patch counts more than where. Patches
+            of at least 5 px.
+        released: be what the release's is, so that its weights fit. With ``context``, the ViT has a class token, which
+            the patches attend to; without, each patch and its place make the hidden layer, which has no ReLU.
     """
 
     def __init__(
@@ -57,35 +65,70 @@ class PatchSymbol(nn.Module):
         hidden: int = 768,
         logit_scale: float = 0.0,
         context: bool = False,
+        network: PatchNetwork = "mlp",
+        released: bool = False,
     ) -> None:
         super().__init__()
-        patch_grid(image_size, patch_size)
+        patches = patch_grid(image_size, patch_size) ** 2
+        if network == "conv" and (context or released):
+            raise ValueError("context and released are networks of their own: they do not go with the network 'conv'")
+        if network == "conv" and patch_size < 5:
+            raise ValueError(f"patch size {patch_size}: two convolutions of 3 px need patches of at least 5 px")
         if vocab_size < 2:
             raise ValueError(f"vocabulary of {vocab_size}: a language needs at least 2 symbols")
         if symbols_per_patch < 1:
             raise ValueError(f"{symbols_per_patch} symbols per patch: at least 1 is needed")
+        self.patches = patches
         self.patch_size, self.vocab_size, self.symbols_per_patch = patch_size, vocab_size, symbols_per_patch
         self.logit_scale = logit_scale
-        self.context = vit_tiny(image_size, patch_size) if context else None
+        self.context = vit_tiny(image_size, patch_size, class_token=released) if context else None
+        self.convolutions = None
         in_dim = 192 if context else 3 * patch_size**2
-        self.mlp = nn.Sequential(
-            nn.Linear(in_dim, hidden), nn.ReLU(), nn.Linear(hidden, symbols_per_patch * vocab_size)
+        if network == "conv":
+            first, in_dim = max(1, hidden // 4), max(1, hidden // 2)
+            # No padding: it would tell where in the patch a pixel lies.
+            self.convolutions = nn.Sequential(
+                nn.Conv2d(3, first, 3), nn.ReLU(), nn.Conv2d(first, in_dim, 3), nn.ReLU(),
+                nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            )  # fmt: skip
+        outputs = symbols_per_patch * vocab_size
+        middle = _Places(patches, hidden) if released and not context else nn.ReLU()
+        self.mlp = (
+            nn.Linear(in_dim, outputs)
+            if network == "conv"
+            else nn.Sequential(nn.Linear(in_dim, hidden), middle, nn.Linear(hidden, outputs))
         )
         self.standardise = nn.BatchNorm1d(symbols_per_patch * vocab_size, affine=False) if logit_scale else None
 
     def forward(self, images: Tensor) -> Tensor:
         """Float images ``[B, 3, H, W]`` to logits ``[B, P, L, V]``; patches in raster order."""
         if self.context is not None:
-            patches = self.context(images)  # [B, P, 192]
+            tokens = self.context(images)
+            patches = tokens[:, tokens.shape[1] - self.patches :]  # [B, P, 192]
         else:
             s = self.patch_size
             b, c, h, w = images.shape
             patches = images.reshape(b, c, h // s, s, w // s, s).permute(0, 2, 4, 1, 3, 5)
-            patches = patches.reshape(b, -1, c * s * s)  # [B, P, 3*S*S]
+            if self.convolutions is not None:
+                count = patches.shape[1] * patches.shape[2]
+                patches = self.convolutions(patches.reshape(b * count, c, s, s)).view(b, count, -1)
+            else:
+                patches = patches.reshape(b, -1, c * s * s)  # [B, P, 3*S*S]
         logits = self.mlp(patches)  # [B, P, L*V]
         if self.standardise is not None:
             logits = self.standardise(logits.float().flatten(0, 1)).view_as(logits) * self.logit_scale
         return logits.unflatten(2, (self.symbols_per_patch, self.vocab_size))
+
+
+class _Places(nn.Module):
+    """Tells patches where they are: adds a learnt vector for each place, ``[B, P, D] -> [B, P, D]``."""
+
+    def __init__(self, patches: int, dim: int) -> None:
+        super().__init__()
+        self.places = nn.Parameter(torch.zeros(patches, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.places
 
 
 class PatchSymbols(nn.Module):

@@ -78,13 +78,13 @@ class ResNet9(nn.Module):
         return self.blocks(self.stem(images))
 
 
-def vit_tiny(image_size: int, patch_size: int) -> nn.Module:
-    """A ViT-tiny that keeps its patches apart: ``[B, 3, H, W] -> [B, P, 192]``."""
+def vit_tiny(image_size: int, patch_size: int, class_token: bool = False) -> nn.Module:
+    """A ViT-tiny that keeps its patches apart: ``[B, 3, H, W] -> [B, P, 192]``, or, with a class token, that first."""
     from timm.models.vision_transformer import VisionTransformer
 
     return VisionTransformer(
         image_size, patch_size, embed_dim=192, depth=12, num_heads=3, num_classes=0, global_pool="",
-        class_token=False, drop_path_rate=0.1,
+        class_token=class_token, drop_path_rate=0.1,
     )  # fmt: skip
 
 

@@ -15,7 +15,8 @@ from patchgame_egg.agents.patch_speaker import PatchFeatures
 from patchgame_egg.channels.channel import Channel
 from patchgame_egg.channels.estimator import Estimator
 from patchgame_egg.channels.gumbel import Gumbel, gumbel_max
-from patchgame_egg.channels.ranking import RankOp, soft_rank
+from patchgame_egg.channels.ranking import RankOp, ranks_of
+from patchgame_egg.fit import check_patches
 from patchgame_egg.interaction import Message
 
 Gate = Literal["rank", "free", "released"]
@@ -86,7 +87,7 @@ class PatchChannel(Channel):
             raise ValueError("the gate 'released' is defined for the Gumbel estimator alone")
         if speak_cost and (gate != "free" or keep is not None):
             raise ValueError("a cost per symbol needs the gate 'free' without keep: elsewhere the length is fixed")
-        soft_rank(torch.zeros(1, 2), rank_strength, rank_op)  # a missing package is found here, not in training
+        ranks_of(torch.zeros(1, 2), rank_strength, rank_op)  # a missing package is found here, not in training
         self.gate, self.keep = gate, keep
         self.rank_strength, self.rank_spread, self.rank_op = rank_strength, rank_spread, rank_op
 
@@ -99,7 +100,7 @@ class PatchChannel(Channel):
             centred = scores - scores.mean(dim=1, keepdim=True)
             unit = centred.square().mean(dim=1, keepdim=True).add(1e-6).rsqrt()
             scores = centred * unit * self.rank_spread * patches * self.rank_strength
-        return soft_rank(scores, self.rank_strength, self.rank_op) / patches
+        return ranks_of(scores, self.rank_strength, self.rank_op) / patches
 
     def decide(self, probability: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Which patches speak.
@@ -131,6 +132,7 @@ class PatchChannel(Channel):
 
     def forward(self, features: PatchFeatures) -> Message:
         """Speaks: patches in raster order, the L symbols of a patch side by side."""
+        check_patches(features)
         per_patch = features.logits.shape[2]
         logits = features.logits.flatten(1, 2)  # [B, T, V]
         uniform = self.uniform(*logits.shape, device=logits.device) if self.training else None
@@ -145,7 +147,8 @@ class PatchChannel(Channel):
         else:
             hard, choice_log_prob, choice_entropy = self.decide(probability)
             gate = self.estimator.gate(hard, probability).repeat_interleave(per_patch, dim=1)  # [B, T]
-            mask = gate.detach() > 0.5
+            # What is no number speaks: it must reach the loss, which stops the run, and not pass for silence.
+            mask = ~(gate.detach() <= 0.5)
             if self.estimator.scored and self.training:
                 log_probs = logits.float().log_softmax(dim=2)
                 said = log_probs.gather(2, symbols[:, :, None]).squeeze(2)
@@ -166,9 +169,6 @@ class PatchChannel(Channel):
             expected_loss=expected,
             penalty=penalty if isinstance(penalty, Tensor) and self.training else None,
         )
-
-    def _speaking(self, probability: Tensor) -> Tensor:
-        return probability.detach() if self.keep is None else _inclusion(probability, self.keep)
 
     def _relax(self, probability: Tensor) -> Tensor:
         logit = 2 * probability - 1

@@ -59,8 +59,11 @@ class Quantised(Estimator, RandomModule):
         with torch.autocast(codes.device.type, enabled=False):
             if self.training:
                 book = self.quantiser.codebook.detach().clone()
+                # A code that is not a number must end in a loss that is none, not in the codebook.
+                finite = codes.nan_to_num(posinf=0.0, neginf=0.0)
                 with self.local_randomness(codes.device):
-                    _, (symbols,), penalty = self.quantiser(codes[None])
+                    _, (symbols,), penalty = self.quantiser(finite[None])
+                penalty = penalty + (codes - finite).sum()
                 # The codebook is zero until the first codes that it meets make it.
                 book = torch.where(book.any(), book, self.quantiser.codebook.detach())
                 return symbols, book, penalty.sum()
@@ -72,5 +75,6 @@ class Quantised(Estimator, RandomModule):
         codes = logits.float().flatten(0, -2)
         symbols, book, penalty = self.nearest(codes)
         hard = F.one_hot(symbols, len(book)).to(codes.dtype)
-        moved = (codes - codes.detach()) @ torch.linalg.pinv(book)
+        # Codes near the largest float overflow in the codebook, where the decomposition would stop a diverging run.
+        moved = (codes - codes.detach()) @ torch.linalg.pinv(book.nan_to_num(0.0, 0.0, 0.0))
         return (hard + moved).unflatten(0, logits.shape[:-1]), penalty

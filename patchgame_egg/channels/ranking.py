@@ -20,6 +20,8 @@ RankOp = Literal["torch", "torchsort"]
 
 # Rows are fitted in chunks so that the [rows, K, K] table stays near 64 MiB however large the batch.
 _TABLE_ELEMENTS = 2**23
+# From here on sums of scores lose the digits that ranks need.
+_LARGE = 1e6
 
 
 def _isotonic(y: Tensor) -> Tensor:
@@ -34,20 +36,35 @@ def _isotonic(y: Tensor) -> Tensor:
     return best.masked_fill(count < 1, torch.inf).amin(1)  # min over j <= i
 
 
+def _near(z: Tensor) -> Tensor:
+    """The same ranks from small numbers: rows ``[B, K]`` that hold large ones, or infinity, are moved together.
+
+    Scores that are K apart have hard ranks between them, and are no nearer to each other if they lie further apart.
+    """
+    k = z.shape[1]
+    down, order = z.sort(dim=1, descending=True)
+    # Infinity less infinity: equal scores.
+    gaps = (down[:, :-1] - down[:, 1:]).nan_to_num(nan=0.0, posinf=2 * k).clamp(max=2 * k)
+    moved = torch.cat([z.new_zeros(len(z), 1), -gaps.cumsum(dim=1)], dim=1)
+    moved = torch.empty_like(z).scatter_(1, order, moved)
+    moved = moved.masked_fill(z.isnan().any(dim=1, keepdim=True), torch.nan)
+    return torch.where(z.abs().amax(dim=1, keepdim=True) < _LARGE, z, moved)
+
+
 class _SoftRank(torch.autograd.Function):
     @staticmethod
     def forward(ctx, scores: Tensor, strength: float) -> Tensor:  # type: ignore[no-untyped-def]
         # Differences of nearly equal sums: float32 would leave errors of 1e-3 in the ranks. MPS has no float64.
         exact = torch.float32 if scores.device.type == "mps" else torch.float64
         k = scores.shape[1]
-        z, order = (scores.to(exact) / strength).sort(dim=1, descending=True)
+        z, order = _near(scores.to(exact) / strength).sort(dim=1, descending=True)
         y = z - torch.arange(k, 0, -1, device=z.device, dtype=exact)
         fit = torch.cat([_isotonic(part) for part in y.split(max(1, _TABLE_ELEMENTS // (k * k)))])
         new_block = torch.ones_like(fit, dtype=torch.int64)
         new_block[:, 1:] = fit[:, 1:] != fit[:, :-1]
         ctx.save_for_backward(order, new_block.cumsum(1) - 1)
         ctx.strength = strength
-        return torch.empty_like(z).scatter_(1, order, z - fit).to(scores.dtype)
+        return torch.empty_like(z).scatter_(1, order, z - fit).clamp_(1, k).to(scores.dtype)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
@@ -64,7 +81,8 @@ def soft_rank(scores: Tensor, strength: float = 1.0, op: RankOp = "torch") -> Te
     """Differentiable ranks in ascending order: the largest score gets a rank near K (equation 7 of the paper).
 
     Args:
-        scores: ``[B, K]``; half precision is ranked in float32.
+        scores: ``[B, K]``; half precision is ranked in float32. Infinite ones are first and last, equal ones of them
+            share the mean of their ranks.
         strength: regularisation e > 0. Scores whose gaps exceed it get hard ranks 1 .. K; scores that lie
             close together get ranks near the mean (K+1)/2.
         op: ``torch``, or ``torchsort`` where that package is installed.
@@ -73,7 +91,8 @@ def soft_rank(scores: Tensor, strength: float = 1.0, op: RankOp = "torch") -> Te
         Ranks in [1, K], ``[B, K]``, at least float32. Every row sums to K(K+1)/2.
 
     Raises:
-        ValueError: wrong shape, strength not positive, or torchsort asked for and not installed.
+        ValueError: wrong shape, a score that is not a number, strength not positive, or torchsort asked for and not
+            installed.
 
     Example:
         >>> scores = torch.tensor([[1.0, -2.0, 2.0, 3.0, 0.5, -1.0]])
@@ -83,6 +102,23 @@ def soft_rank(scores: Tensor, strength: float = 1.0, op: RankOp = "torch") -> Te
         [[3.875, 1.0, 4.875, 5.875, 3.375, 2.0]]
         >>> [round(rank, 3) for rank in soft_rank(scores, strength=10.0)[0].tolist()]
         [3.542, 3.242, 3.642, 3.742, 3.492, 3.342]
+    """
+    if scores.isnan().any():
+        bad = int(scores.isnan().any(dim=-1).sum())
+        raise ValueError(f"{bad} of {len(scores)} rows of scores hold NaN, which has no rank: leave them out")
+    return ranks_of(scores, strength, op)
+
+
+def ranks_of(scores: Tensor, strength: float, op: RankOp) -> Tensor:
+    """`soft_rank` that does not wait for the device to look for NaN: of a row that holds one, all ranks are NaN.
+
+    Args:
+        scores: ``[B, K]``.
+        strength: regularisation e > 0.
+        op: what computes it.
+
+    Raises:
+        ValueError: wrong shape, strength not positive, or torchsort asked for and not installed.
     """
     if scores.dim() != 2:
         raise ValueError(f"soft_rank takes scores of shape [batch, items], got {tuple(scores.shape)}")

@@ -39,7 +39,16 @@ class SequenceChannel(Channel):
             raise ValueError("a codebook takes patches alone: a decoder gives logits of symbols, not codes")
 
     def forward(self, features: SequenceFeatures) -> Message:
-        """Speaks: T = ``max_len`` slots, the first `Message.lengths` of which are said."""
+        """Speaks: T = ``max_len`` slots, the first `Message.lengths` of which are said.
+
+        Raises:
+            ValueError: the features are of another kind of speaker.
+        """
+        if not isinstance(features, SequenceFeatures):
+            raise ValueError(
+                f"the sender gave {type(features).__name__}: a SequenceChannel takes SequenceFeatures, a summary and a "
+                "decoder; speakers of patches go with a PatchChannel"
+            )
         decoder, length = features.decoder, features.decoder.max_len
         rows, vocab, device = len(features.summary), decoder.vocab_size, features.summary.device
         scored, ends = self.estimator.scored and self.training, decoder.ends

@@ -27,7 +27,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from patchgame_egg.data.images import PIXELS_VERSION, UNREADABLE, ImageSource, side
+from patchgame_egg.data.images import PIXELS_VERSION, ImageSource, side
+from patchgame_egg.data.pixels import UNREADABLE, is_exhausted
 
 _BATCH = 64
 
@@ -103,11 +104,11 @@ def digest(source: ImageSource) -> str:
     values, files = source.made_of()
     parts = hashlib.sha256()
     for part in (values, source.classes, side(source), PIXELS_VERSION):
-        parts.update(f"{part}\n".encode())
+        parts.update(f"{part}\n".encode(errors="surrogateescape"))
     for path in map(os.path.abspath, files):
         if os.path.isfile(path) and not _OWN_FILE.search(path):
             status = os.stat(path)
-            parts.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+            parts.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return parts.hexdigest()[:12]
 
 
@@ -140,7 +141,9 @@ class _OrNothing(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         try:
             return self.source[index]
-        except UNREADABLE:
+        except UNREADABLE as error:
+            if is_exhausted(error):
+                raise
             return torch.zeros(3, side(self.source), side(self.source), dtype=torch.uint8), _UNREAD
 
 
@@ -158,7 +161,8 @@ def _build(source: ImageSource, folder: Path, workers: int) -> None:
     labels = []
     with open(partial / "images.npy", "wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        loader = DataLoader(_OrNothing(source), _BATCH, num_workers=workers)
+        # Whether the cache was there already must not show in what a game draws.
+        loader = DataLoader(_OrNothing(source), _BATCH, num_workers=workers, generator=torch.Generator())
         for images, numbers in tqdm(loader, "caching", leave=False, disable=None):
             # In order and not through the map: a disk that fills up is then an error, not a crash.
             file.write(images.numpy().data)

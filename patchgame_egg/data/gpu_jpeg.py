@@ -15,19 +15,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from patchgame_egg.data.images import UNREADABLE, EncodedImages, centre_square
+from patchgame_egg.data.images import EncodedImages, centre_square
 from patchgame_egg.data.loader import ImageLoader, Readable
+from patchgame_egg.data.pixels import UNREADABLE, orientation
 
 # The image or a file's bytes, the label, the index.
 _Item = tuple[Tensor, int, int]
 
 
 def is_plain(data: bytes) -> bool:
-    """Whether these bytes are a whole JPEG in colour or grey, which a GPU decodes as a CPU would."""
+    """Whether these bytes are a whole JPEG in colour or grey, not to be turned: a GPU decodes it as a CPU would."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return image.format == "JPEG" and image.mode in ("RGB", "L") and data.endswith(b"\xff\xd9")
-    except UNREADABLE:
+            whole = image.format == "JPEG" and data.endswith(b"\xff\xd9")
+            return whole and image.mode in ("RGB", "L") and orientation(image) == 1
+    except (*UNREADABLE, ValueError):
         return False
 
 
@@ -90,6 +92,7 @@ class GpuJpegLoader(ImageLoader):
             num_workers=workers,
             persistent_workers=workers > 0,
             collate_fn=list,
+            generator=torch.Generator(),
         )
 
     def _try_decoder(self) -> None:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-"""What decoders raise on files that are not what they seem; each is worth skipping, none is worth a lost run."""
+from patchgame_egg.data.names import printable
+from patchgame_egg.data.pixels import read_rgb, to_rgb
 
-
-# Part of the name of every cache of decoded images. Add one whenever `square` or `centre_square` is changed so that the
+# Part of the name of every cache of decoded images. Add one whenever `to_rgb` or `centre_square` is changed so that the
 # same file gives other pixels, and only then: a new number decodes the images of every user's caches once more.
-PIXELS_VERSION = 1
+PIXELS_VERSION = 2
 
 
 class ImageSource(Protocol):
@@ -31,6 +28,26 @@ class ImageSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]: ...
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a source was understood, for its user to check.
+
+    Attributes:
+        held_out: what was held out: a folder, or a share that was drawn.
+        classes_from: where the classes come from; empty: there are none.
+        left_out: what was not taken for an image, counted, with reasons.
+        notes: what makes one doubt the rest, in sentences.
+    """
+
+    held_out: str = ""
+    classes_from: str = ""
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+NOT_SAID = Origin()
 
 
 def centre_square(pixels: Tensor, size: int) -> Tensor:
@@ -55,8 +72,7 @@ def centre_square(pixels: Tensor, size: int) -> Tensor:
 def square(image: Image.Image, size: int) -> Tensor:
     """RGB, shorter side resized to ``size`` (bicubic), centre square: uint8 ``[3, size, size]``."""
     image.draft("RGB", (size, size))  # lets the JPEG decoder skip resolution that nobody will see
-    pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
-    return centre_square(torch.from_numpy(pixels).permute(2, 0, 1), size)
+    return centre_square(to_rgb(image), size)
 
 
 class EncodedImages(Dataset[tuple[Tensor, int]]):
@@ -84,8 +100,7 @@ class EncodedImages(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         data, label = self.encoded(index)
-        with Image.open(io.BytesIO(data)) as image:
-            return square(image, self.size), label
+        return centre_square(read_rgb(data, self.size), self.size), label
 
 
 class ImageFiles(EncodedImages):
@@ -93,13 +108,22 @@ class ImageFiles(EncodedImages):
 
     Args:
         paths: the files.
-        labels: one class number each.
+        labels: one class number each, -1 where there is none.
         classes: the classes' names.
         size: side of the squares handed out, pixels.
+        origin: how they were found.
     """
 
-    def __init__(self, paths: Sequence[Path], labels: Sequence[int], classes: list[str], size: int) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        labels: Sequence[int],
+        classes: list[str],
+        size: int,
+        origin: Origin = NOT_SAID,
+    ) -> None:
         self.paths, self.labels, self.classes, self.size = list(paths), list(labels), classes, size
+        self.origin = origin
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -109,8 +133,13 @@ class ImageFiles(EncodedImages):
         return self.paths[index].read_bytes(), self.labels[index]
 
     def name(self, index: int) -> str:
-        """The file's path."""
-        return str(self.paths[index])
+        """The file's path, as it can be printed."""
+        return printable(str(self.paths[index]))
+
+    def part(self, indices: Sequence[int]) -> ImageFiles:
+        """Some of the images."""
+        paths, labels = [self.paths[i] for i in indices], [self.labels[i] for i in indices]
+        return ImageFiles(paths, labels, self.classes, self.size, self.origin)
 
     def made_of(self) -> tuple[object, Iterable[Path]]:
         """The labels and the files."""

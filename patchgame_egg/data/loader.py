@@ -7,6 +7,7 @@ and ranks.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from patchgame_egg.data.images import UNREADABLE, ImageSource, side
+from patchgame_egg.data.images import ImageSource, side
+from patchgame_egg.data.pixels import UNREADABLE, is_exhausted
 from patchgame_egg.distributed.processes import rank, world_size
 from patchgame_egg.interaction import Batch
 
@@ -24,6 +26,10 @@ _MEMORY_BYTES = 2**30
 
 # Of a source in groups, the images of so many groups are mixed at a time.
 _GROUPS_AT_ONCE = 8
+
+
+class NothingReadable(RuntimeError):
+    """One image after another cannot be read."""
 
 
 class Readable(Dataset[tuple[Tensor, int, int]]):
@@ -54,16 +60,58 @@ class Readable(Dataset[tuple[Tensor, int, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
         if self.images is not None and self.labels[index] != -2:
             return self.images[index], int(self.labels[index]), index
+        last: BaseException | None = None
         for actual in replacements(index, len(self)):
             try:
-                image, label = self.source[actual]
-            except UNREADABLE:
+                item = self.source[actual]
+            except UNREADABLE as error:
+                if is_exhausted(error):
+                    raise
+                last = error
                 continue
+            image, label = _checked(item, self.source, actual)
             if self.images is not None:
                 self.images[actual] = image
                 self.labels[actual] = label
             return image, label, actual
-        raise RuntimeError(f"none of {min(len(self), 100)} images in a row can be read, the first is number {index}")
+        raise NothingReadable(
+            f"none of {min(len(self), 100)} images in a row can be read, the first is {name_of(self.source, index)}; "
+            f"of the last: {last}"
+        ) from last
+
+
+def _checked(item: object, source: ImageSource, index: int) -> tuple[Tensor, int]:
+    """An item of a source, if it is what the loader needs."""
+    if isinstance(item, (tuple, list)) and len(item) == 2:
+        image, label = item
+        if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and len(image) == 3:
+            return image, label
+    parts = item if isinstance(item, (tuple, list)) else [item]
+    kinds = ", ".join(f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__ for x in parts)
+    raise ValueError(
+        f"item {index} of {type(source).__name__} is ({kinds}): (uint8 image [3, S, S], class number) is needed; "
+        "MapImages(data_set, size) of patchgame_egg.data makes it of any data set of pictures"
+    )
+
+
+def name_of(source: ImageSource, index: int) -> str:
+    """What a source calls an image, or else its number."""
+    name = getattr(source, "name", lambda i: f"image {i}")
+    return str(name(index))
+
+
+def say_first_skipped(source: ImageSource, index: int) -> None:
+    """Says on stderr which image cannot be read, and why."""
+    reason: object = "it can be read now"
+    try:
+        source[index]
+    except UNREADABLE as error:
+        reason = error
+    print(
+        f"note: skipped {name_of(source, index)}: {reason}; the loader counts and names all that follow",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def replacements(index: int, count: int) -> Iterator[int]:
@@ -134,7 +182,7 @@ class ImageLoader:
         pin_memory: page-locked batches, for faster copies to a GPU.
 
     Attributes:
-        skipped: the unreadable images met so far, by name where the source has names.
+        skipped: the unreadable images met so far, by name where the source has names. The first is said on stderr.
 
     Raises:
         ValueError: fewer images than one batch, or a batch that the ranks cannot share evenly.
@@ -166,6 +214,8 @@ class ImageLoader:
             num_workers=workers,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
+            # An iterator draws a number for its workers: not from the stream of dropout.
+            generator=torch.Generator(),
         )
 
     def __len__(self) -> int:
@@ -188,11 +238,12 @@ class ImageLoader:
         return iter(self.loader)
 
     def _note_skipped(self, want: int, got: int) -> None:
-        name = getattr(self.source, "name", lambda i: f"image {i}")
         for bad in replacements(want, len(self.source)):
             if bad == got:
                 return
-            self.skipped[bad] = name(bad)
+            if not self.skipped:
+                say_first_skipped(self.source, bad)
+            self.skipped[bad] = name_of(self.source, bad)
 
 
 class EveryImage:
@@ -202,11 +253,17 @@ class EveryImage:
         source: the images.
         batch_size: of each process.
         workers: processes that decode; 0 decodes in this one.
+
+    Attributes:
+        skipped: the unreadable images met so far, by name where the source has names. The first is said on stderr.
     """
 
     def __init__(self, source: ImageSource, batch_size: int = 256, workers: int = 0) -> None:
+        self.source, self.skipped = source, dict[int, str]()
         mine = range(rank(), len(source), world_size())
-        self.loader = DataLoader(Subset(Readable(source), mine), batch_size, num_workers=workers)
+        self.loader = DataLoader(
+            Subset(Readable(source), mine), batch_size, num_workers=workers, generator=torch.Generator()
+        )
         self.mine = mine
 
     def __len__(self) -> int:
@@ -218,5 +275,9 @@ class EveryImage:
             asked = torch.tensor(self.mine[done : done + len(index)])
             done += len(index)
             itself = index == asked
+            for place in asked[~itself].tolist():
+                if not self.skipped:
+                    say_first_skipped(self.source, place)
+                self.skipped[place] = name_of(self.source, place)
             if itself.any():
                 yield Batch(images[itself], labels[itself], aux_input={"index": index[itself]})

@@ -1,34 +1,50 @@
 """Images in tar shards as the webdataset library names and groups them, read at any place through an index.
 
-A sample is all files of one name: ``000123.jpg`` and ``000123.cls``, the class number in digits. Beside each shard lies
-its index (``train-0000.index.json``): where the images are, and the size and time of change of the shard that it was
-made of. With it a set of shards is a source like any other, so order, epochs and resume are those of the loader.
+A sample is all files of one name: ``000123.jpg`` and ``000123.cls``, the class by number or name. Beside each shard
+lies its index (``train-0000.index.json``): where the images are, and the size and time of change of the shard that it
+was made of. With it a set of shards is a source like any other, so order, epochs and resume are those of the loader.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import tarfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from copy import copy
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 from braceexpand import braceexpand
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from webdataset.tariterators import base_plus_ext
 
-from patchgame_egg.data.images import EncodedImages
+from patchgame_egg.data.images import EncodedImages, Origin
+from patchgame_egg.data.names import image_suffixes, is_system, printable
+from patchgame_egg.text_files import split_lines
+
+# Numbers of classes are below this: a list of names has to fit in memory.
+_MOST_CLASSES = 1_000_000
+# A class is a number or a name, not a file.
+_LONGEST_CLASS = 1000
+
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\3\4": "zip"}
+
+# Part of every index: one of another version is made anew.
+_INDEX_VERSION = 2
 
 
 class Entry(NamedTuple):
-    """An image in a shard: its file's name, the bytes before it, its length in bytes, its class number."""
+    """An image in a shard: its file's name, the bytes before it, its length in bytes, its class.
+
+    A class is a number, a name, or -1 where there is none.
+    """
 
     name: str
     offset: int
     length: int
-    label: int
+    label: int | str
 
 
 class ShardedImages(EncodedImages):
@@ -38,31 +54,55 @@ class ShardedImages(EncodedImages):
         paths: the shards, local or mounted files.
         size: side of the squares handed out, pixels.
 
+        said: every class that any shard names, in order; None: those of these shards. Where ``classes.txt`` lies beside
+            the first shard, its lines count.
+
     Attributes:
         groups: how many images each shard holds.
-        classes: the lines of ``classes.txt`` beside the first shard, or else the class numbers.
+        labels: class numbers, -1 where there is none.
 
     Raises:
-        ValueError: a shard is missing, damaged or without images, or its index cannot be written.
+        ValueError: a shard is missing, damaged or without images, its index cannot be written, or a class is none of
+            ``classes``.
     """
 
-    def __init__(self, paths: Sequence[Path], size: int) -> None:
+    def __init__(self, paths: Sequence[Path], size: int, said: Sequence[str] | None = None) -> None:
         self.paths, self.size = list(paths), size
         entries = [shard_index(path) for path in paths]
         self.groups = [len(shard) for shard in entries]
-        self._ends = np.cumsum(self.groups)
         # Columns, not a million tuples: these are shared with worker processes, which count references to objects.
-        columns = [np.array(column) for column in zip(*(e for shard in entries for e in shard), strict=True)]
-        self.names, self.offsets, self.lengths, self.labels = columns
-        names = self.paths[0].with_name("classes.txt")
-        count = int(self.labels.max()) + 1
-        self.classes = names.read_text().splitlines() if names.exists() else [str(i) for i in range(count)]
+        *columns, labels = zip(*(e for shard in entries for e in shard), strict=True)
+        self.names, self.offsets, self.lengths = map(np.array, columns)
+        self.shards = np.repeat(np.arange(len(entries)), self.groups)
+        number: dict[int | str, int] = {}
+        named = names_file(self.paths)
+        if named is not None:
+            self.classes = list(map(printable, split_lines(named.read_bytes().decode("utf-8-sig", "surrogateescape"))))
+            number = {i: i for i in range(len(self.classes))}
+        else:
+            self.classes = list(class_names(labels) if said is None else said)
+        by_name = {name: i for i, name in enumerate(self.classes)}
+        # Without a file of names, a number is a name like any other.
+        self.labels = np.array([-1 if x == -1 else number.get(x, by_name.get(str(x), -2)) for x in labels])
+        self.origin = Origin(classes_from="by classes.txt and .cls" if named else "by .cls")
+        if (self.labels == -2).any():
+            first = int((self.labels == -2).argmax())
+            about = f"{self.name(first)} is of class {labels[first]}"
+            raise ValueError(f"{about}, which is none of the {len(self.classes)} lines of {named}")
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     def _shard(self, index: int) -> Path:
-        return self.paths[int(np.searchsorted(self._ends, index, side="right"))]
+        return self.paths[self.shards[index]]
+
+    def part(self, indices: Sequence[int]) -> ShardedImages:
+        """Some of the images, in rising order."""
+        some = copy(self)
+        for name in ("names", "offsets", "lengths", "shards", "labels"):
+            setattr(some, name, getattr(self, name)[indices])
+        some.groups = [n for n in np.bincount(some.shards).tolist() if n]
+        return some
 
     def encoded(self, index: int) -> tuple[bytes, int]:
         """An image's bytes and class number."""
@@ -70,12 +110,12 @@ class ShardedImages(EncodedImages):
             return os.pread(file.fileno(), self.lengths[index], self.offsets[index]), int(self.labels[index])
 
     def name(self, index: int) -> str:
-        """The shard and the file in it."""
-        return f"{self._shard(index)}/{self.names[index]}"
+        """The shard and the file in it, as they can be printed."""
+        return printable(f"{self._shard(index)}/{self.names[index]}")
 
     def made_of(self) -> tuple[object, Iterable[Path]]:
-        """How many images each shard holds, and the shards."""
-        return self.groups, self.paths
+        """Where the images and what their classes are, and the shards."""
+        return (self.groups, self.offsets.tolist(), self.labels.tolist()), self.paths
 
 
 def index_path(shard: Path) -> Path:
@@ -97,7 +137,7 @@ def shard_index(shard: Path) -> list[Entry]:
         raise ValueError(
             f"no shard {shard} ({error.strerror}): give files that are there, as pattern='DIR/train-{{0000..0146}}.tar'"
         ) from error
-    version = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    version = {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "index": _INDEX_VERSION}
     path = index_path(shard)
     try:
         known = json.loads(path.read_text())
@@ -119,24 +159,73 @@ def shard_index(shard: Path) -> list[Entry]:
 
 
 def _scan(shard: Path) -> list[Entry]:
-    found: dict[str, tuple[str, int, int]] = {}
-    labels: dict[str, int] = {}
+    found: dict[str, dict[str, tuple[str, int, int]]] = {}
+    labels: dict[tuple[str, str], int | str] = {}
+    with open(shard, "rb") as file:
+        start = file.read(6)
+    for magic, packer in _COMPRESSED.items():
+        if start.startswith(magic):
+            raise ValueError(
+                f"the shard {shard} is compressed by {packer}, and images are read at any place: unpack it"
+            )
     try:
         with tarfile.open(shard, "r:") as tar:
             for member in tar:
                 key, extension = base_plus_ext(member.name)
-                if key is None or not member.isreg():
+                if (
+                    key is None
+                    or not member.isreg()
+                    or any(is_system(part) for part in PurePosixPath(member.name).parts)
+                ):
                     continue
-                if f".{extension.lower()}" in IMG_EXTENSIONS:
-                    found.setdefault(key, (member.name, member.offset_data, member.size))
-                elif extension == "cls":
-                    file = tar.extractfile(member)
-                    labels[key] = int(file.read()) if file else 0
-    except (tarfile.TarError, OSError, ValueError) as error:
+                stem, _, suffix = extension.rpartition(".")
+                if f".{suffix.lower()}" in image_suffixes():
+                    found.setdefault(key, {}).setdefault(stem, (member.name, member.offset_data, member.size))
+                elif suffix == "cls":
+                    labels[key, stem] = _class(tar, member, shard)
+    except (tarfile.TarError, OSError, EOFError) as error:
         raise ValueError(f"the shard {shard} is damaged after {len(found)} images ({error}): write it again") from error
     if not found:
         raise ValueError(f"no images in the shard {shard}: samples are files like 000123.jpg and 000123.cls")
-    return [Entry(*place, labels.get(key, 0)) for key, place in found.items()]
+    return [
+        Entry(*place, labels.get((key, stem), labels.get((key, ""), -1)))
+        for key, images in found.items()
+        # A sample has one image, and maybe others beside it (1.jpg, 1.mask.png); or all names were cut at their first
+        # dot: 22.05.jpg is the file 05.jpg of the sample 22.
+        for stem, place in ({"": images[""]} if "" in images else images).items()
+    ]
+
+
+def _class(tar: tarfile.TarFile, member: tarfile.TarInfo, shard: Path) -> int | str:
+    """What a ``.cls`` file says.
+
+    Raises:
+        ValueError: a number out of bounds, or more than a name.
+    """
+    about = f"{printable(member.name)} in the shard {shard}"
+    if member.size > _LONGEST_CLASS:
+        raise ValueError(f"{about} has {member.size} bytes: a class is a number or a name of at most {_LONGEST_CLASS}")
+    file = tar.extractfile(member)
+    text = file.read().decode("utf-8-sig", "surrogateescape").strip() if file else ""
+    if not re.fullmatch("[+-]?[0-9]+", text):
+        return printable(text) or -1
+    if not -1 <= int(text) < _MOST_CLASSES:
+        raise ValueError(f"{about} is {text}: numbers of classes go from 0 to {_MOST_CLASSES - 1:,}, -1 is none")
+    return int(text)
+
+
+def class_names(labels: Iterable[int | str]) -> list[str]:
+    """Names of classes, by what is said of single images: sorted, if there are words, else all numbers from 0 on."""
+    every = set(labels) - {-1}
+    if any(isinstance(label, str) for label in every):
+        return sorted(map(str, every))
+    return [str(i) for i in range(max((int(i) for i in every), default=-1) + 1)]
+
+
+def names_file(shards: Sequence[Path]) -> Path | None:
+    """The file that names the classes of shards, if there is one."""
+    path = shards[0].with_name("classes.txt")
+    return path if path.exists() else None
 
 
 def shard_sets(pattern: str, val_pattern: str, size: int) -> tuple[ShardedImages, ShardedImages]:
@@ -155,4 +244,7 @@ def shard_sets(pattern: str, val_pattern: str, size: int) -> tuple[ShardedImages
     if not val:
         pattern = "val_pattern='DIR/val-{0000..0006}.tar'"
         raise ValueError(f"no held-out shards val-*.tar beside {train[0]}: {pattern} says where they are")
-    return ShardedImages(train, size), ShardedImages(val, size)
+    said = None
+    if names_file(train) is None:
+        said = class_names(entry.label for shard in (*train, *val) for entry in shard_index(shard))
+    return ShardedImages(train, size, said), ShardedImages(val, size, said)

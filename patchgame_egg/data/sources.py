@@ -5,134 +5,27 @@ Each function returns two sources, the training images and the held-out ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torchvision.datasets as tv
-from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from patchgame_egg.data.images import ImageFiles, ImageSource, square
+from patchgame_egg.data.folders import VAL_SHARE, folder_sets, listing, refuse_split, split
+from patchgame_egg.data.images import ImageSource, Origin
+from patchgame_egg.data.map_style import MapImages
 from patchgame_egg.data.scenes import Scenes
 from patchgame_egg.data.shards import shard_sets
 
-HELD_OUT = ("val", "valid", "validation", "test")
-"""What a folder of held-out images may be called."""
 
-
-class TorchvisionSet(Dataset[tuple[Tensor, int]]):
+class TorchvisionSet(MapImages):
     """A torchvision data set of PIL images and labels, or a part of one."""
-
-    def __init__(self, base: Dataset, indices: Sequence[int], size: int) -> None:  # type: ignore[type-arg]
-        self.base, self.indices, self.size = base, list(indices), size
-        names = getattr(base, "classes", None) or getattr(base, "categories", None)
-        self.classes = [n if isinstance(n, str) else n[0] for n in names] if names else []
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image, label = self.base[self.indices[index]]
-        return square(image, self.size), int(label)
 
     def made_of(self) -> tuple[object, Iterable[Path]]:
         """What the images depend on, for a cache: plain values, and all files below the root."""
-        return (repr(self.base), self.indices), sorted(Path(self.base.root).rglob("*"))  # type: ignore[attr-defined]
-
-
-def _images_below(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS and p.is_file())
-
-
-def _split(count: int) -> tuple[list[int], list[int]]:
-    """95 % and 5 % of ``count`` items, each at least one (section 3.4): drawn, but the same ones every time."""
-    order = np.random.default_rng(0).permutation(count)
-    held_out = max(1, round(0.05 * count))
-    return sorted(order[held_out:].tolist()), sorted(order[:held_out].tolist())
-
-
-def _parts(root: Path | str) -> tuple[Path | None, Path | None]:
-    """The folders of a folder's training and held-out images; (all of it, None) where it has no parts.
-
-    Raises:
-        ValueError: no such folder.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise ValueError(f"no folder root={str(root)!r}: give a folder of images, one sub-folder per class")
-    train = root / "train"
-    held_out = next((root / name for name in HELD_OUT if (root / name).is_dir()), None)
-    if train.is_dir():
-        return train, held_out
-    # A class may be called test.
-    alone = held_out is not None and all(p.name in HELD_OUT for p in root.iterdir() if p.is_dir())
-    return (None, held_out) if alone else (root, None)
-
-
-def _files(parts: Sequence[Path], size: int) -> list[ImageFiles]:
-    """The images below each folder; classes are numbered over all of them.
-
-    Raises:
-        ValueError: fewer than two images in a folder.
-    """
-    found = [_images_below(part) for part in parts]
-    for part, paths in zip(parts, found, strict=True):
-        if len(paths) < 2:
-            raise ValueError(f"{len(paths)} images in {part}: at least 2 are needed ({', '.join(IMG_EXTENSIONS)})")
-
-    def class_of(path: Path, part: Path) -> str:
-        inside = path.relative_to(part).parts
-        return inside[0] if len(inside) > 1 else "image"
-
-    names = [[class_of(p, part) for p in paths] for part, paths in zip(parts, found, strict=True)]
-    classes = sorted({n for part_names in names for n in part_names})
-    number = {name: i for i, name in enumerate(classes)}
-    return [ImageFiles(p, [number[n] for n in ns], classes, size) for p, ns in zip(found, names, strict=True)]
-
-
-def folder_sets(root: Path | str, size: int) -> tuple[ImageFiles, ImageFiles]:
-    """Images in folders named after their classes, as (training, held out).
-
-    Args:
-        root: holds ``train`` and one of ``val``, ``valid``, ``validation``, ``test``, each with a folder per class;
-            or ``train`` alone, or a folder per class, or images, which are split 95 to 5, always in the same way.
-        size: side of the squares handed out, pixels.
-
-    Raises:
-        ValueError: no such folder, too few images in it, or held-out ones alone.
-    """
-    train, held_out = _parts(root)
-    if train is None:
-        raise ValueError(
-            f"{root} has {held_out} and no train/ beside it: root={str(held_out)!r} splits those images 95 to 5"
-        )
-    if held_out is not None:
-        first, second = _files([train, held_out], size)
-        return first, second
-    (whole,) = _files([train], size)
-    first, second = (
-        ImageFiles([whole.paths[i] for i in part], [whole.labels[i] for i in part], whole.classes, size)
-        for part in _split(len(whole))
-    )
-    return first, second
-
-
-def unseen_folder(root: Path | str, size: int) -> ImageFiles:
-    """Images in folders named after their classes, of which none is to be trained on.
-
-    Args:
-        root: as for `folder_sets`; of its parts the held-out one counts, and all images where it has none.
-        size: side of the squares handed out, pixels.
-
-    Raises:
-        ValueError: no such folder, or too few images in it.
-    """
-    train, held_out = _parts(root)
-    part = held_out or train
-    assert part is not None
-    return _files([part], size)[0]
+        return (repr(self.base), self.indices), sorted(listing(self.base.root).files)
 
 
 # Name -> (class, arguments of the training part, arguments of the held-out part, None: split the former 95 to 5).
@@ -157,8 +50,8 @@ NAMES = ("scenes", "folder", "shards", *TORCHVISION)
 
 
 def torchvision_sets(
-    name: str, root: Path | str, size: int, download: bool = False
-) -> tuple[TorchvisionSet, TorchvisionSet]:
+    name: str, root: Path | str, size: int, download: bool = False, val_share: float | None = None
+) -> tuple[MapImages, MapImages]:
     """A torchvision data set by name, as (training, held out).
 
     Args:
@@ -166,9 +59,10 @@ def torchvision_sets(
         root: where its files lie, or go.
         size: side of the squares handed out, pixels.
         download: fetch the files if they are missing; ImageNet's cannot be fetched.
+        val_share: how much is held out of a set without a held-out part; None: `VAL_SHARE`.
 
     Raises:
-        ValueError: the files are missing.
+        ValueError: the files are missing, or a share is asked for of a set that has a held-out part.
     """
     make, train_options, val_options = TORCHVISION[name]
     fetch = {} if name == "imagenet" else {"download": download}
@@ -185,12 +79,15 @@ def torchvision_sets(
             reason = str(error).split("\n")[0]
             raise ValueError(f"{name} is not in root={str(root)!r}: {hint} ({reason})") from error
 
-    train = open_part(train_options)
     if val_options is not None:
-        val = open_part(val_options)
-        return TorchvisionSet(train, range(len(train)), size), TorchvisionSet(val, range(len(val)), size)  # type: ignore[arg-type]
-    kept, held_out = _split(len(train))  # type: ignore[arg-type]
-    return TorchvisionSet(train, kept, size), TorchvisionSet(train, held_out, size)
+        refuse_split(val_share, f"{name}'s own")
+        parts = (open_part(options) for options in (train_options, val_options))
+        first, second = (TorchvisionSet(part, size, origin=Origin(f"{name}'s own part")) for part in parts)
+        return first, second
+    drawn = Origin(f"drawn, val_share={VAL_SHARE if val_share is None else val_share:g}")
+    whole = TorchvisionSet(open_part(train_options), size, origin=drawn)
+    kept, held_out = split(len(whole), val_share)
+    return whole.part(kept), whole.part(held_out)
 
 
 def image_sets(
@@ -202,6 +99,9 @@ def image_sets(
     download: bool = False,
     seed: int = 0,
     scenes: int = 8192,
+    class_level: int = 1,
+    val_share: float | None = None,
+    limit: int | None = None,
 ) -> tuple[ImageSource, ImageSource]:
     """Images by the name of their source, as (training, held out).
 
@@ -213,20 +113,42 @@ def image_sets(
         download: fetch a torchvision set that is missing.
         seed: seed of the scenes.
         scenes: how many scenes to train on; an eighth as many, at least 1024, are held out.
+        class_level: of a folder, which folder on the way to an image names its class: see `folder_sets`.
+        val_share: how much is held out of images without a held-out part; None: `VAL_SHARE`.
+        limit: the most images to train on, and to hold out, drawn but always the same ones; None: all.
 
     Raises:
-        ValueError: unknown name, or the images are not there.
+        ValueError: unknown name, the images are not there, or an option does not fit them.
     """
+    if name != "folder" and class_level != 1:
+        raise ValueError(f"class_level={class_level} counts folders: it goes with name='folder', not {name}")
+    if limit is not None and limit < 2:
+        raise ValueError(f"limit={limit}: at least 2 images are needed")
+    sets: tuple[Any, Any]
     if name == "scenes":
-        return Scenes(scenes, size, seed, "train"), Scenes(max(1024, scenes // 8), size, seed, "val")
-    if name == "folder":
+        refuse_split(val_share, "drawn as well")
+        # Fewer scenes are the first ones of more.
+        count, held_out = (min(n, limit or n) for n in (scenes, max(1024, scenes // 8)))
+        sets = Scenes(count, size, seed, "train"), Scenes(held_out, size, seed, "val")
+    elif name == "folder":
         if not str(root):
             raise ValueError("name='folder' needs root='DIR', a folder of images")
-        return folder_sets(root, size)
-    if name == "shards":
+        sets = folder_sets(root, size, class_level=class_level, val_share=val_share)
+    elif name == "shards":
         if not str(root):
             raise ValueError("name='shards' needs root='DIR/train-{0000..0146}.tar', the shards to train on")
-        return shard_sets(str(root), val_root, size)
-    if name not in TORCHVISION:
+        refuse_split(val_share, "in shards of its own")
+        sets = shard_sets(str(root), val_root, size)
+    elif name in TORCHVISION:
+        sets = torchvision_sets(name, str(root) or "data", size, download, val_share)
+    else:
         raise ValueError(f"unknown data {name!r}: one of {', '.join(NAMES)}")
-    return torchvision_sets(name, str(root) or "data", size, download)
+    first, second = (limited(source, limit) for source in sets)
+    return first, second
+
+
+def limited(source: Any, limit: int | None) -> ImageSource:
+    """At most so many of the images, drawn but always the same ones; the source must have ``part(indices)``."""
+    if limit is not None and len(source) > limit:
+        source = source.part(sorted(np.random.default_rng(0).permutation(len(source))[:limit].tolist()))
+    return source  # type: ignore[no-any-return]

@@ -10,9 +10,11 @@ Every function here is the identity (or a constant) without a process group, so 
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -39,42 +41,106 @@ def is_rank_zero() -> bool:
     return rank() == 0
 
 
+class PeersLost(RuntimeError):
+    """Other processes of the group no longer answer; the message names them."""
+
+
 @contextmanager
-def process_group(device: torch.device) -> Iterator[torch.device]:
+def process_group(device: torch.device, timeout: float = 600.0) -> Iterator[torch.device]:
     """Joins the group that torchrun describes in the environment, if it does, and leaves it at the end.
 
     Args:
         device: the device asked for; under torchrun a CUDA device without an index becomes this process's own.
+        timeout: seconds after which processes that do not answer are given up; at the start, at least five minutes.
 
     Yields:
         The device that this process should use.
+
+    Raises:
+        PeersLost: some processes did not come, have stopped, or are gone. On GPUs, nccl itself may end the process.
     """
     if "WORLD_SIZE" not in os.environ:
         yield device
         return
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-        dist.init_process_group("nccl", device_id=device, **_meeting_point())
-    else:
-        dist.init_process_group("gloo", **_meeting_point())
+    limit = timedelta(seconds=timeout)
+    store, own_rank, size = _meeting_point(limit)
     try:
+        store.set(f"came/{own_rank}", "1")
+        store.wait([f"came/{other}" for other in range(size)], max(limit, _TO_COME))
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+            dist.init_process_group(
+                "nccl", device_id=device, store=store, rank=own_rank, world_size=size, timeout=limit
+            )
+        else:
+            dist.init_process_group("gloo", store=store, rank=own_rank, world_size=size, timeout=limit)
         yield device
         leave_process_group()
+    except RuntimeError as error:
+        if not _is_of_peers(error):
+            raise
+        came = is_distributed()
+        lost = _silent(store, size, own_rank, "waits" if came else "came")
+        # C++ names its own file first.
+        text = re.sub(r"^\[[^]]*\] *", "", " ".join(str(error).split()))
+        hung = re.search(r"[Tt]imed? ?out", text) is not None
+        what = f"did not answer within {timeout:g} s" if hung and came else "did not come" if not came else "is gone"
+        named = f"rank {', '.join(map(str, lost))} of {size}" if lost else f"one of {size} processes"
+        raise PeersLost(f"{named} {what}: {text[:160]}") from error
     finally:
         # After an error the other ranks may never arrive: no waiting for them.
         if is_distributed():
             dist.destroy_process_group()
 
 
-def _meeting_point() -> dict[str, Any]:
-    """Where the processes find each other, as arguments of ``init_process_group``."""
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return {}
+def _is_of_peers(error: RuntimeError) -> bool:
+    """Whether an error came from the talk between processes; gloo's are plain ones of C++."""
+    return (
+        isinstance(error, dist.DistError)
+        or re.search(r"gloo|nccl|[Cc]onnection (closed|reset)", str(error)) is not None
+    )
+
+
+# Starting takes some processes longer than others, however soon they are to answer afterwards.
+_TO_COME = timedelta(minutes=5)
+
+# Those who wait for the same process give up at about the same time.
+_SECONDS_TO_ANSWER = 5.0
+
+
+def _silent(store: dist.Store, size: int, own_rank: int, word: str) -> list[int]:
+    """The ranks that do not say the word in the next seconds, as this one does."""
+    silent = set(range(size)) - {own_rank}
+    end = time.monotonic() + _SECONDS_TO_ANSWER
+    try:
+        store.set_timeout(timedelta(seconds=_SECONDS_TO_ANSWER))
+        store.set(f"{word}/{own_rank}", "1")
+        while silent and time.monotonic() < end:
+            silent -= {other for other in silent if store.check([f"{word}/{other}"])}
+            time.sleep(0.1)
+    except RuntimeError:
+        # It lies with rank 0 where torchrun does not keep it.
+        return [0] if own_rank else []
+    return sorted(silent)
+
+
+def _meeting_point(limit: timedelta) -> tuple[dist.Store, int, int]:
+    """Where the processes find each other, this one's rank, and how many there are.
+
+    Raises:
+        PeersLost: not all of them came.
+    """
+    try:
+        store, own_rank, size = next(rendezvous("env://", timeout=max(limit, _TO_COME)))
+    except RuntimeError as error:
+        if not _is_of_peers(error):
+            raise
+        raise PeersLost(f"the processes did not find each other: {error}") from error
+    store.set_timeout(limit)
     # Torchrun's own store outlives a restart, and with it the addresses of the processes that are gone.
-    store, own_rank, size = next(rendezvous("env://"))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return {"store": dist.PrefixStore(f"attempt {attempt}", store), "rank": own_rank, "world_size": size}
+    return dist.PrefixStore(f"attempt {attempt}", store), own_rank, size
 
 
 def leave_process_group() -> None:

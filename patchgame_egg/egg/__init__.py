@@ -23,9 +23,18 @@ if TYPE_CHECKING:
         Layout as Layout,
         from_egg as from_egg,
         from_tensor as from_tensor,
+        holds_symbols as holds_symbols,
         load_egg as load_egg,
+        per_exchange as per_exchange,
         to_egg as to_egg,
         to_tensor as to_tensor,
+        vocabulary_of as vocabulary_of,
+    )
+    from patchgame_egg.egg.self_supervised import ssl_game as ssl_game
+    from patchgame_egg.egg.trainers import (
+        GameInEgg as GameInEgg,
+        for_eggs_callbacks as for_eggs_callbacks,
+        own_record as own_record,
     )
 
 __getattr__, __dir__, __all__ = hand_on(__name__)

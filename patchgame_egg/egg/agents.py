@@ -17,7 +17,7 @@ from patchgame_egg.channels.channel import Channel
 from patchgame_egg.channels.estimator import Estimator
 from patchgame_egg.channels.patch import PatchChannel
 from patchgame_egg.channels.reinforce import LearntBaseline
-from patchgame_egg.egg.records import Layout, from_tensor, to_tensor
+from patchgame_egg.egg.records import Layout, from_tensor, per_exchange, to_tensor
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Message
 
@@ -99,7 +99,8 @@ class ReceiverInEgg(nn.Module):
             return output if isinstance(output, Tensor) else torch.stack(tuple(output), dim=1)
 
         if self.layout == "ended" and not self.scored:
-            return torch.stack([hear(_beginning(whole, steps)) for steps in range(message.shape[1])], dim=1)
+            # Each step contiguous, as EGG's own receiver gives it: there are losses that view it.
+            return torch.stack([hear(_beginning(whole, steps)) for steps in range(message.shape[1])]).transpose(0, 1)
         zeros = torch.zeros(len(message), device=message.device)
         return (hear(whole), zeros, zeros) if self.scored else hear(whole)
 
@@ -142,7 +143,7 @@ class LossInEgg(nn.Module):
         if whole is None:
             one_step = self.layout == "ended" and message.dim() == 2
             whole = from_tensor(message[:, None] if one_step else message, "slots" if one_step else self.layout)
-        output = receiver_output.unbind(dim=1) if self.pair else receiver_output
+        output = tuple(x.contiguous() for x in receiver_output.unbind(dim=1)) if self.pair else receiver_output
         with torch.autocast(sender_input.device.type, enabled=False):
             per_sample, aux = self.loss(sender_input, whole, receiver_input, output, labels, aux_input)
         if self.channel is None:
@@ -237,16 +238,28 @@ class EggLoss(nn.Module):
         aux_input: Aux,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss ``[B]`` and what it records."""
-        tensor = to_tensor(message, "ended" if self.per_step else "slots")
+        tensor, size = to_tensor(message, "ended" if self.per_step else "slots"), len(message.mask)
+
+        def score(said: Tensor, output: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            loss, record = self.loss(sender_input, said, receiver_input, output, labels, aux_input)
+            rows = {name: per_exchange(value, size) for name, value in record.items()}
+            known = {name: value for name, value in rows.items() if value is not None}
+            per_sample = per_exchange(loss, size) if loss.dim() else None
+            if per_sample is None or per_sample.shape != (size,):
+                raise ValueError(
+                    f"the loss gives values {list(loss.shape)} for {size} exchanges: one for each is needed, or one "
+                    "for each of two views"
+                )
+            return per_sample, known
+
         if not self.per_step:
-            return self.loss(sender_input, tensor, receiver_input, receiver_output, labels, aux_input)
+            return score(tensor, receiver_output)
         ends = tensor[:, :-1, 0]
         # What is left at the last step ends there.
         weights = F.pad((1 - ends).cumprod(dim=1), (1, 0), value=1.0) * F.pad(ends, (0, 1), value=1.0)
         total, aux = torch.zeros(()), dict[str, Tensor]()
         for step, weight in enumerate(weights.unbind(dim=1)):
-            output = receiver_output[:, step]
-            loss, record = self.loss(sender_input, tensor[:, step], receiver_input, output, labels, aux_input)
+            loss, record = score(tensor[:, step], receiver_output[:, step].contiguous())
             total = total + loss * weight
             aux = {k: v * weight + aux.get(k, 0.0) for k, v in record.items()}
         return total, aux

@@ -120,31 +120,127 @@ def from_tensor(tensor: Tensor, layout: Layout | None = None, vocab_size: int | 
 
 
 def from_egg(record: Any, layout: Layout | None = None) -> Interaction:
-    """A record of EGG as ours: ids, a mask, and lengths that do not count the end.
+    """A record of EGG as ours: ids, a mask, lengths that do not count the end, and no gradients.
 
     Args:
-        record: an ``egg.core.Interaction``, or anything with its eight fields. Of vectors, the largest entry counts.
+        record: an ``egg.core.Interaction``, or anything with its eight fields. Of vectors, the largest entry counts. A
+            ``message_mask`` in its ``aux``, of a game of ours that EGG's trainer played, is believed: ids and mask stay
+            as they are. A number for the whole batch in ``aux`` becomes one for each exchange.
         layout: of its messages; None: ``symbol`` or ``ended``, by the number of dimensions.
 
     Raises:
-        ValueError: the layout is unknown.
+        ValueError: the layout is unknown, the messages are numbers and not symbols, or the mask does not fit them.
     """
-    fields = {name: getattr(record, name) for name in vars(Interaction())}
-    aux, ids = dict(fields.pop("aux")), fields["message"]
-    if ids is not None:
-        ids = ids.argmax(dim=-1) if ids.is_floating_point() else ids
-        layout = layout or ("symbol" if ids.dim() == 1 else "ended")
-        _check(layout)
-        if layout == "symbol":
-            ids = ids[:, None] + 1
-        mask = ids > 0
-        if layout == "ended":
-            # All senders of EGG's core end with the end; others may not.
-            steps = ids.shape[1] - int(not mask[:, -1].any())
-            mask, ids = mask.cumprod(dim=1).bool()[:, :steps], ids[:, :steps]
-        fields |= {"message": (ids - 1).clamp(min=0), "message_length": mask.sum(dim=1)}
-        aux["message_mask"] = mask
-    return Interaction(**fields, aux=aux)
+    fields = {name: _detached(getattr(record, name)) for name in vars(Interaction())}
+    aux, message = fields.pop("aux") or {}, fields["message"]
+    if message is not None and "message_mask" in aux:
+        mask = torch.as_tensor(aux["message_mask"]).bool()
+        if message.is_floating_point() or message.shape != mask.shape or message.dim() != 2:
+            raise ValueError(
+                f"aux has a message_mask of shape {tuple(mask.shape)}, the message is {message.dtype} of shape "
+                f"{tuple(message.shape)}: a mask belongs to ids of the same shape [B, T]"
+            )
+        fields |= {"message": message.clamp(min=0), "message_length": mask.sum(dim=1)}
+        aux = {**aux, "message_mask": mask}
+    elif message is not None:
+        if layout is not None:
+            _check(layout)
+        if not holds_symbols(message):
+            raise ValueError(
+                f"the message, {message.dtype} of shape {tuple(message.shape)}, holds numbers: neither ids nor vectors "
+                "that say how likely each symbol is. A continuous game has no symbols to read"
+            )
+        symbols, mask = _read(message, layout)
+        fields |= {"message": symbols, "message_length": mask.sum(dim=1)}
+        aux = {**aux, "message_mask": mask}
+    size = _size({**fields, "aux": aux})
+    for name in ("labels", "sender_input", "receiver_input"):
+        if not isinstance(fields[name], Tensor) or fields[name].shape[:1] != (size,):
+            fields[name] = None
+    rows = {name: per_exchange(value, size) for name, value in aux.items()}
+    extra = fields.pop("aux_input")
+    if extra is not None:
+        extra = {name: value for name, value in extra.items() if isinstance(value, Tensor)}
+    return Interaction(**fields, aux_input=extra, aux={k: v for k, v in rows.items() if v is not None})
+
+
+def holds_symbols(message: Tensor) -> bool:
+    """Whether a message of EGG is ids, or vectors that say how likely each symbol is."""
+    if not message.is_floating_point():
+        return True
+    likely = message.detach().float()
+    return bool((likely >= -0.01).all()) and bool(((likely.sum(dim=-1) - 1).abs() < 0.01).all())
+
+
+def vocabulary_of(record: Any, layout: Layout | None = None) -> int | None:
+    """V of a record of EGG whose messages are vectors; None: they are ids, which do not tell.
+
+    Args:
+        record: as in `from_egg`.
+        layout: as in `from_egg`.
+    """
+    message = record.message
+    if message is None or not message.is_floating_point():
+        return None
+    return int(message.shape[-1]) - ((layout or _layout(message.dim() - 1)) != "symbol")
+
+
+def _layout(dimensions: int) -> Layout:
+    return "symbol" if dimensions == 1 else "ended"
+
+
+def _read(message: Tensor, layout: Layout | None) -> tuple[Tensor, Tensor]:
+    """Ids without EGG's end, and the mask, each ``[B, T]``."""
+    ids = message.argmax(dim=-1) if message.is_floating_point() else message
+    layout = layout or _layout(ids.dim())
+    if layout == "symbol":
+        # The largest integer plus one would be the smallest, and silence.
+        ids = ids[:, None].long().clamp(max=torch.iinfo(torch.int64).max - 1) + 1
+    mask = ids > 0
+    if layout == "ended":
+        # All senders of EGG's core end with the end; others may not.
+        steps = ids.shape[1] - int(not mask[:, -1].any())
+        mask, ids = mask.cumprod(dim=1).bool()[:, :steps], ids[:, :steps]
+    return (ids - 1).clamp(min=0), mask
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _detached(part) for name, part in value.items()}
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+def _size(fields: dict[str, Any]) -> int:
+    """The number of exchanges in a record."""
+    for name in ("message", "message_length", "receiver_output", "labels", "sender_input", "receiver_input"):
+        if isinstance(fields[name], Tensor) and fields[name].dim():
+            return len(fields[name])
+    return next((len(v) for v in fields["aux"].values() if isinstance(v, Tensor) and v.dim()), 1)
+
+
+def per_exchange(value: Any, size: int) -> Tensor | None:
+    """What was recorded as a number, or a row, for each exchange: ``[B, ...]``; None where it is neither.
+
+    A number for the whole batch is repeated. Of losses over both views of every image, one after the other as in EGG's
+    ``NTXentLoss``, the mean of the two is taken.
+
+    Args:
+        value: a number or a tensor.
+        size: B.
+
+    Example:
+        >>> per_exchange(0.5, size=2).tolist(), per_exchange(torch.tensor([1.0, 0.0, 0.0, 0.0]), size=2).tolist()
+        ([0.5, 0.5], [0.5, 0.0])
+    """
+    if isinstance(value, (bool, int, float)):
+        value = torch.tensor(float(value))
+    if not isinstance(value, Tensor):
+        return None
+    if value.numel() == 1:
+        return value.reshape(1).expand(size)
+    if len(value) != size and len(value) % size == 0 and value.dim() == 1:
+        return value.unflatten(0, (-1, size)).float().mean(dim=0)
+    return value
 
 
 def load_egg(path: Path | str, layout: Layout | None = None) -> Interaction:
@@ -153,6 +249,9 @@ def load_egg(path: Path | str, layout: Layout | None = None) -> Interaction:
     Args:
         path: the file.
         layout: how the messages are laid out, as in `from_egg`; None: found by their dimensions.
+
+    Raises:
+        ValueError: as `from_egg`.
     """
     with torch.serialization.safe_globals([(Interaction, "egg.core.interaction.Interaction")]):
         return from_egg(torch.load(path, map_location="cpu", weights_only=True), layout)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -22,13 +22,27 @@ Record = dict[str, Any]
 class Callback:
     """Does nothing at every hook; subclasses override what they need. Epochs count from 1.
 
+    EGG's trainer calls the same hooks, but for ``on_log`` and ``close``, and knows no steps.
+
     Attributes:
         trainer: the trainer, from ``on_train_begin`` on; ``trainer.should_stop = True`` stops it.
+        in_egg: of a callback that cannot work in EGG's trainer, what to use there; empty: it can.
     """
 
     trainer: Progress
+    in_egg: ClassVar[str] = ""
 
     def on_train_begin(self, trainer: Progress) -> None:
+        """Remembers the trainer.
+
+        Raises:
+            ValueError: it is EGG's, in which this callback cannot work.
+        """
+        if self.in_egg and not hasattr(trainer, "n_epochs"):
+            raise ValueError(
+                f"{type(self).__name__} needs the Trainer of patchgame_egg, this is {type(trainer).__module__}."
+                f"{type(trainer).__name__}: use {self.in_egg} there"
+            )
         self.trainer = trainer
 
     def on_epoch_begin(self, epoch: int) -> None: ...
@@ -56,7 +70,8 @@ class Callback:
         """Hands a record of a ``kind`` of one's own to all callbacks, with the step and the epoch."""
         whole = {"kind": record["kind"], "step": self.trainer.step, "epoch": self.trainer.epoch, **record}
         for callback in self.trainer.callbacks:
-            callback.on_log([whole])
+            if hasattr(callback, "on_log"):
+                callback.on_log([whole])
 
     def on_train_end(self) -> None: ...
 
@@ -71,6 +86,8 @@ class Schedule(Callback):
         apply: takes the value.
         value: from the share done, 0 to 1, to the value.
     """
+
+    in_egg = "core.TemperatureUpdater, or a core.Callback that sets the value"
 
     def __init__(self, apply: Callable[[float], None], value: Callable[[float], float]) -> None:
         self.apply, self.value = apply, value
@@ -99,6 +116,10 @@ class StopOnSignal(Callback):
         self.caught = signal.Signals(number)
         self.trainer.should_stop = True
         signal.signal(number, self._before[self.caught])
+
+    def on_train_end(self) -> None:
+        # EGG's trainer does not close callbacks.
+        self.close()
 
     def close(self) -> None:
         for number, handler in self._before.items():

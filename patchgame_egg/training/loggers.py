@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import mmap
+import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from patchgame_egg.atomic_write import errors_of
 from patchgame_egg.distributed.processes import is_rank_zero
 from patchgame_egg.training.callback import Callback, Record
 from patchgame_egg.training.progress import Progress
+
+CURVE_STEPS = 10_000
+"""Steps of a long log that are enough to draw curves of."""
 
 
 def retrieval_key(records: Iterable[Mapping[str, Any]]) -> str:
@@ -35,38 +41,110 @@ class JsonLines(Callback):
     A resumed run first drops the lines written after its checkpoint, so that every step stands there once.
     """
 
+    in_egg = "core.ConsoleLogger(as_json=True)"
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def on_train_begin(self, trainer: Progress) -> None:
         super().on_train_begin(trainer)
-        kept = [r for r in read_log(self.path) if self._is_past(r)] if self.path.exists() else []
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(json.dumps(r) + "\n" for r in kept))
+        with errors_of(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch()
+            # Cut and not written anew: a process that is killed here has lost no line, and a long log costs nothing.
+            os.truncate(self.path, self._end_of_past())
+
+    def _end_of_past(self) -> int:
+        """Bytes up to the end of the last record that the checkpoint knows of, read from the end."""
+        if not self.path.stat().st_size:
+            return 0
+        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            end, kept = len(text), 0
+            while end:
+                start = text.rfind(b"\n", 0, end - 1) + 1
+                record = _record(text[start:end]) if text[end - 1 : end] == b"\n" else None
+                if record is None or not self._is_past(record):
+                    kept = 0
+                else:
+                    kept = kept or end
+                    # Records of other kinds may carry a step of their own.
+                    if record["kind"] in ("train", "validation"):
+                        break
+                end = start
+            return kept
 
     def _is_past(self, record: Record) -> bool:
-        if record["kind"] == "train":
-            return record["step"] <= self.trainer.step
-        return record["epoch"] <= self.trainer.epoch
+        # A batch of a step that is under way has the number of that step.
+        if record["step"] > self.trainer.step:
+            return False
+        return record["kind"] == "train" or record.get("epoch", 0) <= self.trainer.epoch
 
     def on_log(self, records: Sequence[Record]) -> None:
-        with self.path.open("a") as file:
-            file.writelines(json.dumps(r) + "\n" for r in records)
+        with errors_of(self.path), self.path.open("a") as file:
+            file.write("".join(json.dumps(r) + "\n" for r in records))
 
 
-def read_log(path: Path) -> list[Record]:
-    """The records of a log file; a last line that was cut off by a crash is left out."""
-    records = []
-    for line in path.read_text().splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+def _record(line: bytes) -> Record | None:
+    """The record in a line; None where there is none."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and "kind" in found and isinstance(found.get("step"), int) else None
+
+
+def iterate_log(path: Path) -> Iterator[Record]:
+    """The records of a log file, one at a time, however long it is.
+
+    A line that holds no record is left out, and how many there were is said on stderr at the end; a last line that is
+    not finished, of a process that was killed or is still writing, is left out without a word.
+    """
+    broken = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            record = _record(line)
+            if record is not None:
+                yield record
+            elif line.strip() and line.endswith(b"\n"):
+                broken.append(number)
+    if broken:
+        what = "line that holds no record is" if len(broken) == 1 else "lines that hold no record are"
+        print(f"note: {path}: {len(broken)} {what} left out, the first is line {broken[0]}", file=sys.stderr)
+
+
+def read_log(path: Path, most_steps: int | None = None) -> list[Record]:
+    """The records of a log file; what holds none is left out, see `iterate_log`.
+
+    Args:
+        path: the file.
+        most_steps: of longer logs, so many records of kind ``train``, or up to twice as many, evenly spread: enough
+            to draw. None: all.
+    """
+    records: list[Record] = []
+    seen, steps, stride = 0, 0, 1
+    for record in iterate_log(path):
+        if record["kind"] == "train":
+            seen += 1
+            if (seen - 1) % stride:
+                continue
+            steps += 1
+        records.append(record)
+        if most_steps is not None and steps > 2 * most_steps:
+            stride, number, thinner = 2 * stride, 0, []
+            for one in records:
+                if one["kind"] == "train":
+                    number += 1
+                    if number % 2 == 0:
+                        continue
+                thinner.append(one)
+            records, steps = thinner, (number + 1) // 2
     return records
 
 
 class TensorBoard(Callback):
     """Writes every number of every record to TensorBoard, under its kind: ``train/``, ``validation/``."""
+
+    in_egg = "core.TensorboardLogger"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -76,16 +154,19 @@ class TensorBoard(Callback):
         # Imported where used: it takes seconds, and not every run wants it.
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(self.folder), purge_step=trainer.step + 1 if trainer.step else None)
+        with errors_of(self.folder):
+            self.writer = SummaryWriter(str(self.folder), purge_step=trainer.step + 1 if trainer.step else None)
 
     def on_log(self, records: Sequence[Record]) -> None:
-        for record in records:
-            for name, value in record.items():
-                if name not in ("kind", "step", "batch", "images"):
-                    self.writer.add_scalar(f"{record['kind']}/{name}", value, record["step"])
+        with errors_of(self.folder):
+            for record in records:
+                for name, value in record.items():
+                    if name not in ("kind", "step", "batch", "images"):
+                        self.writer.add_scalar(f"{record['kind']}/{name}", value, record["step"])
 
     def close(self) -> None:
-        self.writer.close()
+        with errors_of(self.folder):
+            self.writer.close()
 
 
 class WeightsAndBiases(Callback):
@@ -99,6 +180,8 @@ class WeightsAndBiases(Callback):
     Raises:
         ValueError: the package is not installed.
     """
+
+    in_egg = "core.callbacks.WandbLogger"
 
     def __init__(self, project: str, name: str, config: dict[str, Any]) -> None:
         try:
@@ -117,6 +200,8 @@ class WeightsAndBiases(Callback):
 
 class Console(Callback):
     """A progress bar with rate and time left on a terminal, and one line per validation everywhere."""
+
+    in_egg = "core.ConsoleLogger or core.ProgressBarLogger"
 
     def on_train_begin(self, trainer: Progress) -> None:
         super().on_train_begin(trainer)

@@ -6,10 +6,12 @@ One file, because a reader follows a step from the first batch to a resume witho
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Literal, NoReturn
 
 import torch
@@ -22,8 +24,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from patchgame_egg.distributed.gather import gather_rows, own_rows
 from patchgame_egg.distributed.processes import is_distributed, rank, world_size
+from patchgame_egg.egg.agents import SenderInEgg
+from patchgame_egg.egg.trainers import own_record
 from patchgame_egg.interaction import Batch, Interaction
 from patchgame_egg.training.callback import Callback
+from patchgame_egg.training.egg_callbacks import hosted
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -49,15 +54,17 @@ class Trainer:
     """Trains a game.
 
     Args:
-        game: ``game(*batch)`` gives (loss, `Interaction`).
+        game: ``game(*batch)`` gives (loss, `Interaction`), ours or EGG's.
         optimizer: over the game's parameters.
         train_data: an iterable of `Batch` with a length. If it has ``set_epoch(epoch, start)``, that is called before
-            each epoch, and an interrupted epoch is resumed from its batch ``start``; if it has ``state_dict``, that
-            is part of the checkpoint.
+            each epoch, and an interrupted epoch is resumed from its batch ``start``; of others, the batches before are
+            passed over. If it has ``state_dict``, that is part of the checkpoint. What it draws from torch's generator
+            is a stream of its own: dropout does not depend on how often it was begun anew.
         optimizer_scheduler: stepped after every optimizer step (EGG steps it once an epoch).
         validation_data: an iterable of `Batch`, or None.
         device: where to compute; by default a GPU if there is one.
-        callbacks: called in this order.
+        callbacks: called in this order. Hooks that one lacks are not called; those of EGG see its records
+            (`patchgame_egg.training.egg_callbacks`).
         grad_norm: gradients are clipped to this norm; None leaves them.
         precision: ``bf16`` and ``fp16`` compute in half precision where that is safe; parameters stay fp32.
         accumulate: batches whose gradients make one optimizer step. Each has only its own negatives.
@@ -73,7 +80,8 @@ class Trainer:
         should_stop: set it, from a callback say, to stop after the batch under way.
 
     Raises:
-        ValueError: an option is out of its range.
+        ValueError: an option is out of its range, the training data has no length, or a callback of EGG cannot work
+            here.
     """
 
     def __init__(
@@ -102,7 +110,9 @@ class Trainer:
         self.game = game.to(self.device)
         self.optimizer, self.optimizer_scheduler = optimizer, optimizer_scheduler
         self.train_data, self.validation_data = train_data, validation_data
-        self.callbacks = list(callbacks or [])
+        self.callbacks = [hosted(callback) for callback in callbacks or []]
+        self._layout = next((part.layout for part in game.modules() if isinstance(part, SenderInEgg)), None)
+        self._batches_in(train_data)
         self.also_validate = dict(also_validate or {})
         self.grad_norm, self.accumulate, self.precision, self.metrics = grad_norm, accumulate, precision, metrics
         self.scaler = torch.GradScaler(self.device.type, enabled=precision == "fp16")
@@ -111,6 +121,9 @@ class Trainer:
         self._logs: list[Interaction] = []
         self._unread: list[tuple[dict[str, Any], Tensor]] = []
         self._clock = time.perf_counter()
+        # Of the loader's own draws: now, and at the beginning of the epoch under way.
+        self._loader_rng = torch.Generator().manual_seed((torch.initial_seed() + 1) % 2**63).get_state()
+        self._epoch_rng = self._loader_rng
         ids = [self.device.index] if self.device.type == "cuda" else None
         self._parallel: nn.Module = game
         if is_distributed():
@@ -120,7 +133,19 @@ class Trainer:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one epoch."""
-        return math.ceil(len(self.train_data) / self.accumulate)  # type: ignore[arg-type]
+        return math.ceil(self._batches_in(self.train_data) / self.accumulate)
+
+    @staticmethod
+    def _batches_in(data: Iterable[Batch]) -> int:
+        # Loaders of EGG that draw their batches say how many, and what their length says is not true.
+        said = getattr(data, "batches_per_epoch", None)
+        try:
+            return len(data) if said is None else said  # type: ignore[arg-type]
+        except (TypeError, AttributeError) as error:
+            raise ValueError(
+                f"train_data, a {type(data).__name__}, has no length: a list or a DataLoader has one, of another set "
+                "its batches_per_epoch"
+            ) from error
 
     @property
     def progress(self) -> float:
@@ -134,10 +159,12 @@ class Trainer:
             NonFiniteLoss: at the first NaN or infinite loss of a batch or a validation.
         """
         self.n_epochs, self.should_stop = n_epochs, False
+        # Also those that were added since, as is usual in EGG.
+        self.callbacks = [hosted(callback) for callback in self.callbacks]
         try:
             self._train_epochs()
         finally:
-            self._call("close")
+            self._close()
 
     def _train_epochs(self) -> None:
         self._call("on_train_begin", self)
@@ -182,10 +209,12 @@ class Trainer:
     def _play(self, data: Iterable[Batch]) -> tuple[float, Interaction]:
         self.game.eval()
         logs = []
-        with torch.no_grad():
+        # A loader draws a number whenever it is begun; training is to go on as if nobody had looked.
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             for batch in data:
                 with self._autocast():
-                    loss, interaction = self.game(*batch.to(self.device))
+                    loss, interaction = self.game(*Batch.of(batch).to(self.device))
+                interaction = own_record(interaction, self._layout)
                 kept = replace(interaction, receiver_output=None, aux=_with_loss(interaction, loss))
                 logs.append(kept.gather().to("cpu"))
         self.game.train()
@@ -197,16 +226,15 @@ class Trainer:
     def _train_epoch(self, epoch: int) -> bool:
         """Whether the epoch was finished."""
         self.game.train()
-        if hasattr(self.train_data, "set_epoch"):
-            self.train_data.set_epoch(epoch, self.batch)
-        count = len(self.train_data)  # type: ignore[arg-type]
-        for batch in self.train_data:
+        count = self._batches_in(self.train_data)
+        for batch in self._batches(epoch):
             # The last group of an epoch may be smaller.
-            group = min(self.accumulate, count - self.batch // self.accumulate * self.accumulate)
+            group = min(self.accumulate, max(1, count - self.batch // self.accumulate * self.accumulate))
             self.batch += 1
             stepping = self.batch % self.accumulate == 0 or self.batch == count
             with self._no_sync(not stepping), self._autocast():
-                loss, interaction = self._parallel(*batch.to(self.device))
+                loss, interaction = self._parallel(*Batch.of(batch).to(self.device))
+            interaction = own_record(interaction, self._layout, messages=False)
             with self._no_sync(not stepping):
                 self.scaler.scale(loss / group).backward()
             lr = max(group["lr"] for group in self.optimizer.param_groups)
@@ -222,6 +250,30 @@ class Trainer:
                 return self.batch == count
         self.read_losses()
         return True
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """What is left of an epoch."""
+        self._loader_rng = self._epoch_rng if self.batch else self._loader_rng
+        self._epoch_rng, skipped = self._loader_rng, self.batch
+        if hasattr(self.train_data, "set_epoch"):
+            self.train_data.set_epoch(epoch, self.batch)
+            skipped = 0
+
+        def following() -> Iterator[Batch]:
+            yield from islice(self.train_data, skipped, None)
+
+        batches = following()
+        while True:
+            games, batch = torch.get_rng_state(), None
+            torch.set_rng_state(self._loader_rng)
+            try:
+                batch = next(batches, None)
+            finally:
+                self._loader_rng = torch.get_rng_state()
+                torch.set_rng_state(games)
+            if batch is None:
+                return
+            yield batch
 
     def _optimizer_step(self) -> None:
         if self.grad_norm is not None:
@@ -315,7 +367,20 @@ class Trainer:
 
     def _call(self, hook: str, *args: Any) -> None:
         for callback in self.callbacks:
-            getattr(callback, hook)(*args)
+            if hasattr(callback, hook):
+                getattr(callback, hook)(*args)
+
+    def _close(self) -> None:
+        """Closes every callback, also after one that cannot be, whose error is raised unless there is one already."""
+        failed: Exception | None = None
+        for callback in self.callbacks:
+            try:
+                if hasattr(callback, "close"):
+                    callback.close()
+            except Exception as error:
+                failed = failed or error
+        if failed is not None and sys.exception() is None:
+            raise failed
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the steps to come depend on: tensors and plain values only."""
@@ -330,6 +395,7 @@ class Trainer:
             "position": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
             "logs": None if logs is None else dict(vars(logs)),
             "rng": self._of_all_ranks(torch.get_rng_state()),
+            "loader_rng": self._of_all_ranks(self._epoch_rng if self.batch else self._loader_rng),
             "cuda_rng": self._of_all_ranks(torch.cuda.get_rng_state(self.device))
             if self.device.type == "cuda"
             else None,
@@ -350,7 +416,9 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             if self.optimizer_scheduler is not None:
                 self.optimizer_scheduler.load_state_dict(state["scheduler"])
-            self.scaler.load_state_dict(state["scaler"])
+            # A run in another precision had nothing to scale.
+            if state["scaler"]:
+                self.scaler.load_state_dict(state["scaler"])
             if state["data"] is not None:
                 self.train_data.load_state_dict(state["data"])  # type: ignore[attr-defined]
         except (RuntimeError, KeyError, ValueError) as error:
@@ -361,5 +429,9 @@ class Trainer:
         self._logs = [] if state["logs"] is None else [Interaction(**state["logs"]).map(own_rows).to(self.device)]
         # On more ranks than before, those that are new share a stream. Copies, since torch crashes on a view.
         torch.set_rng_state(state["rng"][rank() % len(state["rng"])].cpu().clone())
+        # Version 0.1.0 has none.
+        if "loader_rng" in state:
+            own = state["loader_rng"][rank() % len(state["loader_rng"])].cpu().clone()
+            self._loader_rng = self._epoch_rng = own
         if state["cuda_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"][rank() % len(state["cuda_rng"])].cpu().clone(), self.device)

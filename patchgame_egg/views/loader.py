@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from patchgame_egg.data.map_style import image_batch
 from patchgame_egg.interaction import Batch
 
 
 class Loader(Protocol):
-    """What a `ViewLoader` wraps: batches of uint8 images, and how many of them."""
+    """What a `ViewLoader` wraps: batches of images, and how many of them."""
 
-    def __iter__(self) -> Iterator[Batch]: ...
+    def __iter__(self) -> Iterator[Any]: ...
 
     def __len__(self) -> int: ...
 
@@ -23,7 +24,8 @@ class ViewLoader:
     """Moves each batch to a device and replaces its images by their views.
 
     Args:
-        loader: gives `Batch` records whose ``sender_input`` holds uint8 images ``[B, 3, H, W]``.
+        loader: gives `Batch` records of images, or what `patchgame_egg.data.map_style.image_batch` makes one of:
+            tuples, lists and dicts, as torch's DataLoader has them.
         views: `RandomViews`, whose two views go to sender and receiver, or a module that returns one tensor, like
             `EvaluationView`, which goes to both.
         device: where the views are made and the batches come out.
@@ -39,7 +41,7 @@ class ViewLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.loader:
-            batch = batch.to(self.device)
+            batch = image_batch(batch).to(self.device)
             views = self.views(batch.sender_input)
             first, second = views if isinstance(views, tuple) else (views, views)
             yield Batch(first, batch.labels, second, batch.aux_input)

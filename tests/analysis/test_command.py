@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
@@ -15,6 +16,7 @@ import pytest
 from analysis.__main__ import main
 from analysis.compare import name_variants, tabulate
 from analysis.corpus.json_lines import write_json_lines
+from analysis.corpus.loading import load
 from analysis.evaluation.rows import COLUMNS
 from analysis.evaluation.table import measure
 from tests.support.synthetic_corpus import only_messages, sequence_corpus
@@ -38,7 +40,9 @@ def test_a_run_gets_a_page_a_table_or_json(tmp_path: Path, capsys: pytest.Captur
     (run / "metrics.json").write_text("the run's own")
     for kind, name in (("html", "report.html"), ("csv", "analysis.csv"), ("json", "analysis.json")):
         assert main([str(run), "--format", kind, "--permutations", "3", "--seed", "2"]) == 0
-        assert capsys.readouterr().out == f"wrote {run / name}\n"
+        said = capsys.readouterr().out.splitlines()
+        assert said[0].startswith(f"{run}: 60 messages, ") and said[1].startswith("measures success (1 of ")
+        assert said[-1] == f"wrote {run / name}"
     expected = measure(sequence_corpus(60), permutations=3, seed=2)
     numbers = {column: [""] for column in ("value", *COLUMNS[5:13])}
     found = pd.read_csv(run / "analysis.csv", keep_default_na=False, na_values=numbers)
@@ -73,7 +77,7 @@ def test_a_file_gets_its_page_beside_it(tmp_path: Path) -> None:
         (["nowhere", "--seed", "x"], "invalid int value: 'x'"),
         (["nowhere", "--wrong"], "unrecognized arguments: --wrong"),
         (["corpus.npz", "--out", "corpus.npz"], "is the file to be analysed"),
-        (["corpus.npz", "--out", "."], "."),
+        (["corpus.npz", "--out", "."], ". is a folder: give the name of a file"),
         (["compare", "corpus.npz"], "1 run: give two or more"),
         (["compare"], "required: RUN"),
         (["compare", "corpus.npz", "gone.npz"], "there is no file gone.npz"),
@@ -147,3 +151,46 @@ def test_broken_options_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[
         with pytest.raises(SystemExit):
             main(["compare", str(first), str(second), "--out", str(tmp_path)])
         assert "config.json does not hold the options of a run" in capsys.readouterr().err
+
+
+def test_messages_are_a_table_that_is_safe_to_open(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_folder(tmp_path / "first")
+    corpus = load(run)
+    names = [f"{i}.jpg" for i in range(57)] + ["=1+1.jpg", "b\udcff.jpg", "@c.jpg"]
+    replace(corpus, files=tuple(names)).save(run / "corpus.npz")
+    assert main(["messages", str(run)]) == 0
+    assert capsys.readouterr().out == f"wrote {run / 'messages.csv'}\n"
+    with (run / "messages.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows[-4:]] == ["56.jpg", "'=1+1.jpg", "b\\udcff.jpg", "'@c.jpg"]
+    assert [row["message"] for row in rows] == [" ".join(map(str, corpus.said(i))) for i in range(60)]
+    assert main(["messages", str(run), "--out", str(tmp_path / "deep" / "m.csv")]) == 0
+    assert (tmp_path / "deep" / "m.csv").read_bytes() == (run / "messages.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["messages", "{run}", "--out", "{run}/.."], "is a folder: give a file in it"),
+        (["messages", "{run}/corpus.npz", "--out", "{run}/corpus.npz"], "is the file to be analysed"),
+        (["messages", "{run}/missing.npz"], "there is no file"),
+        (["messages", "{run}", "--seed", "1"], "unrecognized arguments: --seed 1"),
+    ],
+)
+def test_mistakes_about_messages(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_folder(tmp_path / "first")
+    with pytest.raises(SystemExit) as ended:
+        main([word.format(run=run) for word in words])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_symbols_numbered_anew_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "far.jsonl").write_text("[1000000000, 3]\n[3, 5]\n")
+    assert main(["messages", str(tmp_path / "far.jsonl")]) == 0
+    assert "symbols are numbered anew: 3 are said, with ids up to 1000000000" in capsys.readouterr().out
+    assert (tmp_path / "far.csv").read_text().splitlines()[1:] == ["0,1000000000 3,0 1,2", "1,3 5,0 1,2"]

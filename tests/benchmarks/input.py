@@ -27,10 +27,10 @@ from torch import Tensor
 
 from games.shards import main as write_shards
 from patchgame_egg.data.cache import CachedImages
+from patchgame_egg.data.folders import folder_sets
 from patchgame_egg.data.images import ImageFiles, ImageSource
 from patchgame_egg.data.loader import ImageLoader
 from patchgame_egg.data.shards import ShardedImages
-from patchgame_egg.data.sources import folder_sets
 
 
 class Anew:

@@ -21,6 +21,7 @@ import pytest
 import torch
 from PIL import Image
 
+from analysis.corpus.loading import load as load_corpus
 from analysis.corpus.recording import confidence_of
 from games.build.agents import build_game
 from games.options.command_line import parse
@@ -123,6 +124,8 @@ def test_every_speaker_goes_with_every_channel(speaker: str, channel: str, quick
     assert main([*options, "--pictures" if draws else "--no-pictures"]) == 0
     run = tmp_path / "run"
     pictures = {"curves.png", "importance.png", "gallery.png"} if speaker == "patch" else {"curves.png"}
+    # Where no symbol is ever sent there is none to show.
+    pictures -= {"gallery.png"} if channel == "continuous" else set()
     files = {"config.json", "log.jsonl", "checkpoint.pt", "metrics.json"} | (pictures if draws else set())
     assert {p.name for p in run.iterdir()} == files
     assert [step for step, _ in losses(run)] == [1, 2, 3, 4]
@@ -141,6 +144,21 @@ def test_every_speaker_goes_with_every_channel(speaker: str, channel: str, quick
     # A learnt baseline starts at the mean of the first batch: at first only its last weights have much to learn.
     waiting = {n for n in gradients if "baseline.mlp." in n and not n.endswith("mlp.3.weight")}
     assert not [n for n, g in gradients.items() if g is None or not (g.abs().max() > 0 or n in waiting)]
+
+
+@pytest.mark.slow
+def test_a_language_names_its_files_and_says_what_was_left_out(
+    quick: list[str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*quick, "--candidates", "3", "--corpus", "--name", "run"]) == 0
+    said = "note: the language is that of 6 images, not of 8: messages are matched in whole groups of 3 (--candidates)"
+    assert said in capsys.readouterr().out.splitlines()
+    corpus = load_corpus(tmp_path / "run")
+    files = sorted(path.relative_to(photos) for path in (photos / "val").iterdir())
+    assert corpus.files == tuple(str(files[i]) for i in corpus.info["index"])
+    for name, pixels in zip(corpus.files, corpus.images, strict=True):
+        shown = np.asarray(Image.open(photos / name).resize((32, 32)), dtype=float)
+        assert np.abs(shown - pixels.transpose(1, 2, 0)).mean() < 12
 
 
 def test_sequences_have_no_patches_to_fit_in(quick: list[str]) -> None:
@@ -182,6 +200,8 @@ def stop_at(step: int, options: list[str]) -> Path:
     """A run that was stopped after some step."""
     start = parse(options)
     run = Path(start.config.run.out) / start.config.run.name
+    # Dropout draws from here, as the command has it.
+    torch.manual_seed(start.config.training.seed)
     trainer, _, _ = build(start, torch.device("cpu"), run)
 
     class Stop(Callback):
@@ -202,6 +222,7 @@ def stop_at(step: int, options: list[str]) -> Path:
         ["--channel", "reinforce"],
         ["--speaker", "lstm", "--channel", "reinforce", "--baseline", "mean"],
         ["--channel", "quantised", "--speakers", "2", "--listeners", "2"],
+        ["--rank-dropout", "0.3"],
     ],
     ids=" ".join,
 )
@@ -518,6 +539,7 @@ def test_corrupt_images_are_named_at_the_end(
         (["--preset"], "expected one argument"),
         (["--gate", "loud"], "loud"),
         (["--lr", "-1"], "--lr -1.0: must be above 0"),
+        (["--timeout", "0"], "--timeout 0.0: must be above 0"),
         (["--epochs", "0"], "--epochs 0: must be at least 1"),
         (["--warmup", "1000"], "--warmup 1000.0: must be between 0 and"),
         (["--min-area", "2"], "min_area must be between"),
@@ -570,6 +592,13 @@ def test_a_mismatched_checkpoint_is_one_line(
     assert main(options) == 0
     with pytest.raises(SystemExit):
         main(["--resume", str(tmp_path / "run"), "--vocab", "32"])
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("error: --vocab is 16 in this run and shapes its networks")
+    state = checkpoint.load(tmp_path / "run" / "checkpoint.pt")
+    state["game"]["receiver.vision_head.mlp.0.weight"] = torch.zeros(2, 2)
+    checkpoint.save(state, tmp_path / "run" / "checkpoint.pt")
+    with pytest.raises(SystemExit):
+        main(["--resume", str(tmp_path / "run"), "--epochs", "2"])
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("error: the checkpoint does not fit this game")
     with pytest.raises(SystemExit):

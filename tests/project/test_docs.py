@@ -33,9 +33,11 @@ from torchvision.datasets import FakeData
 from analysis.__main__ import main as analysis_command
 from games.baselines import main as train_baseline
 from games.compare import main as compare_games
+from games.convert import Options as ConvertOptions
 from games.lewis import main as lewis_game
-from games.options.command_line import parse
+from games.options.command_line import parse, read_options
 from games.options.config import Config
+from games.options.config_file import load_config
 from games.options.presets import PAPER, PRESETS
 from games.patchgame import main
 from games.record import main as record_run
@@ -113,7 +115,11 @@ def play(*options: str) -> None:
             main(options)
         assert not stop.value.code
         return
-    tiny = [*FAST, "--epochs", "2" if "--resume" in options else "1"]
+    epochs = 1
+    if "--resume" in options:
+        run = Path(options[options.index("--resume") + 1])
+        epochs += load_config(run / "config.json")[0].training.epochs
+    tiny = [*FAST, "--epochs", str(epochs)]
     if "fp16" in options:
         tiny += ["--precision", "bf16"]  # fp16 needs a GPU
     assert main([*options, *tiny]) == 0
@@ -254,14 +260,20 @@ def report_benchmark(*words: str) -> None:
     assert re.search(r"^\| \w+ \| [\d,]+ \| here \| \d", done.stdout, re.MULTILINE), done.stdout
 
 
+def convert(*words: str) -> None:
+    """Only read, as there is no checkpoint of the release: tests/games/test_convert.py converts one of its kind."""
+    read_options(ConvertOptions, words, "convert", "")
+
+
 def record(*words: str) -> None:
     """Written, over what there is of the run."""
     assert record_run([*words, "--device", "cpu"]) == 0
 
 
 def analyse(*words: str) -> None:
-    """With few shuffled languages."""
-    assert analysis_command([*words, "--permutations", "3"]) == 0
+    """With few shuffled languages, where any are shuffled."""
+    few = [] if words[0] == "messages" else ["--permutations", "3"]
+    assert analysis_command([*words, *few]) == 0
 
 
 def site(*words: str) -> None:
@@ -288,6 +300,7 @@ STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "-m", "games.record"): record,
     ("python", "-m", "analysis"): analyse,
     ("python", "-m", "games.shards"): shards,
+    ("python", "-m", "games.convert"): convert,
     ("python", "tests/benchmarks/step.py"): benchmark,
     ("python", "tests/benchmarks/channels.py"): channels_benchmark,
     ("python", "tests/benchmarks/input.py"): input_benchmark,

@@ -12,10 +12,12 @@ from games.runs import files
 ROOT = Path(__file__).parents[2]
 # From the ground up. A module imports from its own room and from those of earlier lines alone.
 LEVELS = [
-    "patchgame_egg.lazy_names patchgame_egg.atomic_write patchgame_egg.patches",
+    "patchgame_egg.lazy_names patchgame_egg.atomic_write patchgame_egg.text_files patchgame_egg.patches",
     "patchgame_egg.distributed",
     "patchgame_egg.interaction",
-    "patchgame_egg.losses patchgame_egg.micro_batch patchgame_egg.data patchgame_egg.views patchgame_egg.agents",
+    "patchgame_egg.fit",
+    "patchgame_egg.losses patchgame_egg.micro_batch patchgame_egg.data patchgame_egg.agents",
+    "patchgame_egg.views",
     "patchgame_egg.channels",
     "patchgame_egg.game",
     "patchgame_egg.population patchgame_egg.baselines patchgame_egg.egg",
@@ -30,7 +32,8 @@ LEVELS = [
     "games.options",
     "games.build",
     "games.runs",
-    "games.patchgame games.baselines games.record games.shards games.lewis games.lstm_baseline games.custom_speaker",
+    "games.patchgame games.baselines games.record games.convert games.shards"
+    " games.lewis games.lstm_baseline games.custom_speaker",
     "games.reproduce.runner",
     "games.compare games.reproduce.vit",
     "games.reproduce",

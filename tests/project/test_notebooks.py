@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from analysis.corpus.corpus import Corpus
+from tests.support.synthetic_corpus import only_messages, scene_corpus
 
 nbformat = pytest.importorskip("nbformat", reason="notebooks need nbformat")
 nbclient = pytest.importorskip("nbclient", reason="notebooks need nbclient to run")
@@ -84,3 +90,59 @@ def test_a_notebook_runs(name: str, kernel: Any) -> None:
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == FIGURES[name]
     assert not [text for output in outputs if "Warning" in (text := output.get("text", ""))]
+
+
+def photos(kind: str) -> Corpus:
+    """Languages as other people's runs have them."""
+    scenes = scene_corpus(80)
+    bare = replace(scenes, labels=np.zeros(80, np.int64), label_names=("image",), object_area=None)
+    if kind == "without classes":
+        return replace(
+            bare, attributes=None, attribute_names=(), value_names=(), patch_attributes=None, patch_attribute_names=(),
+            patch_value_names=(),
+        )  # fmt: skip
+    # Names of scenes' concepts are nowhere, some images are not described, and one attribute never varies.
+    attributes = np.column_stack([np.zeros(80, np.int64), scenes.attributes])  # type: ignore[list-item]
+    attributes[:9] = -1
+    names = ("source", "beak", "habitat", *(f"has {i}" for i in range(attributes.shape[1] - 3)))
+    values = (("camera",), *scenes.value_names)
+    return replace(bare, attributes=attributes, attribute_names=names, value_names=values, labels=None)
+
+
+@pytest.mark.docs
+@pytest.mark.parametrize("kind", ["without classes", "annotated"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_runs_on_ones_own_run(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    monkeypatch.setattr(pyplot, "show", lambda: [pyplot.gcf().canvas.draw(), pyplot.close("all")])
+    run = tmp_path / "run"
+    photos(kind).save(run / "corpus.npz")
+    (run / "log.jsonl").write_text('{"kind": "validation", "epoch": 1, "acc": 0.5}\n')
+    cells = [cell.source for cell in read(name).cells if cell.cell_type == "code"]
+    if name == "your_own_metric":  # what is between trains a run of its own
+        cells = [*cells[:3], cells[-1]]
+    given = f"RUNS = [{str(run)!r}]" if cells[0] == "RUNS = []" else f"RUN = {str(run)!r}"
+    space: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if (name, kind) == ("compositionality", "without classes"):
+            with pytest.raises(ValueError, match=r"two attributes that vary must be known .*--annotations"):
+                for cell in [given, *cells[1:]]:
+                    exec(cell, space)
+            return
+        for cell in [given, *cells[1:]]:
+            exec(cell, space)
+    said = capsys.readouterr().out
+    assert ("nothing" in said) == (kind == "without classes" and name == "reading_a_protocol")
+
+
+@pytest.mark.docs
+def test_a_notebook_says_what_it_needs(tmp_path: Path) -> None:
+    only_messages().save(tmp_path / "corpus.npz")
+    with pytest.raises(ValueError, match="needs a run whose speaker names patches"):
+        space: dict[str, Any] = {}
+        cells = [cell.source for cell in read(NAMES[0]).cells if cell.cell_type == "code"]
+        for cell in [f"RUN = {str(tmp_path)!r}", *cells[1:]]:
+            exec(cell, space)

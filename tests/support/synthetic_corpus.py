@@ -49,6 +49,7 @@ def scene_corpus(count: int = 200, seed: int = 0, noise: float = 0.1) -> Corpus:
         image=image.astype(np.float32),
         temperature=0.1,
         candidates=min(64, count),
+        changed_maps={"mirrored": keep[:, ::-1].astype(np.float32), "plain grey": keep[:1].astype(np.float32)},
         probes={
             "as played": played,
             "messages shuffled": rng.random(count) < 1 / 64,

@@ -11,7 +11,7 @@ from games.reproduce.runner.setting import Setting, Training, made_of
 from games.runs.files import LOG
 from games.runs.lock import output_lock
 from patchgame_egg.atomic_write import write_json
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.loggers import iterate_log
 
 
 def measured(path: Path, measure: Callable[[], dict[str, Any]], made_with: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,4 +63,4 @@ def measured_run(
 def images_seen(run: Path) -> int:
     """Images that a run was trained on, counted as often as they were shown."""
     log = run / LOG
-    return round(sum(r["images"] for r in read_log(log) if r["kind"] == "train")) if log.exists() else 0
+    return round(sum(r["images"] for r in iterate_log(log) if r["kind"] == "train")) if log.exists() else 0

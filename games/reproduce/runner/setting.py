@@ -10,7 +10,9 @@ from typing import Any
 
 from games.options.command_line import parse
 from games.options.config import Config
+from games.options.config_file import load_config
 from games.reproduce.runner.scales import SCALES
+from games.runs.files import CONFIG
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Setting:
         task: (i, n): train only every n-th training, from number i on, and measure nothing; None: everything.
         dry_run: check options and data, and take one step of each training on generated images.
         options: further options of `games.patchgame`, for every training.
-        run: finished run to draw (figures 3 and 5), or a language that `games.record` wrote; None: one is trained.
+        run: finished run to draw (figures 3 to 5), or a language that `games.record` wrote (3 and 5); None: one is
+            trained.
         voc: folder in Pascal VOC's format (table 2).
         vit: timm's name of a Vision Transformer (figure 4); empty: a small one is trained.
         vit_checkpoint: its weights; empty: timm's pretrained ones.
@@ -99,11 +102,13 @@ class Setting:
         return [*start, *self.options, *training.words, *place]
 
     def config(self, training: Training) -> Config:
-        """The options of a training.
+        """The options of a training, or of the run that was given in the place of all trainings.
 
         Raises:
-            ValueError: a bad option.
+            ValueError: a bad option, or not a run.
         """
+        if self.run is not None:
+            return load_config(self.run / CONFIG)[0]
         return parse(self.words(training)).config
 
 
@@ -118,7 +123,7 @@ def lasting(config: Config) -> Config:
     """Options without those that change no number."""
     return replace(
         config,
-        run=replace(Config().run, frozen_speaker=config.run.frozen_speaker),
+        run=replace(Config().run, frozen_speaker=config.run.frozen_speaker, init_from=config.run.init_from),
         training=replace(config.training, device="auto", compile=False),
         images=replace(
             config.images, root=str(Path(config.images.root).resolve()), workers=None, cache="", download=False

@@ -14,9 +14,10 @@ from typing import Any
 import pandas as pd
 import torch
 
+from analysis.corpus.csv_export import csv_text
 from games.reproduce.runner.setting import Setting, Training, command_of
 from games.reproduce.runner.training import Diverged
-from patchgame_egg.atomic_write import write_json
+from patchgame_egg.atomic_write import write_json, write_text
 
 
 def table_rows(
@@ -69,10 +70,9 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def write_table(setting: Setting, frame: pd.DataFrame, text: str) -> None:
     """Writes numbers as CSV and JSON, a row each, and the table for readers; prints that."""
-    setting.folder.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(setting.folder / "table.csv", index=False)
-    frame.to_json(setting.folder / "table.json", orient="records", indent=2)
-    (setting.folder / "table.md").write_text(text)
+    write_text(csv_text(frame), setting.folder / "table.csv")
+    write_text(frame.to_json(orient="records", indent=2), setting.folder / "table.json")
+    write_text(text, setting.folder / "table.md")
     print(text)
 
 

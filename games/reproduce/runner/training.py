@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from games.reproduce.runner.setting import Setting, Training, command_of, differ
 from games.runs.files import CHECKPOINT, CONFIG, LOG, METRICS
 from games.runs.folder import method_of
 from games.runs.lock import is_being_trained, output_lock
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.loggers import iterate_log
 
 SECONDS_BETWEEN_LOOKS = 5.0
 
@@ -84,7 +85,7 @@ def is_apart(setting: Setting) -> bool:
 def _diverged_at(folder: Path) -> int | None:
     """The step at which a training's loss was not finite, or None."""
     log = folder / LOG
-    last = read_log(log)[-1:] if log.exists() else []
+    last = deque(iterate_log(log), maxlen=1) if log.exists() else []
     return int(last[0]["step"]) if last and last[0]["kind"] == "diverged" else None
 
 

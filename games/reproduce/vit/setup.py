@@ -159,4 +159,6 @@ def untrained_vit(setting: Setting, which: Vit) -> VisionTransformer:
 
 
 def _recipe(setting: Setting, which: Vit) -> VitRecipe:
-    return VitRecipe(setting.patch_size(which.paper), **SMALL[setting.scale])
+    given = setting.run is not None
+    side = setting.config(ours(setting, 0)).speaker.patch_size if given else setting.patch_size(which.paper)
+    return VitRecipe(side, **SMALL[setting.scale])

@@ -16,6 +16,7 @@ import torch
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.json_lines import Kind, read_json_lines, write_json_lines
 from analysis.corpus.loading import from_interaction, load
+from patchgame_egg.egg.records import from_egg
 from patchgame_egg.interaction import Interaction
 
 
@@ -244,3 +245,104 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=f"{name} is not"):
             load(tmp_path / name)
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("kind", ["full", "messages", "pairs"])
+@pytest.mark.parametrize("largest", [2**16, 10**9, 2**63 - 1, 2**63, 10**30])
+def test_ids_of_any_size_are_numbered(kind: str, largest: int, tmp_path: Path) -> None:
+    path = tmp_path / "far.jsonl"
+    entries = {
+        "full": [{"message": [5, None, largest]}, {"message": [largest, 17]}],
+        "messages": [[5, largest], [largest, 17]],
+        "pairs": [[[5, largest], ["a"]], [[largest, 17], ["b"]]],
+    }[kind]
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    found = load(path)
+    assert found.vocab_size == 3
+    assert found.symbol_ids == (5, 17, largest)
+    assert [found.said(i) for i in range(2)] == [[5, largest], [largest, 17]]
+    assert [found.symbols[i][found.mask[i]].tolist() for i in range(2)] == [[0, 2], [2, 1]]
+    for name in ("again.jsonl", "again.npz"):
+        write_json_lines(found, tmp_path / name) if name.endswith("l") else found.save(tmp_path / name)
+        same(load(tmp_path / name), replace(found, symbols=np.where(found.mask, found.symbols, 0)))
+
+
+@pytest.mark.parametrize("layout", [None, "slots"])
+@pytest.mark.parametrize("largest", [10**9, 2**63 - 1])
+def test_ids_of_any_size_in_interactions(layout: Any, largest: int, tmp_path: Path) -> None:
+    record = Interaction(message=torch.tensor([[3, largest], [largest, 4]]), labels=torch.tensor([10**12, 2]))
+    record.save(tmp_path / "record")
+    found = load(tmp_path / "record")
+    assert [found.said(i) for i in range(2)] == [[3, largest], [largest, 4]]
+    assert found.vocab_size == 3
+    assert (found.labels is not None) and found.labels.tolist() == [1, 0]
+    assert found.label_names == ("2", "1000000000000")
+
+
+def test_one_symbol_of_any_size_from_egg_is_no_silence() -> None:
+    found = from_egg(Interaction(message=torch.tensor([0, 2**63 - 1])))
+    assert found.aux["message_mask"].all()
+
+
+def test_values_of_any_size_keep_their_names(tmp_path: Path) -> None:
+    path = tmp_path / "far.jsonl"
+    header = {"vocab_size": 10**12, "label_names": ["cat", "dog"], "attribute_names": ["id", "size"]}
+    lines = [
+        {"message": [1, 2], "label": 1, "attributes": [10**15, 3]},
+        {"message": [2], "label": 10**12, "attributes": [7, None]},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in [{"corpus": header}, *lines]))
+    found = load(path)
+    assert (found.vocab_size, found.symbol_ids) == (2, (1, 2))
+    assert found.label_names == ("dog", "1000000000000")
+    assert found.to_frame()[["class", "id", "size"]].to_numpy().tolist() == [
+        ["dog", "1000000000000000", "3"],
+        ["1000000000000", "7", ""],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"corpus": {"vocab_size": "many"}}\n{"message": [1]}', 'vocab_size is "many": a whole number from 1'),
+        ('{"corpus": {"grid": [100000, 100000]}}\n{"message": [1]}', "1 slots are not those of 1 grid"),
+        ('{"corpus": {"grid": [1, 1], "scales": 1000000000}}\n{"message": [1]}', "not those of 1000000000 grid"),
+        ('{"message": [1], "label": 9223372036854775808}', "a number of label is beyond 2\\^63 - 1"),
+    ],
+)
+def test_numbers_in_files_do_not_become_sizes(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "far.jsonl").write_text(text + "\n")
+    with pytest.raises(ValueError, match=said):
+        load(tmp_path / "far.jsonl")
+
+
+def test_files_and_messages_are_joined(tmp_path: Path) -> None:
+    language = replace(
+        corpus(), files=("cat/1.jpg", "b\udcff.jpg", "=c.jpg"), probes={"as played": np.array([True, False, True])}
+    )
+    expected = {
+        "image": [4, 5, 6],
+        "file": ["cat/1.jpg", "b\udcff.jpg", "=c.jpg"],
+        "class": ["dog", "cat", "dog"],
+        "colour": ["red", "grün", "red"],
+        "size": ["large", "", "small"],
+        "message": ["3 5", "", "2 4"],
+        "slots": ["0 2", "", "1 2"],
+        "length": [2, 0, 2],
+        "understood": [True, False, True],
+    }
+    assert language.to_frame().to_dict("list") == expected
+    assert list(language.to_frame()) == list(expected)
+    language.save(tmp_path / "language.npz")
+    assert load(tmp_path / "language.npz").files == language.files
+    write_json_lines(replace(language, files=("a", "b", "c")), tmp_path / "language.jsonl")
+    assert load(tmp_path / "language.jsonl").files == ("a", "b", "c")
+
+
+def test_a_language_without_names_is_a_table_all_the_same() -> None:
+    bare = Corpus(np.array([[1, 0]]), np.array([[True, True]]), vocab_size=2, attributes=np.array([[3]]))
+    assert bare.to_frame().to_dict("list") == {
+        "image": [0], "attribute 1": ["3"], "message": ["1 0"], "slots": ["0 1"], "length": [2],
+    }  # fmt: skip
+    taken = replace(bare, attribute_names=("length",), value_names=(("a", "b", "c", "d"),))
+    assert taken.to_frame()[["length", "attribute length"]].to_numpy().tolist() == [[2, "d"]]

@@ -15,10 +15,13 @@ from analysis.corpus.corpus import Corpus
 from analysis.corpus.recording import came_first, evaluating, record
 from games.build.agents import build_game
 from games.options.command_line import parse
+from games.options.config import Config, DataOptions
 from games.patchgame import main
 from games.record import main as record_run
+from games.runs.corpus import check_annotations
 from patchgame_egg.channels.patch import PatchChannel
 from patchgame_egg.data.scenes import Scenes
+from patchgame_egg.data.sources import folder_sets
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Batch, Message
 from patchgame_egg.population import Population
@@ -221,7 +224,8 @@ def test_the_command_restores_what_was_trained(run: Path, capsys: pytest.Capture
     first = Corpus.load(run / "corpus.npz")
     (run / "corpus.npz").unlink()
     assert record_run([str(run), "--device", "cpu"]) == 0
-    assert capsys.readouterr().out == f"wrote {run / 'corpus.npz'}\n"
+    understood = "annotations: 16 images with 1 attributes, 0 boxes; 16 of 16 held-out images\n"
+    assert capsys.readouterr().out == f"{understood}wrote {run / 'corpus.npz'}\n"
     again = Corpus.load(run / "corpus.npz")
     assert again.info == first.info and (again.symbols == first.symbols).all() and (again.mask == first.mask).all()
     assert all((again.probes[name] == first.probes[name]).all() for name in first.probes)
@@ -291,6 +295,27 @@ def test_annotations_that_cannot_be_used_stop_a_run_before_it_trains(
     with pytest.raises(SystemExit):
         main([*tiny, "--annotations", str(tmp_path / "others.jsonl")])
     assert "--annotations describes files" in capsys.readouterr().err
+
+
+def test_what_annotations_say_is_printed_before_training(
+    run: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = run.parent / "photos"
+    rows = [f"val/{i:02d}.png,0,0,{9 * (i > 2)},9,k{i}\n" for i in range(16)]
+    (tmp_path / "notes.csv").write_text("file,x0,y0,x1,y1,kind\n" + "".join(rows) + "test/00.png,0,0,9,9,k0\n")
+    config = replace(
+        Config(), images=DataOptions(data="folder", root=str(photos), annotations=str(tmp_path / "notes.csv"))
+    )
+    assert check_annotations(config, folder_sets(photos, 32)[1]) == (
+        "annotations: 16 images with 1 attributes, 13 boxes, 3 boxes without area skipped, the first in line 2; "
+        "16 of 16 held-out images; 1 names fit no image, the first is 'test/00.png'"
+    )
+    # Both parts have an image of this name.
+    (tmp_path / "notes.csv").write_text("file,light\n07.png,dim\n")
+    with pytest.raises(SystemExit) as stop:
+        main([*tiny, "--data", "folder", "--root", str(photos), "--annotations", str(tmp_path / "notes.csv")])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and "line 2: '07.png' fits 2 images" in said and said.count("\n") == 1
 
 
 def test_a_population_is_recorded_by_its_first_pair(tiny: list[str]) -> None:

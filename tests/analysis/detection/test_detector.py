@@ -134,7 +134,9 @@ def test_average_precision_is_that_of_a_loop(seed: int, difficult: float) -> Non
 
 def objects(*boxes: list[float], difficult: tuple[bool, ...] = ()) -> Objects:
     flags = difficult or (False,) * len(boxes)
-    return Objects(torch.tensor(boxes).reshape(-1, 4), torch.ones(len(boxes), dtype=torch.int64), torch.tensor(flags))
+    return Objects(
+        torch.tensor(boxes).reshape(-1, 4), torch.ones(len(boxes), dtype=torch.int64), torch.tensor(flags).bool()
+    )
 
 
 def detections(*boxes: list[float]) -> Detections:
@@ -176,6 +178,29 @@ def test_a_class_without_objects_does_not_count_and_none_at_all_is_undefined() -
     assert nothing.objects == 0
     with pytest.raises(ValueError, match="detections of 1 images, but objects of 0"):
         average_precision([found], [])
+
+
+def test_nothing_found_scores_nothing() -> None:
+    none = Detections(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+    for found, there in (([none], [objects(A)]), ([none, none], [objects(A), objects()])):
+        scores = average_precision(found, there)
+        assert (scores.voc2007, scores.coco, scores.per_class, scores.objects) == (0, 0, {1: 0}, 1)
+    assert math.isnan(average_precision([], []).coco)
+
+
+@pytest.mark.parametrize("broken", ["scores", "boxes"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_no_number_is_no_detection(broken: str, value: float) -> None:
+    found = detections(A, B)
+    getattr(found, broken).view(-1)[-1] = value
+    with pytest.raises(ValueError, match="image 1: 1 of 2 detections have a score or a box that is not"):
+        average_precision([detections(A), found], [objects(A), objects(A, B)])
+
+
+def test_of_equal_scores_the_earlier_image_counts_first() -> None:
+    right, wrong = (detections(A), objects(A)), (detections(FAR), objects())
+    for pairs, expected in (((right, wrong), 1.0), ((wrong, right), 0.5)):
+        assert average_precision(*zip(*pairs, strict=True)).voc2007 == pytest.approx(expected)
 
 
 # --- detectors
@@ -377,6 +402,19 @@ def test_the_toy_s_boxes_are_where_objects_are_drawn(toy: Setting) -> None:
 def test_images_with_boxes_are_asked_for_before_anything_is_trained(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--scale photos needs --voc DIR"):
         table2.trainings(Setting("table2", "photos", tmp_path))
+
+
+def test_images_with_boxes_are_read_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voc, setting = tmp_path / "voc", Setting("table2", "toy", tmp_path, voc=str(tmp_path / "voc"))
+    table2.write_voc(voc, {part: table2.drawn(part, 2) for part in ("train", "val")})
+    assert table2.trainings(setting)
+    assert capsys.readouterr().out.startswith("2 images with boxes to train on, 2 held out, ")
+    image = voc / "JPEGImages/val-000001.jpg"
+    image.write_bytes(image.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"val-000001.jpg cannot be read as an image"):
+        table2.trainings(setting)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 
@@ -149,3 +150,25 @@ def test_the_numbers_of_symbols_mean_nothing(name: str) -> None:
     renamed = np.random.default_rng(2).permutation(8)[symbols]
     expected, found = (values(METRICS[name](s, mask, attributes)) for s in (symbols, renamed))
     assert found == pytest.approx(expected, nan_ok=True, abs=1e-9)
+
+
+HUGE = {"10^9": 10**9, "2^62": 2**62, "all of uint64": 2**64 - 1}
+
+
+@pytest.mark.parametrize("largest", HUGE)
+@pytest.mark.parametrize("name", METRICS)
+def test_ids_are_names_and_no_sizes(name: str, largest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Symbols and values that are renamed in the same order measure the same, in no more memory."""
+    symbols, mask, attributes = noise()
+    monkeypatch.setitem(METRICS, "usage", lambda s, m, a: analysis.usage(s, m, 2**64))
+    far = np.where(symbols == 7, HUGE[largest], symbols * (HUGE[largest] // 9)).astype(np.uint64)
+    values_far = np.where(attributes == 3, min(HUGE[largest], 2**62), attributes)
+    # Of vectors, the numbers are no names.
+    expected = METRICS[name](symbols, mask, attributes)
+    if name in ("message_variance", "spatial_meaningfulness"):
+        values_far = attributes
+    tracemalloc.start()
+    found = METRICS[name](far, mask, values_far)
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+    tracemalloc.stop()
+    assert values(found) == pytest.approx(values(expected), nan_ok=True)

@@ -16,6 +16,7 @@ from analysis.metrics.patch_importance import (
     edge_density,
     energy_in_box,
     importance_scores,
+    map_agreement,
     place_share,
     pointing_game,
     roc_auc,
@@ -269,3 +270,19 @@ def test_says_what_is_wrong(changes: dict[str, object], message: str) -> None:
     good = {"importance": np.zeros((2, 6)), "object_area": np.zeros((2, 6)), "grid": (2, 3)}
     with pytest.raises(ValueError, match=message):
         importance_scores(**(good | changes))  # type: ignore[arg-type]
+
+
+def test_maps_agree_where_they_move_with_the_image() -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=(50, 16))
+    assert map_agreement(maps, 3 * maps + rng.normal(size=(50, 1))).value == pytest.approx(1)
+    assert map_agreement(maps, -maps).value == pytest.approx(-1)
+    assert abs(map_agreement(maps, rng.normal(size=maps.shape)).value) < 0.1
+    noisy = maps + rng.normal(size=maps.shape)
+    first, second = ((m - m.mean(1, keepdims=True)).ravel() for m in (maps, noisy))
+    assert map_agreement(maps, noisy).value == pytest.approx(np.corrcoef(first, second)[0, 1])
+    assert map_agreement(np.where(np.arange(50)[:, None] < 5, np.nan, maps), maps).n == 45
+    assert map_agreement(maps, np.ones_like(maps)).reason == "constant"
+    assert map_agreement(maps[:0], maps[:0]).reason == "too_few_items"
+    with pytest.raises(ValueError, match=r"one shape"):
+        map_agreement(maps, maps[:, :4])

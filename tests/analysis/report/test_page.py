@@ -108,6 +108,25 @@ def test_every_corpus_has_a_page(name: str) -> None:
     assert not re.search(r"\bnan\b", re.sub(r"<script.*", "", text, flags=re.DOTALL))
 
 
+def test_photos_without_classes_have_no_section_about_them(scenes: Corpus) -> None:
+    """All of one class: no map with one column, no histogram from 0 to 0, no name over every picture."""
+    nobody = replace(
+        scenes, labels=np.zeros(len(scenes), dtype=np.int64), label_names=("image",), attributes=None,
+        patch_attributes=None, object_area=None,
+    )  # fmt: skip
+    text = page_of(nobody)
+    assert Sections(text).names == ["short", "game", "played", "metrics", "usage", "gallery", "maps", "glossary"]
+    for absent in ("<figcaption>", "no concept beyond luck", "given the symbol", "<dt>classes</dt>"):
+        assert absent not in text
+    assert "Nothing that varies is known of the images" in text
+
+
+def test_ids_that_were_numbered_anew_are_said(scenes: Corpus) -> None:
+    far = replace(scenes, symbols=scenes.symbols * 10**9, vocab_size=10**11)
+    text = page_of(far)
+    assert f"up to {int(far.symbols[far.mask].max()):,}, numbered anew" in text
+
+
 def test_a_log_without_validation_and_an_empty_one_have_pages(scenes: Corpus) -> None:
     frame = measure(only_messages())
     assert "no values yet" in render(only_messages(), frame, LOG[:3])

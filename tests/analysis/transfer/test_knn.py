@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import nn
 
 from analysis.transfer import knn
 from analysis.transfer.features import Features, extract_features
-from analysis.transfer.knn import nearest_neighbour_accuracy
+from analysis.transfer.knn import Accuracy, nearest_neighbour_accuracy
 from analysis.transfer.linear import STRENGTHS, linear_probe, stratified_tenth
 from patchgame_egg.data.loader import EveryImage
 from patchgame_egg.data.scenes import Scenes
@@ -273,3 +274,18 @@ def test_single_precision_and_blocks_change_no_neighbour(
         found = knn._nearest(train.values, asked, k)
         assert (found[0] - expected.values[:, :k]).abs().max() <= 1
         assert (found[1] == expected.indices[:, :k]).double().mean() > 0.99
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e30])
+def test_cosines_do_not_depend_on_scale(scale: float) -> None:
+    train, test = clouds(120, 1, spread=1.0), clouds(60, 2, spread=1.0)
+    scaled = [Features((part.values.double() * scale).float(), part.labels) for part in (train, test)]
+    assert nearest_neighbour_accuracy(*scaled).top1 == nearest_neighbour_accuracy(train, test).top1 > 0.8
+    assert nearest_neighbour_accuracy(scaled[0], test).top1 == nearest_neighbour_accuracy(train, test).top1
+
+
+@pytest.mark.parametrize("classify", [nearest_neighbour_accuracy, linear_probe])
+def test_numbers_of_classes_are_names_and_no_sizes(classify: Callable[[Features, Features], Accuracy]) -> None:
+    train, test = clouds(120, 1, spread=1.0), clouds(60, 2, spread=1.0)
+    far = [Features(part.values, part.labels * 10**17 + 5) for part in (train, test)]
+    assert classify(*far) == classify(train, test)

@@ -58,6 +58,7 @@ def test_figure_and_tables(folder: Path) -> None:
     assert (folder / "fig4.png").stat().st_size > 30_000
     table = (folder / "table.md").read_text()
     assert "the images a second of the whole ViT" in table
+    assert "judge orders of patches" in table
     assert "rank correlation with its teacher" in table
 
 
@@ -321,3 +322,18 @@ def test_parts_are_json(folder: Path) -> None:
     part = json.loads((folder / "parts" / "small-s32-0-fast.json").read_text())
     assert len(part["curves"][fig4.END]["area_of_image"]) == 1024
     assert -1 <= part["rank_correlation"] <= 1
+
+
+def test_the_judge_is_judged_first() -> None:
+    def vit(gain: float, error: float) -> pd.DataFrame:
+        own = [("Grad-CAM", -0.05, 0.005), ("CLS attention", gain, error), ("centre", 0.5, 0.001)]
+        return pd.DataFrame([{"ranking": name, "gain": g, "gain_se": e} for name, g, e in own])
+
+    assert fig4.judge_remark(vit(0.031, 0.01)) == (
+        "it can judge orders of patches: its own CLS attention is +3.1 ± 1.0 points over random."
+    )
+    # The centre is no order of its own, and less than three standard errors are luck.
+    for gain in (0.029, -0.01):
+        assert "cannot judge" in fig4.judge_remark(vit(gain, 0.01))
+    # Without errors nothing is known.
+    assert "cannot judge" in fig4.judge_remark(vit(0.031, float("nan")))

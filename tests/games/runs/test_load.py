@@ -96,7 +96,9 @@ def test_unreadable_images_are_left_out(tmp_path: Path) -> None:
         Image.new("RGB", (20, 20), (40 * i, 0, 0)).save(path)
     paths[2].write_bytes(b"not an image")
     source = ImageFiles(paths, list(range(6)), list("abcdef"), 16)
-    batches = list(EveryImage(source, 4))
+    loader = EveryImage(source, 4)
+    batches = list(loader)
+    assert loader.skipped == {2: str(paths[2])}
     assert torch.cat([batch.aux_input["index"] for batch in batches]).tolist() == [0, 1, 3, 4, 5]
     assert torch.cat([batch.sender_input[:, 0, 0, 0] for batch in batches]).tolist() == [0, 40, 120, 160, 200]
 

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from analysis.__main__ import main as analyse
-from analysis.corpus.annotation_files import NotedObject, Notes
+from analysis.corpus.annotation_table import NotedObject, Notes
 from analysis.corpus.annotations import annotate_files, annotate_scenes, patch_shares
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.json_lines import read_json_lines, write_json_lines

@@ -440,3 +440,18 @@ def test_the_commitment_reaches_the_loss_through_the_surrogate_alone() -> None:
     torch.testing.assert_close(found, torch.autograd.grad(expected, spoken))
     silent = channel.eval()(PatchFeatures(spoken.view(20, 5, 2, 3), torch.zeros(20, 5)))
     assert silent.penalty is None and channel.surrogate(silent, torch.zeros(20)) == 0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 3e38])
+@pytest.mark.parametrize("rows", [slice(2, 3), slice(None)], ids=["one", "all"])
+def test_codes_that_are_no_numbers_end_in_a_loss_that_is_none(bad: float, rows: slice) -> None:
+    channel = PatchChannel(Quantised(3, 8))
+    spoken = codes(seed=21).clone()
+    spoken[rows] = bad
+    for _ in range(2):  # the first batch makes the codebook
+        message = channel(PatchFeatures(spoken.view(20, 5, 2, 3), torch.zeros(20, 5)))
+        loss = message.vectors.sum(dim=(1, 2)).mean() + channel.surrogate(message, torch.zeros(20))
+        assert not loss.isfinite()
+    if abs(bad) != 3e38:
+        assert channel.estimator.quantiser.codebook.isfinite().all()
+    channel.eval()(PatchFeatures(spoken.view(20, 5, 2, 3), torch.zeros(20, 5)))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 
 import numpy as np
 import pytest
 import torch
 from sklearn.isotonic import isotonic_regression
 
+from patchgame_egg.channels import ranking
 from patchgame_egg.channels.ranking import soft_rank
 
 # Metric sheet, P6 (torchsort issue 60).
@@ -117,3 +119,47 @@ def test_large_batches_are_fitted_in_chunks_with_the_same_result() -> None:
 def test_errors_say_what_is_wrong(scores: torch.Tensor, options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         soft_rank(scores, **options)
+
+
+INF = math.inf
+
+
+@pytest.mark.parametrize(
+    ("scores", "ranks"),
+    [
+        ([1e18, 0.0, -1e18, 3.0], [4, 2, 1, 3]),
+        ([3e38, -3e38, 0.0, 1.0], [4, 1, 2, 3]),
+        ([0.0, -INF, 1.0, 2.0], [2, 1, 3, 4]),
+        # Equal ones share the mean of their ranks.
+        ([-INF, -INF, INF, INF], [1.5, 1.5, 3.5, 3.5]),
+        ([-INF, -INF, -INF, -INF], [2.5] * 4),
+        ([1e18, 1e18, 1e18, 1e18], [2.5] * 4),
+        # The two in the middle are as far apart as they would be alone: 2.5 -+ 0.1.
+        ([INF, 0.2, 0.0, -1e30], [4, 2.6, 2.4, 1]),
+    ],
+)
+def test_very_large_and_infinite_scores_have_ranks_from_1_to_k(scores: list[float], ranks: list[float]) -> None:
+    found = soft_rank(torch.tensor([scores, [1.0, 2.0, 3.0, 4.0]]))
+    torch.testing.assert_close(found, torch.tensor([ranks, [1.0, 2.0, 3.0, 4.0]]))
+    assert ((found >= 1) & (found <= 4)).all()
+
+
+def test_scores_moved_together_keep_their_ranks_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for large in (1e6, 0.0):
+        monkeypatch.setattr(ranking, "_LARGE", large)
+        scores = draw(4, 49, 3.0).requires_grad_()
+        ranks = soft_rank(scores)
+        (ranks * torch.arange(49)).sum().backward()
+        results.append((ranks.detach(), scores.grad))
+    torch.testing.assert_close(*results)
+
+
+def test_nan_has_no_rank() -> None:
+    scores = torch.tensor([[1.0, math.nan, 2.0], [1.0, 2.0, 3.0]])
+    with pytest.raises(ValueError, match="1 of 2 rows of scores hold NaN"):
+        soft_rank(scores)
+    # In training it must reach the loss, which stops the run.
+    found = ranking.ranks_of(scores, 1.0, "torch")
+    assert found[0].isnan().all()
+    assert found[1].tolist() == [1, 2, 3]

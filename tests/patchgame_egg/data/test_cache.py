@@ -17,10 +17,11 @@ from torchvision.datasets import FakeData
 from games.patchgame import main
 from patchgame_egg.data import cache
 from patchgame_egg.data.cache import CachedImages, digest
+from patchgame_egg.data.folders import folder_sets
 from patchgame_egg.data.images import PIXELS_VERSION, ImageFiles, square
 from patchgame_egg.data.loader import ImageLoader
 from patchgame_egg.data.scenes import Scenes
-from patchgame_egg.data.sources import TorchvisionSet, folder_sets
+from patchgame_egg.data.sources import TorchvisionSet
 from patchgame_egg.training.loggers import read_log
 
 
@@ -102,7 +103,7 @@ def test_these_are_the_pixels_of_this_version() -> None:
         [[20, 20, 20, 20], [80, 80, 80, 80], [145, 145, 145, 145], [205, 205, 205, 205]],
         [[19, 34, 55, 75], [77, 145, 164, 147], [146, 166, 117, 140], [169, 117, 162, 136]],
     ]
-    assert PIXELS_VERSION == 1
+    assert PIXELS_VERSION == 2
     # Processors round a level apart.
     np.testing.assert_allclose(found.numpy().astype(int), expected, atol=2)
 
@@ -163,12 +164,12 @@ def test_images_without_a_label_are_images(tmp_path: Path) -> None:
     file = tmp_path / "data" / "batch"
     file.write_text("1")
     folder = tmp_path / "data" / "cache"
-    cached = CachedImages(TorchvisionSet(base, range(2, 6), 32), folder)
+    cached = CachedImages(TorchvisionSet(base, 32, indices=range(2, 6)), folder)
     assert [cached[i][1] for i in range(4)] == [-1] * 4
-    assert CachedImages(TorchvisionSet(base, range(2, 6), 32), folder).folder == cached.folder
-    assert CachedImages(TorchvisionSet(base, range(1, 5), 32), folder).folder != cached.folder
+    assert CachedImages(TorchvisionSet(base, 32, indices=range(2, 6)), folder).folder == cached.folder
+    assert CachedImages(TorchvisionSet(base, 32, indices=range(1, 5)), folder).folder != cached.folder
     file.write_text("12")
-    assert CachedImages(TorchvisionSet(base, range(2, 6), 32), folder).folder != cached.folder
+    assert CachedImages(TorchvisionSet(base, 32, indices=range(2, 6)), folder).folder != cached.folder
 
 
 def test_errors_are_one_line(photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,10 @@ from torchvision.io import decode_jpeg
 from games.build.data import build_loaders
 from games.options.command_line import parse
 from patchgame_egg.data import loader as data
+from patchgame_egg.data.folders import folder_sets
 from patchgame_egg.data.gpu_jpeg import GpuJpegLoader, NoDecoder, is_plain
 from patchgame_egg.data.loader import ImageLoader
 from patchgame_egg.data.scenes import Scenes
-from patchgame_egg.data.sources import folder_sets
 
 CPU = torch.device("cpu")
 

@@ -11,10 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+from patchgame_egg.data.folders import folder_sets, unseen_folder
 from patchgame_egg.data.images import ImageFiles, square
 from patchgame_egg.data.loader import ImageLoader, Readable, replacements
 from patchgame_egg.data.scenes import Scenes
-from patchgame_egg.data.sources import NAMES, folder_sets, image_sets, torchvision_sets, unseen_folder
+from patchgame_egg.data.sources import NAMES, image_sets, torchvision_sets
 from patchgame_egg.interaction import Batch
 
 

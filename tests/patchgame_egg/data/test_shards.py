@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import tarfile
 from pathlib import Path
@@ -16,10 +17,12 @@ from PIL import Image
 from games.patchgame import main
 from games.shards import main as write_shards
 from patchgame_egg.data import loader as data
-from patchgame_egg.data.cache import CachedImages
+from patchgame_egg.data.cache import CachedImages, digest
+from patchgame_egg.data.folders import folder_sets
 from patchgame_egg.data.loader import ImageLoader, mixed
-from patchgame_egg.data.shards import index_path, shard_index, shard_sets
-from patchgame_egg.data.sources import folder_sets, image_sets
+from patchgame_egg.data.shards import ShardedImages, index_path, shard_index, shard_sets
+from patchgame_egg.data.sources import image_sets
+from patchgame_egg.data.understood import understood
 from patchgame_egg.training.callback import Callback
 from patchgame_egg.training.loggers import read_log
 
@@ -170,9 +173,149 @@ def test_shards_of_others_are_read(tmp_path: Path) -> None:
                 entry.size = len(content)
                 tar.addfile(entry, io.BytesIO(content))
     train, val = shard_sets(str(tmp_path / "train-{0..0}.tar"), "", 16)
-    assert [train[i][1] for i in range(len(train))] == [3, 0, 1] and train.classes == ["0", "1", "2", "3"]
+    assert [train[i][1] for i in range(len(train))] == [3, -1, 1] and train.classes == ["0", "1", "2", "3"]
     assert [int(val[i][0][0].float().mean() / 10 + 0.5) for i in range(3)] == [1, 20, 3]
     assert shard_sets(str(tmp_path / "val-0.tar"), str(tmp_path / "train-0.tar"), 16)[1].paths == train.paths
+
+
+def picture(value: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (value, 0, 0)).save(file, "png")
+    return file.getvalue()
+
+
+def packed(path: Path, files: dict[str, bytes], mode: str = "w") -> Path:
+    """A tar of these files."""
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def read(folder: Path, train: dict[str, bytes], val: dict[str, bytes]) -> tuple[ShardedImages, ShardedImages]:
+    packed(folder / "train-0.tar", train)
+    packed(folder / "val-0.tar", val)
+    return shard_sets(str(folder / "train-0.tar"), "", 8)
+
+
+def test_a_sample_without_a_class_has_none_and_is_counted(tmp_path: Path) -> None:
+    files = {"1.png": picture(1), "1.cls": b"1", "2.png": picture(2), "3.png": picture(3), "3.cls": b" \n",
+             "4.png": picture(4), "4.cls": b"-1"}  # fmt: skip
+    train, val = read(tmp_path, files, {"1.png": picture(0), "1.cls": b"3"})
+    assert [train[i][1] for i in range(4)] == [1, -1, -1, -1] and val[0][1] == 3
+    assert train.classes == val.classes == ["0", "1", "2", "3"], "numbered over both parts"
+    lines = understood("shards", {"to train on": train, "held out": val})
+    assert lines[1] == "4 classes by .cls: 0, 1, 2, 3; without a class: 3"
+    assert index_path(tmp_path / "train-0.tar").exists()
+    assert [shard_sets(str(tmp_path / "train-0.tar"), "", 8)[0][i][1] for i in range(4)] == [1, -1, -1, -1]
+    (tmp_path / "none").mkdir()
+    train, _ = read(tmp_path / "none", {"1.png": picture(1)}, {"2.png": picture(1)})
+    assert train.classes == [] and train[0][1] == -1
+    assert understood("shards", {"to train on": train})[1] == "no classes"
+
+
+def test_an_index_of_before_is_made_anew(tmp_path: Path) -> None:
+    read(tmp_path, {"1.png": picture(1)}, {"1.png": picture(0)})
+    shard = tmp_path / "train-0.tar"
+    entries, index, status = shard_index(shard), index_path(shard), shard.stat()
+    version = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    index.write_text(json.dumps({"shard": version, "images": [["1.png", 512, 9, 0]]}))
+    assert shard_index(shard) == entries and entries[0].label == -1
+
+
+def test_classes_may_be_words(tmp_path: Path) -> None:
+    train, val = read(
+        tmp_path,
+        {
+            "1.png": picture(1),
+            "1.cls": "猫\n".encode(),
+            "2.png": picture(2),
+            "2.cls": b"\xef\xbb\xbfdog",
+            "3.png": picture(3),
+        },
+        {
+            "1.png": picture(1),
+            "1.cls": b"caf\xe9",
+            "2.png": picture(2),
+            "2.cls": b"dog",
+            "3.png": picture(1),
+            "3.cls": b"7",
+        },
+    )
+    assert train.classes == val.classes == ["7", "caf\\xe9", "dog", "猫"]
+    assert [train[i][1] for i in range(3)] == [3, 2, -1] and [val[i][1] for i in range(3)] == [1, 2, 0]
+    (tmp_path / "classes.txt").write_text("dog\u2028\nn猫\n", encoding="utf-8-sig")
+    with pytest.raises(
+        ValueError, match=r"train-0.tar/1.png is of class 猫, which is none of the 2 lines of .*classes.txt"
+    ):
+        shard_sets(str(tmp_path / "train-0.tar"), "", 8)
+    (tmp_path / "classes.txt").write_text("猫\ndog\ncaf\\xe9\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="is of class 7, which is none of the 3 lines"):
+        shard_sets(str(tmp_path / "train-0.tar"), "", 8)
+
+
+def test_dotted_names_are_read_as_webdataset_groups_them(tmp_path: Path) -> None:
+    files = {"22.05.png": picture(50), "22.05.cls": b"3", "24.1.2.png": picture(90), "24.cls": b"1",
+             "v1.x/5.png": picture(120), "7.png": picture(7), "7.mask.png": picture(255)}  # fmt: skip
+    train, _ = read(tmp_path, files, files)
+    assert [(train[i][0][0, 0, 0].item(), train[i][1]) for i in range(len(train))] == [
+        (50, 3), (90, 1), (120, -1), (7, -1)]  # fmt: skip
+    theirs = list(webdataset.WebDataset(str(tmp_path / "train-0.tar"), shardshuffle=False, empty_check=False))
+    images = [s[next(k for k in s if k.endswith("png"))] for s in theirs]
+    assert images == [train.encoded(i)[0] for i in range(len(train))]
+    # Of dates, all but the year would be lost in one sample.
+    dates = {f"2021.{month:02d}.01.png": picture(month) for month in range(1, 13)}
+    assert len(read(tmp_path, dates, dates)[0]) == 12
+
+
+def test_system_files_in_a_shard_are_no_images(tmp_path: Path) -> None:
+    files = {"._1.png": b"", "1.png": picture(1), "__MACOSX/1.png": picture(1), ".ipynb_checkpoints/2.png": picture(2),
+             "./a/@eaDir/1.png": picture(9), "./a/3.png": picture(3)}  # fmt: skip
+    assert read(tmp_path, files, files)[0].names.tolist() == ["1.png", "./a/3.png"]
+
+
+@pytest.mark.parametrize(("mode", "packer"), [("w:gz", "gzip"), ("w:bz2", "bzip2"), ("w:xz", "xz")])
+@pytest.mark.parametrize("name", ["train-0.tar.gz", "train-0.tar"])
+def test_a_compressed_shard_is_said_to_be_one(mode: str, packer: str, name: str, tmp_path: Path) -> None:
+    packed(tmp_path / "val-0.tar", {"1.png": picture(1)})
+    path = packed(tmp_path / name, {"1.png": picture(1)}, mode)
+    with pytest.raises(
+        ValueError, match=rf"{name} is compressed by {packer}, and images are read at any place: unpack it"
+    ):
+        shard_sets(str(path), "", 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(b"1000000000", "1.cls in the shard .*train-0.tar is 1000000000: numbers of classes go from 0 to 999,999"),
+     (b"1000000", "go from 0 to 999,999"), (b"-2", "go from 0"), (b"9" * 900, "go from 0"),
+     (b"x" * 10**6, "has 1000000 bytes: a class is a number or a name of at most 1000")],
+    ids=["billion", "million", "negative", "digits", "text"],
+)  # fmt: skip
+def test_numbers_of_classes_have_a_bound(text: bytes, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=said):
+        read(tmp_path, {"1.png": picture(1), "1.cls": text}, {"1.png": picture(1)})
+    assert read(tmp_path, {"1.png": picture(1), "1.cls": b"999999"}, {"1.png": picture(1)})[0][0][1] == 999_999
+
+
+def test_fewer_names_than_numbers_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("a\nb\n")
+    with pytest.raises(ValueError, match=r"1.png is of class 2, which is none of the 2 lines of .*classes.txt"):
+        read(tmp_path, {"1.png": picture(1), "1.cls": b"2"}, {"1.png": picture(1)})
+
+
+def test_a_part_of_the_shards(shards: Path) -> None:
+    whole, part = (
+        shard_sets(train_pattern(shards), "", 32)[0],
+        image_sets("shards", train_pattern(shards), 32, limit=10)[0],
+    )
+    assert len(part) == 10 == sum(part.groups) and part.classes == whole.classes  # type: ignore[attr-defined]
+    places = {whole.name(i): whole.encoded(i) for i in range(24)}
+    assert all(part.encoded(i) == places[part.name(i)] for i in range(10))  # type: ignore[attr-defined]
+    assert digest(part) != digest(whole)
+    assert len(list(ImageLoader(part, 5))) == 2
 
 
 def test_errors_say_what_is_wrong(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,39 @@ sys.exit(main())
 """
 
 
+# Rank 1 no longer answers after the second step, and ends at once when it is told to.
+HUNG = """
+import os, signal, sys, time
+from games.patchgame import main
+from patchgame_egg.training.checkpoint import Checkpoint
+
+def on_batch_end(self, *arguments):
+    if self.trainer.step == 2 and os.environ["RANK"] == "1":
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(1000)
+
+Checkpoint.on_batch_end = on_batch_end
+sys.exit(main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_process_that_hangs_is_named_and_ends_the_others(options: list[str], tmp_path: Path) -> None:
+    script = tmp_path / "hung.py"
+    script.write_text(HUNG)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *launch, *options, "--epochs", "3", "--name", "hung", "--timeout", "20"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 1 and len(said) == 1, done.stderr[-2000:]
+    assert said[0].startswith("error: rank 1 of 2 did not answer within 20 s: ")
+    assert "checkpoint.pt is kept: once that is mended, python -m games.patchgame --resume" in said[0]
+
+
 def log(run: Path) -> list[Record]:
     return [{k: v for k, v in r.items() if k != "images_per_s"} for r in read_log(run / "log.jsonl")]
 

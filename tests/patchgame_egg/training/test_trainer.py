@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import signal
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from patchgame_egg.interaction import Batch, Interaction
 from patchgame_egg.training import checkpoint
@@ -132,6 +135,58 @@ def test_epoch_means_survive_a_resume(tmp_path: Path) -> None:
     assert means[0] == means[1] and means[0][2] == 24
 
 
+def batches_of(rows: list[Tensor]) -> Batch:
+    return Batch(torch.stack(rows))
+
+
+@pytest.mark.parametrize("stop", [2, 6, 8])
+def test_loaders_that_know_no_epochs_resume_bit_for_bit_too(tmp_path: Path, stop: int) -> None:
+    def loader() -> Any:
+        return DataLoader(torch.arange(24.0)[:, None] / 24, 4, shuffle=True, collate_fn=batches_of)
+
+    whole = Losses()
+    make([whole], loader()).train(3)
+    before, after = Losses(), Losses()
+    make([before, StopAt(stop), Checkpoint(tmp_path / "c.pt")], loader()).train(3)
+    torch.manual_seed(99)
+    resumed = make([after], loader())
+    resumed.load_state_dict(checkpoint.load(tmp_path / "c.pt"))
+    resumed.train(3)
+    assert before.values + after.values == whole.values
+    assert len({value for _, value in whole.values}) == 18
+
+
+def test_dropout_does_not_depend_on_how_often_loaders_are_begun() -> None:
+    class Look(Callback):
+        def on_batch_end(self, logs: Interaction, loss: Tensor, batch_id: int, is_training: bool = True) -> None:
+            trainer.eval()
+
+    whole, watched = Losses(), Losses()
+    make([whole]).train(2)
+    trainer = make([watched, Look()])
+    trainer.validation_data = DataLoader(torch.ones(8, 1), 4, shuffle=True, collate_fn=batches_of)  # type: ignore[assignment]
+    trainer.train(2)
+    assert watched.values == whole.values
+
+
+def test_all_callbacks_are_closed_and_the_first_error_counts() -> None:
+    closed: list[str] = []
+
+    class Bad(Callback):
+        def close(self) -> None:
+            raise OSError("full")
+
+    class Good(Callback):
+        def close(self) -> None:
+            closed.append("good")
+
+    with pytest.raises(OSError, match="full"):
+        make([Bad(), Good()]).train(1)
+    with pytest.raises(NonFiniteLoss):
+        make([Bad(), Good()], Data(bad=(1, 0))).train(1)
+    assert closed == ["good", "good"]
+
+
 def test_accumulation_gives_the_gradient_of_the_larger_batch() -> None:
     one, many = make(data=Data(1, 12)), make(data=Data(3, 4), accumulate=3)
     for trainer in (one, many):
@@ -227,6 +282,62 @@ def test_accumulated_batches_are_logged_once_after_a_crash(tmp_path: Path) -> No
     resumed.train(1)
     train = [(r["step"], r["batch"]) for r in read_log(log) if r["kind"] == "train"]
     assert train == [(1, 1), (1, 2), (2, 3), (2, 4), (3, 5), (3, 6)]
+
+
+def lines(*records: dict[str, Any]) -> str:
+    return "".join(json.dumps(r) + "\n" for r in records)
+
+
+def test_a_broken_line_costs_that_line_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log.jsonl"
+    step = {"kind": "train", "step": 1, "epoch": 1, "note": "\u2028 is no end of a line"}
+    text = json.dumps(step, ensure_ascii=False) + "\n"
+    log.write_text("\ufeff" + text + '{"kind": "tra\n5\n' + text + '{"kind"', encoding="utf-8")
+    assert read_log(log) == [step, step]
+    said = capsys.readouterr().err
+    assert said == f"note: {log}: 2 lines that hold no record are left out, the first is line 2\n"
+
+
+def test_a_resume_drops_what_came_after_and_nothing_else(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    kept = lines(
+        *({"kind": "train", "step": n, "epoch": 1} for n in (1, 2)),
+        {"kind": "validation", "step": 2, "epoch": 1},
+        {"kind": "mine", "step": 2, "epoch": 1},
+    )
+    after = lines({"kind": "mine", "step": 3, "epoch": 1}, {"kind": "train", "step": 3, "epoch": 2})
+    trainer = make()
+    trainer.epoch, trainer.step = 1, 2
+    for text in (kept + after, kept + after + '{"kind": "tra', "broken\n" + kept + after, kept):
+        log.write_text(text)
+        JsonLines(log).on_train_begin(trainer)
+        assert log.read_text() == text[: text.index(kept) + len(kept)]
+    # A checkpoint from before the validation of the last step.
+    trainer.epoch = 0
+    JsonLines(log).on_train_begin(trainer)
+    assert [r["step"] for r in read_log(log)] == [1, 2]
+    trainer.step = 0
+    JsonLines(log).on_train_begin(trainer)
+    assert log.read_text() == ""
+
+
+def test_a_long_log_costs_a_resume_and_its_curves_little(tmp_path: Path) -> None:
+    log, many = tmp_path / "log.jsonl", 100_000
+    with log.open("w") as file:
+        for n in range(1, many + 1):
+            file.write(f'{{"kind": "train", "step": {n}, "epoch": 1, "loss": 0.5}}\n')
+        file.write(lines({"kind": "validation", "step": many, "epoch": 1}))
+    trainer = make()
+    trainer.epoch, trainer.step = 0, many - 10
+    tracemalloc.start()
+    JsonLines(log).on_train_begin(trainer)
+    assert tracemalloc.get_traced_memory()[1] < 2**17
+    records = read_log(log, most_steps=100)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+    steps = [r["step"] for r in records]
+    assert 100 <= len(steps) <= 200 and len({b - a for a, b in itertools.pairwise(steps)}) == 1
+    assert steps[0] == 1 and steps[-1] > many - 2 * (steps[1] - steps[0])
 
 
 def test_the_log_holds_the_learning_rate_that_the_step_used(tmp_path: Path) -> None:
