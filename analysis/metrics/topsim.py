@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike
 from scipy.spatial.distance import squareform
 from scipy.special import stdtrit
 
+from analysis.corpus.joint_counts import count_pairs
 from analysis.metrics.checks import check_messages
 from analysis.metrics.distances import MeaningKind, MessageKind, known_items, meaning_pairs, message_pairs
-from analysis.metrics.joint_counts import count_pairs
 from analysis.metrics.pairwise import Floats, Ints, Pairs, upper_half
 from analysis.metrics.result import Result, against_null, undefined
 
@@ -200,13 +200,14 @@ class _Ranked:
 
     def without(self, gone: Ints) -> tuple[Floats, float]:
         """The mean ranks when some pairs are left out, given by their levels, and the sum of squares over all left."""
-        less = np.bincount(gone, minlength=len(self.counts))
+        levels, less = np.unique(gone, return_counts=True)
         # A pair that is left out lifts those above it by one, and those of its level by half.
-        ranks = self.ranks - np.cumsum(less)
-        ranks += less / 2
-        ranks += len(gone) / 2
-        touched = np.flatnonzero(less)
-        cubes = self._cubes - float((self.counts[touched] ** 3.0 - (self.counts[touched] - less[touched]) ** 3.0).sum())
+        ends = np.concatenate([[0], levels.astype(np.int64), [len(self.counts)]])
+        lifted = len(gone) / 2 - np.concatenate([[0], np.cumsum(less)])
+        ranks = self.ranks + np.repeat(lifted, np.diff(ends))
+        ranks[levels] += less / 2
+        touched = self.counts[levels]
+        cubes = self._cubes - float((touched**3.0 - (touched - less) ** 3.0).sum())
         # Of n ranks around 0 the squares add up to (n^3 - n) / 12, less (t^3 - t) / 12 for t that are equal.
         left = float(self.counts.sum() - len(gone))
         return ranks, max(left**3 - cubes, 0.0) / 12
@@ -259,13 +260,14 @@ class _Sample:
         touched = np.split(ends[np.argsort(of, kind="stable")], np.cumsum(np.bincount(of, minlength=groups))[:-1])
         sides = _Ranked.of(self.a), _Ranked.of(self.b)
         met = count_pairs(self.a, self.b, len(sides[1].counts))
+        often = met.counts.astype(float)
         values = np.empty(groups)
         for left_out, pairs in enumerate(touched):
             a, b = self.a[pairs], self.b[pairs]
             (ranks_a, squares_a), (ranks_b, squares_b) = (
                 side.without(gone) for side, gone in zip(sides, (a, b), strict=True)
             )
-            shared = met.counts @ (ranks_a[met.rows] * ranks_b[met.columns]) - ranks_a[a] @ ranks_b[b]
+            shared = often @ (ranks_a[met.rows] * ranks_b[met.columns]) - ranks_a[a] @ ranks_b[b]
             spread = math.sqrt(squares_a * squares_b)
             values[left_out] = np.clip(shared / spread, -1.0, 1.0) if spread else math.nan
         weights = (self.items / np.bincount(group) - 1) / groups
