@@ -5,6 +5,7 @@
     python -m analysis messages.jsonl                      writes messages.html
     python -m analysis messages runs/first                 writes runs/first/messages.csv, a row per message
     python -m analysis compare runs/first runs/second      writes comparison/table.csv and comparison/metrics.png
+    python -m analysis words runs/first                    writes runs/first/glosses.csv and runs/first/dictionary.csv
 
 A run is a folder with a corpus.npz, which `games.record` writes. A file may be such a corpus, JSON lines, or
 interactions of this library or of EGG.
@@ -17,20 +18,18 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import pandas as pd
-
-from analysis.compare import compare_runs
-from analysis.corpus.corpus import Corpus
-from analysis.corpus.csv_export import csv_text
-from analysis.corpus.loading import NotRecorded, gone_on, load
-from analysis.evaluation.table import measure
-from analysis.report.page import render
-from patchgame_egg.atomic_write import write_text
+from patchgame_egg import __version__
+from patchgame_egg.atomic_write import replacing, write_text
 from patchgame_egg.data.names import print_any_name
-from patchgame_egg.training.loggers import CURVE_STEPS, read_log
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.corpus.corpus import Corpus
 
 FORMATS = {"html": "report.html", "csv": "analysis.csv", "json": "analysis.json"}
 
@@ -64,6 +63,9 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
     Raises:
         ValueError: there is no language to read.
     """
+    from analysis.corpus.loading import gone_on
+    from analysis.evaluation.table import measure
+
     corpus = read(path)
     out = _place(path, out, FORMATS[kind], f".{kind}")
     played = corpus.probes.get("as played")
@@ -75,10 +77,15 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
     frame = measure(corpus, permutations=permutations, seed=seed, say=say)
     title = str(corpus.info.get("run") or path.resolve().name)
     if kind == "csv":
+        from analysis.corpus.csv_export import csv_text
+
         text = csv_text(frame)
     elif kind == "json":
         text = to_json(corpus, frame, title, permutations, seed)
     else:
+        from analysis.report.page import render
+        from patchgame_egg.training.loggers import CURVE_STEPS, read_log
+
         log = path / "log.jsonl"
         command = f"python -m analysis {path} --permutations {permutations} --seed {seed}"
         text = render(
@@ -89,20 +96,35 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
 
 
 def write_messages(path: Path, out: Path | None) -> Path:
-    """Writes one language as CSV, a row per message with what it was said of (`Corpus.to_frame`).
+    """Writes one language as a table, a row per message with what it was said of (`Corpus.to_frame`).
 
     Args:
         path: whatever `analysis.corpus.loading.load` reads.
-        out: where to; None: ``messages.csv`` in the run's folder or, of a file, a .csv beside it.
+        out: where to; None: ``messages.csv`` in the run's folder or, of a file, a .csv beside it. A name that ends in
+            .jsonl gets JSON lines, one in .parquet Parquet, which needs the package pyarrow; both are data sets as
+            Hugging Face's ``datasets`` reads them. All others get CSV.
 
     Returns:
         The file.
 
     Raises:
-        ValueError: there is no language to read.
+        ValueError: there is no language to read, or pyarrow is missing.
     """
+    from analysis.corpus.csv_export import csv_text
+
     out = _place(path, out, "messages.csv", ".csv")
-    return _write(csv_text(read(path).to_frame()), out)
+    if out.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise ValueError(f"{out}: Parquet needs the package pyarrow: pip install pyarrow, or give a name in .jsonl")
+    frame = read(path).to_frame()
+    if "file" in frame and out.suffix in (".parquet", ".jsonl"):
+        # Names on a disk need not be text.
+        frame["file"] = [name.encode("utf-8", "backslashreplace").decode() for name in frame["file"]]
+    if out.suffix == ".parquet":
+        with replacing(out) as file:
+            frame.to_parquet(file, engine="pyarrow", index=False)
+        return out
+    text = frame.to_json(orient="records", lines=True, force_ascii=False) if out.suffix == ".jsonl" else csv_text(frame)
+    return _write(text, out)
 
 
 def read(path: Path) -> Corpus:
@@ -111,6 +133,8 @@ def read(path: Path) -> Corpus:
     Raises:
         ValueError: there is no language to read.
     """
+    from analysis.corpus.loading import load
+
     corpus = load(path)
     if corpus.symbol_ids:
         most = max(corpus.symbol_ids)
@@ -148,19 +172,66 @@ def to_json(corpus: Corpus, frame: pd.DataFrame, title: str, permutations: int, 
     return json.dumps({**about, "permutations": permutations, "seed": seed, "metrics": rows}, indent=1) + "\n"
 
 
+def put_into_words(
+    run: Path, out: Path | None, dictionary: Path | None, held_out: float, permutations: int, seed: int
+) -> list[str]:
+    """Puts a language into words and writes its glosses and its dictionary, as CSV.
+
+    Args:
+        run: whatever `analysis.corpus.loading.load` reads.
+        out: the file of glosses; None: ``glosses.csv`` in the run's folder or beside the file.
+        dictionary: the file of the dictionary; None: ``dictionary.csv`` beside the glosses.
+        held_out: share of the images that nothing is learnt from.
+        permutations: shuffled languages behind every p.
+        seed: of the split and the shuffling.
+
+    Returns:
+        What to say.
+
+    Raises:
+        ValueError: there is no language to read, or nothing is known of it in words.
+    """
+    from analysis.corpus.csv_export import csv_text
+    from analysis.corpus.loading import load
+    from analysis.words.study import study_words, summary
+
+    corpus = load(run)
+    out = out or (run if run.is_dir() else run.parent) / "glosses.csv"
+    if folders := [path for path in (out, dictionary) if path is not None and path.is_dir()]:
+        raise ValueError(f"{folders[0]} is a folder: give a file in it")
+    files = [out, dictionary or out.with_name("dictionary.csv")]
+    if len({path.resolve() for path in [*files, run]}) < 3:
+        raise ValueError(f"{out} is named twice: give other names with --out and --dictionary")
+    try:
+        found = study_words(corpus, held_out=held_out, permutations=permutations, seed=seed)
+    except ValueError as error:
+        raise ValueError(f"{run}: {error} (python -m games.record takes --captions FILE)") from error
+    for path, frame in zip(files, (found.glosses, found.dictionary), strict=True):
+        write_text(csv_text(frame), path)
+    return [*summary(found), *(f"wrote {path}" for path in files)]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Analyses a run, writes its messages as a table, or compares several; returns the exit status."""
+    """Analyses a run, writes its messages as a table or in words, or compares several; returns the exit status."""
     print_any_name()
     words = list(sys.argv[1:] if argv is None else argv)
-    several, messages = (words[:1] == [word] for word in ("compare", "messages"))
-    verb = f" {words[0]}" if several or messages else ""
+    several, messages, in_words = (words[:1] == [word] for word in ("compare", "messages", "words"))
+    verb = f" {words[0]}" if several or messages or in_words else ""
     parser = Parser(
         prog=f"python -m analysis{verb}", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"patchgame_egg {__version__}")
     if several:
         parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a folder or a file; two or more")
         parser.add_argument("--out", type=Path, default=Path("comparison"), help="folder for the table and the figure")
+    elif in_words:
+        parser.add_argument("run", metavar="RUN", type=Path, help="a folder or a file, with captions or named classes")
+        parser.add_argument("--out", type=Path, default=None, help="the glosses; glosses.csv in the run's folder")
+        parser.add_argument("--dictionary", type=Path, default=None, help="dictionary.csv beside it, if not given")
+        parser.add_argument(
+            "--held-out", type=float, default=0.3, help="share of the images that nothing is learnt from"
+        )
     else:
         parser.add_argument("run", metavar="RUN", type=Path, help="a folder or a file")
         if not messages:
@@ -170,16 +241,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument("--permutations", type=int, default=100, help="shuffled languages behind every p")
         parser.add_argument("--seed", type=int, default=0, help="of the shuffling")
     asked = parser.parse_args(words[1:] if verb else words)
+    for name in () if messages else ("permutations", "seed"):
+        if getattr(asked, name) < 0:
+            fail(f"--{name} {getattr(asked, name)}: must be at least 0")
+    # Only now: torch and pandas take seconds to import, help and mistakes do without.
+    from analysis.corpus.loading import NotRecorded
+
     try:
         if messages:
             print(f"wrote {write_messages(asked.run, asked.out)}")
             return 0
-        for name in ("permutations", "seed"):
-            if getattr(asked, name) < 0:
-                raise ValueError(f"--{name} {getattr(asked, name)}: must be at least 0")
         if several:
+            from analysis.compare import compare_runs
+
             for path in compare_runs(asked.runs, asked.out, permutations=asked.permutations, seed=asked.seed, say=say):
                 print(f"wrote {path}")
+        elif in_words:
+            for line in put_into_words(**vars(asked)):
+                print(line)
         else:
             print(f"wrote {analyse(asked.run, asked.format, asked.out, asked.permutations, asked.seed)}")
     except NotRecorded as error:

@@ -1,6 +1,15 @@
-"""Commands: ``python -m games.patchgame``."""
+"""Commands, ``python -m games.patchgame``, and what they leave: ``games.load("runs/first")``."""
 
-from patchgame_egg.lazy_names import moved
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from patchgame_egg.lazy_names import hand_on, moved
+
+if TYPE_CHECKING:
+    from games.runs.trained import TrainedRun as TrainedRun, load as load
+
+__getattr__, __dir__, __all__ = hand_on(__name__)
 
 moved(
     {

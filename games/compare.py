@@ -18,18 +18,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from games.options.command_line import fail
 from games.options.config_file import load_config
 from games.reproduce.runner.setting import Setting, Training
-from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
-from games.reproduce.runner.training import train, train_all
 from games.runs.files import CONFIG, LOG, METRICS
+from patchgame_egg import __version__
 from patchgame_egg.text_files import read_text
-from patchgame_egg.training.loggers import CURVE_STEPS, iterate_log, read_log, retrieval_key
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CHANNELS = {
     "patch, Gumbel": [],
@@ -81,6 +80,9 @@ def trainings(variants: dict[str, list[str]], seeds: Sequence[int]) -> list[tupl
 
 def columns(setting: Setting, training: Training) -> dict[str, Any]:
     """What the last validation of a run found, and its median rate."""
+    from games.reproduce.runner.training import train
+    from patchgame_egg.training.loggers import iterate_log, retrieval_key
+
     run = train(setting, training)
     last = json.loads(read_text(run / METRICS))
     rates, images = [], 0
@@ -104,6 +106,10 @@ def columns(setting: Setting, training: Training) -> dict[str, Any]:
 
 def tabulate(frame: pd.DataFrame) -> str:
     """Markdown: the mean over seeds, and the standard deviation of the accuracy; which runs diverged."""
+    import pandas as pd
+
+    from games.reproduce.runner.tables import fate, markdown, mean_and_spread
+
     rows = []
     for name, runs in frame.groupby("variant", sort=False):
         cells = [f"{name}{fate(runs)}", mean_and_spread(runs.retrieval), mean_and_spread(runs.one_view)]
@@ -128,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m games.compare", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"patchgame_egg {__version__}")
     parser.add_argument("what", choices=["channels", "lengths"])
     parser.add_argument("--seeds", type=int, default=1, help="runs of each, with seeds 0, 1, ...")
     parser.add_argument("--folder", type=Path, default=None, help="where the runs go; runs/WHAT if not given")
@@ -138,6 +145,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     variants = CHANNELS if asked.what == "channels" else LENGTHS
     setting = Comparison(asked.what, "", folder, seeds=tuple(range(asked.seeds)), options=tuple(options))
     wanted = trainings(variants, setting.seeds)
+    # Only now: torch takes seconds to import, help and mistakes do without.
+    from games.reproduce.runner.tables import table_rows, write_table
+    from games.reproduce.runner.training import train_all
+    from patchgame_egg.training.loggers import CURVE_STEPS, read_log
+
     try:
         train_all(setting, [training for _, training in wanted])
         frame = table_rows([({"variant": name}, training) for name, training in wanted], partial(columns, setting))

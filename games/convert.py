@@ -14,20 +14,19 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
-from torch import Tensor
 
-from games.build.agents import build_game
-from games.build.pretrained import read_weights
 from games.options.checks import check
 from games.options.command_line import fail, read_options
 from games.options.config import Config
 from games.options.config_file import save_config
 from games.options.presets import RELEASED
 from games.runs.files import CHECKPOINT, CONFIG
-from patchgame_egg.training import checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,11 @@ def convert(path: Path, to: Path, root: str = "") -> Config:
     """
     if to.exists():
         raise ValueError(f"--to {to} exists: give another folder, or delete it")
+    # Only now: torch takes seconds to import, help and mistakes do without.
+    from games.build.agents import build_game
+    from games.build.pretrained import read_weights
+    from patchgame_egg.training import checkpoint
+
     saved = read_weights(path)
     weights, args = _parts(saved, path)
     try:
@@ -106,6 +110,8 @@ def _parts(saved: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         ValueError: the file is something else.
     """
+    from torch import Tensor
+
     what = f"{path} is not a checkpoint of the release's train.py"
     if not isinstance(saved, Mapping):
         raise ValueError(f"{what}: it holds a {type(saved).__name__}")

@@ -12,23 +12,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 import tyro
 
-from games.build.data import build_loader, load_images, say_understood
 from games.options.checks import check
 from games.options.command_line import fail, failures, pick_device, read_options
-from games.options.config import Config
+from games.options.config import IMAGES, Config
 from games.options.config_file import load_config, run_of
 from games.options.flags import errors_with_flags
-from games.runs.corpus import IMAGES, check_annotations, write_corpus
 from games.runs.files import CONFIG, CORPUS
-from games.runs.load import load_learnt_game
-from patchgame_egg.data.folders import unseen_folder
-from patchgame_egg.data.images import ImageFiles, ImageSource
-from patchgame_egg.views.loader import ViewLoader
-from patchgame_egg.views.transforms import EvaluationView
+
+if TYPE_CHECKING:
+    from patchgame_egg.data.images import ImageFiles, ImageSource
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,8 @@ class Options:
     """The most images to play; whole groups of the run's --candidates."""
     annotations: str | None = None
     """What the images show: JSON lines, CSV, COCO's JSON, or a folder of Pascal VOC's XML; None: the run's own."""
+    captions: str | None = None
+    """Sentences about the images: JSON lines or CSV with file and caption, several a file; None: the run's own."""
     data: str | None = None
     """Other images than the run's, by name; None: the run's."""
     root: str | None = None
@@ -77,13 +75,24 @@ def _record_run(options: Options) -> Path:
         raise ValueError(f"--to {options.to} is there already: --force writes over it, another name keeps both")
     if options.images < 1:
         raise ValueError(f"--images {options.images}: must be at least 1")
+    # Only now: torch takes seconds to import, help and mistakes do without.
+    import torch
+
+    from games.build.data import build_loader, load_images, say_understood
+    from games.runs.corpus import check_annotations, check_captions, write_corpus
+    from games.runs.load import load_learnt_game
+    from patchgame_egg.data.folders import unseen_folder
+    from patchgame_egg.views.loader import ViewLoader
+    from patchgame_egg.views.transforms import EvaluationView
+
     device = pick_device(options.device)
     game, own, learnt = load_learnt_game(options.run, device)
     _, preset = load_config(options.run / CONFIG)
-    asked = {name: value for name in ("data", "root", "annotations") if (value := getattr(options, name)) is not None}
+    names = ("data", "root", "annotations", "captions")
+    asked = {name: value for name in names if (value := getattr(options, name)) is not None}
     others = bool(asked.keys() & {"data", "root"})
     if others:
-        asked = {"annotations": "", **asked}
+        asked = {"annotations": "", "captions": "", **asked}
     if others and options.to is None:
         raise ValueError(
             f"--to FILE is needed for other images than the run's, whose language is in {options.run / CORPUS}"
@@ -98,8 +107,9 @@ def _record_run(options: Options) -> Path:
         _tell_of_seen(options.run, own, folder)
     else:
         source = load_images(config, config.load_size)[1]
-    if understood := check_annotations(config, source):
-        print(understood)
+    for understood in (check_annotations(config, source), check_captions(config.images, source)):
+        if understood:
+            print(understood)
     held_out = build_loader(config, source, device, training=False)
     batches = ViewLoader(held_out, EvaluationView(config.images.image_size), device)
     path = options.to or options.run / CORPUS
@@ -113,6 +123,8 @@ def _record_run(options: Options) -> Path:
 
 def _tell_of_seen(run: Path, own: Config, source: ImageFiles) -> None:
     """Says how many of other images the run was trained on after all."""
+    from games.build.data import load_images
+
     if own.images.data == "folder":
         with suppress(ValueError):
             trained_on = {path.resolve() for path in load_images(own, own.load_size)[0].paths}  # type: ignore[attr-defined]

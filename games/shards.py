@@ -8,21 +8,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import tyro
-from torchvision.transforms.functional import to_pil_image
-from tqdm import tqdm
-from webdataset import ShardWriter
 
-from games.build.data import say_understood
 from games.options.command_line import fail
 from games.options.flags import errors_with_flags
-from patchgame_egg.data.images import EncodedImages, ImageSource
 from patchgame_egg.data.names import print_any_name
-from patchgame_egg.data.pixels import UNREADABLE
-from patchgame_egg.data.shards import shard_index
-from patchgame_egg.data.sources import image_sets
+
+if TYPE_CHECKING:
+    from patchgame_egg.data.images import ImageSource
 
 
 @dataclass(frozen=True)
@@ -62,6 +57,14 @@ def write_shards(source: ImageSource, folder: Path, part: str, options: Options)
     Raises:
         ValueError: files should be copied and the source has none.
     """
+    import numpy as np
+    from tqdm import tqdm
+    from webdataset import ShardWriter
+
+    from patchgame_egg.data.images import EncodedImages
+    from patchgame_egg.data.pixels import UNREADABLE
+    from patchgame_egg.data.shards import shard_index
+
     if not options.size and not isinstance(source, EncodedImages):
         raise ValueError(f"--data {options.data} has no files that could be copied: --size N writes squares of side N")
     order = np.random.default_rng(options.seed).permutation(len(source)).tolist()
@@ -83,12 +86,16 @@ def write_shards(source: ImageSource, folder: Path, part: str, options: Options)
 
 
 def _sample(source: ImageSource, index: int, size: int) -> tuple[str, bytes, int]:
+    from PIL import Image
+
+    from patchgame_egg.data.images import EncodedImages
+
     if not size:
         assert isinstance(source, EncodedImages)
         return Path(source.name(index)).suffix[1:].lower(), *source.encoded(index)
     image, label = source[index]
     file = io.BytesIO()
-    to_pil_image(image).save(file, "png")
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "png")
     return "png", file.getvalue(), label
 
 
@@ -103,6 +110,10 @@ def write_sets(options: Options) -> tuple[list[Path], list[Path]]:
         raise ValueError(f"{out} exists: --out takes the name of a new folder")
     if options.size < 0 or options.per_shard < 1:
         raise ValueError(f"--size {options.size}, --per-shard {options.per_shard}: must be at least 0 and 1")
+    # Only now: torch takes seconds to import, help and mistakes do without.
+    from games.build.data import say_understood
+    from patchgame_egg.data.sources import image_sets
+
     o = options
     # A size is asked for by all sources, and does not matter where files are copied.
     with errors_with_flags():

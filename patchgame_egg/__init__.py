@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     from patchgame_egg.views.loader import ViewLoader as ViewLoader
     from patchgame_egg.views.transforms import EvaluationView as EvaluationView, RandomViews as RandomViews
 
-__getattr__, __dir__, __all__ = hand_on(__name__)
+__version__ = "0.1.0"
+
+# Opening a run takes the options of the games, which build on this package and not the other way round.
+__getattr__, __dir__, __all__ = hand_on(__name__, {"load": "games.load, which opens a finished run"})
 
 moved(
     {

@@ -33,11 +33,14 @@ def homes(source: str) -> dict[str, str]:
     return found
 
 
-def hand_on(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+def hand_on(
+    package: str, elsewhere: Mapping[str, str] | None = None
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """What a package's ``__getattr__, __dir__, __all__`` are to be.
 
     Args:
         package: its name; its ``__init__`` imports what it hands on under ``if TYPE_CHECKING:``.
+        elsewhere: names that users look for here -> what they are to use, said in the error.
 
     Returns:
         A function that loads a name from its module, one that lists the package's names, and the names.
@@ -48,6 +51,8 @@ def hand_on(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]
 
     def load(name: str) -> Any:
         if name not in modules:
+            if elsewhere and name in elsewhere:
+                raise AttributeError(f"{package} has no {name!r}: use {elsewhere[name]}")
             raise AttributeError(f"{package} has no {name!r}; it has {', '.join(names)}")
         found = sys.modules[package].__dict__[name] = getattr(import_module(modules[name]), name)
         return found

@@ -6,10 +6,11 @@ grid, the finest first, and in raster order within each: P patches in all.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def patch_grid(image_size: int, patch_size: int) -> int:
@@ -82,6 +83,8 @@ def patch_boxes(grid: tuple[int, int], scales: int = 1) -> NDArray[np.int64]:
     Raises:
         ValueError: there is no grid, or the finest cannot be halved so often.
     """
+    import numpy as np
+
     boxes = []
     for scale, (rows, columns) in enumerate(grid_shapes(grid, scales)):
         corners = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1).reshape(-1, 2)
@@ -100,6 +103,8 @@ def by_grid(values: NDArray[Any], grid: tuple[int, int], scales: int = 1) -> lis
     Raises:
         ValueError: there is no grid, or the finest cannot be halved so often.
     """
+    import numpy as np
+
     shapes = grid_shapes(grid, scales)
     ends = np.cumsum([rows * columns for rows, columns in shapes])[:-1]
     return [part.reshape(shape) for part, shape in zip(np.split(values, ends), shapes, strict=True)]

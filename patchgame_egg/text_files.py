@@ -40,6 +40,6 @@ def read_lines(path: Path) -> list[str]:
 
 
 def split_lines(text: str) -> list[str]:
-    r"""Lines apart at ``\n`` or ``\r\n``; `str.splitlines` also cuts where a text in JSON may hold U+2028 or U+0085."""
+    r"""Lines apart at ``\n`` or ``\r\n``; ``splitlines`` also cuts where a text in JSON may hold U+2028."""
     lines = text.split("\n")
     return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.tiny import TINY
+from patchgame_egg.data import sources
+from tests.support.tiny import FEW_HELD_OUT, TINY
 
 # Two workers of pytest-xdist on two cores: more threads would only wait for each other.
 torch.set_num_threads(1)
+# Or else a tiny run would spend most of its time on held-out scenes. Processes that tests start have as many as users.
+sources.LEAST_HELD_OUT = FEW_HELD_OUT
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.corpus.annotation_table import AnnotationTable, Box, Kinds, Notes, kinds_of
-from analysis.corpus.corpus import Corpus, Names
+from analysis.corpus.captions import describe_scene
+from analysis.corpus.corpus import Corpus, Names, image_numbers
 from analysis.corpus.image_names import ImageNames
 from patchgame_egg.data.images import ImageFiles
 from patchgame_egg.data.pixels import shown_size
@@ -44,24 +45,26 @@ def annotate_scenes(corpus: Corpus, scenes: Scenes) -> Corpus:
         scenes: as they were loaded.
 
     Returns:
-        The corpus with ``attributes``, those of `Scenes.attributes`, and for a speaker of patches with ``object_area``
-        and ``patch_attributes``. Where objects cover at least half of a patch, its ``content`` is ``object``, and
-        ``shape``, ``colour`` and ``texture`` are of the object that covers most of it. Elsewhere the content is the
-        kind of the background, and so is ``background``.
+        The corpus with ``attributes``, those of `Scenes.attributes`, and ``captions``, a sentence of `describe_scene`
+        for each; for a speaker of patches also with ``object_area`` and ``patch_attributes``. Where objects cover at
+        least half of a patch, its ``content`` is ``object``, and ``shape``, ``colour`` and ``texture`` are of the
+        object that covers most of it. Elsewhere the content is the kind of the background, and so is ``background``.
 
     Raises:
         ValueError: the corpus does not say which images it is about.
     """
-    index = _index(corpus)
+    index = image_numbers(corpus)
+    drawn = [scenes.scene(i) for i in index]
     corpus = replace(
         corpus,
+        captions=tuple((describe_scene(scene),) for scene in drawn),
         attributes=np.stack([scenes.attributes(i).numpy() for i in index]),
         attribute_names=tuple(CONCEPTS),
         value_names=tuple(CONCEPTS.values()),
     )
     if corpus.grid is None:
         return corpus
-    patches, area = zip(*(_scene_patches(scenes.scene(i), corpus.grid, corpus.scales) for i in index), strict=True)
+    patches, area = zip(*(_scene_patches(scene, corpus.grid, corpus.scales) for scene in drawn), strict=True)
     return _with_patches(corpus, np.stack(patches), _SCENE_PATCH, np.stack(area))
 
 
@@ -90,7 +93,7 @@ def annotate_files(
         ValueError: nothing is said of any image, a name fits several, or the corpus does not say which images it is
             about.
     """
-    paths = [source.paths[i] for i in _index(corpus)]
+    paths = [source.paths[i] for i in image_numbers(corpus)]
     table = notes if isinstance(notes, AnnotationTable) else None
     names = ImageNames([*source.paths, *others], root)
     described = names.find(notes, table.path if table else root).notes
@@ -140,13 +143,6 @@ def patch_shares(
         parts.append((rows.T @ every @ columns).reshape(len(every), -1))
     shares = np.concatenate(parts, axis=1)
     return shares[:-1], shares[-1]
-
-
-def _index(corpus: Corpus) -> list[int]:
-    index: list[int] | None = corpus.info.get("index")
-    if index is None or len(index) != len(corpus):
-        raise ValueError('the corpus does not say which images it is about: info["index"] should hold their numbers')
-    return index
 
 
 def _overlaps(edges: NDArray[np.float64], count: int) -> NDArray[np.float64]:

@@ -52,6 +52,7 @@ class Corpus:
         patch_value_names: of their values, by number.
         object_area: share of each patch that objects cover, float ``[N, P]`` in [0, 1]; NaN where it is not known.
         images: of the first M <= N items as the speaker saw them, uint8 ``[M, 3, S, S]``.
+        captions: what is said in words of each item, a tuple of sentences for each; empty if nothing is said of any.
         text: what the receiver made of each message, float ``[N, D]``, of length 1.
         image: what it made of each image, float ``[N, D]``, of length 1.
         temperature: of the receiver's softmax over candidates.
@@ -81,6 +82,7 @@ class Corpus:
     patch_value_names: tuple[Names, ...] = ()
     object_area: NDArray[np.float32] | None = None
     images: NDArray[np.uint8] | None = None
+    captions: tuple[Names, ...] = ()
     text: NDArray[np.float32] | None = None
     image: NDArray[np.float32] | None = None
     temperature: float | None = None
@@ -196,8 +198,8 @@ class Corpus:
         for name in ("symbol_ids", "files", "label_names", "attribute_names", "patch_attribute_names"):
             # Languages of 0.1.0 have no names of files.
             plain[name] = tuple(plain.get(name, ()))
-        for name in ("value_names", "patch_value_names"):
-            plain[name] = tuple(tuple(names) for names in plain[name])
+        for name in ("value_names", "patch_value_names", "captions"):
+            plain[name] = tuple(tuple(names) for names in plain.get(name, ()))
         plain["grid"] = plain["grid"] and tuple(plain["grid"])
         named = {
             field_: {
@@ -216,6 +218,18 @@ def _few(values: NDArray[np.int64], names: Names) -> tuple[NDArray[np.int64], Na
 
 def _named(values: NDArray[np.int64], names: Names) -> list[str]:
     return ["" if v < 0 else names[v] if v < len(names) else str(v) for v in values.tolist()]
+
+
+def image_numbers(corpus: Corpus) -> list[int]:
+    """Which image of its source each item is, ``[N]``.
+
+    Raises:
+        ValueError: the corpus does not say so.
+    """
+    index: list[int] | None = corpus.info.get("index")
+    if index is None or len(index) != len(corpus):
+        raise ValueError('the corpus does not say which images it is about: info["index"] should hold their numbers')
+    return index
 
 
 def dotted(values: dict[str, Any], above: str = "") -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Bags of symbols, weighted as in text classification: Rennie et al. 2003, "Tackling the poor assumptions of naive Bayes
 text classifiers" (ICML), as the PatchGame paper does in section 2.
 
-One file, because classifiers and the quick forms of them that shuffled labels get must say the same.
+One file, because the classifiers and what they score on shuffled labels share their folds and their counts.
 """
 
 from __future__ import annotations

@@ -13,10 +13,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.corpus.joint_counts import Counted, count_pairs
 from analysis.metrics.checks import check_concepts, check_messages
 from analysis.metrics.entropy import entropy_of_counts
-from analysis.metrics.expected_information import expected_between
+from analysis.metrics.joint_counts import Counted, count_pairs, expected_between
 from analysis.metrics.result import Result, against_null, undefined
 
 Order = NDArray[np.int64] | slice

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
-from analysis.corpus.joint_counts import count_pairs
 from analysis.metrics.checks import check_attributes, check_concepts, check_messages
+from analysis.metrics.joint_counts import count_pairs
 from analysis.metrics.result import Result, against_null, undefined
 
 

@@ -2,6 +2,8 @@
 
 Positional and bag-of-symbols disentanglement: Chaabouni et al. 2020, "Compositionality and generalization in emergent
 languages" (arXiv:2004.09124); with the roles swapped, after Denamganaï and Walker 2020.
+
+One file, because the measures differ in a line each and are read side by side.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
 
 from analysis.corpus.corpus import Corpus
-from analysis.corpus.joint_counts import Counted, Joint, count_pairs
 from analysis.metrics.checks import check_attributes, check_messages
 from analysis.metrics.family import Family, Term
+from analysis.metrics.joint_counts import Counted, Joint, count_pairs
 from analysis.metrics.result import Result, against_null, undefined
 
 

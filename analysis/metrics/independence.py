@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from analysis.corpus.corpus import Corpus
-from analysis.corpus.joint_counts import Joint
 from analysis.metrics.checks import check_attributes, check_messages
 from analysis.metrics.disentanglement import why_unfit
 from analysis.metrics.family import Family, Term
+from analysis.metrics.joint_counts import Joint
 from analysis.metrics.result import Result, against_null, undefined
 
 Order = NDArray[np.int64] | slice

@@ -97,11 +97,11 @@ def against_null(
     )
 
 
-def wilson(correct: NDArray[np.bool_]) -> Result:
+def wilson(correct: NDArray[np.bool_] | NDArray[np.float64]) -> Result:
     """A share with Wilson's 95 % interval.
 
     Args:
-        correct: ``[N]``.
+        correct: ``[N]``; or shares in [0, 1], of which the interval is at least as wide as it needs to be.
 
     Returns:
         The share of true values, 0 to 1; undefined if there is none.

@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike
 from scipy.spatial.distance import squareform
 from scipy.special import stdtrit
 
-from analysis.corpus.joint_counts import count_pairs
 from analysis.metrics.checks import check_messages
 from analysis.metrics.distances import MeaningKind, MessageKind, known_items, meaning_pairs, message_pairs
+from analysis.metrics.joint_counts import count_pairs
 from analysis.metrics.pairwise import Floats, Ints, Pairs, upper_half
 from analysis.metrics.result import Result, against_null, undefined
 

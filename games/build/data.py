@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -12,7 +14,6 @@ import torch
 from games.options.config import Config, DataOptions
 from games.options.flags import errors_with_flags, with_flags
 from patchgame_egg.data.cache import CachedImages
-from patchgame_egg.data.gpu_jpeg import GpuJpegLoader, NoDecoder
 from patchgame_egg.data.images import ImageSource
 from patchgame_egg.data.loader import EveryImage, ImageLoader
 from patchgame_egg.data.names import printable
@@ -21,7 +22,7 @@ from patchgame_egg.data.understood import understood
 from patchgame_egg.distributed.processes import is_rank_zero, world_size
 from patchgame_egg.views.augment import ViewStrength
 from patchgame_egg.views.loader import ViewLoader
-from patchgame_egg.views.transforms import Middle, RandomViews
+from patchgame_egg.views.transforms import Middle, RandomViews, Transform
 
 # Held-out images have the same views in every run of the same strengths, whatever its seed.
 _HELD_OUT_VIEWS = 1_000_000
@@ -30,12 +31,44 @@ _HELD_OUT_VIEWS = 1_000_000
 def build_views(config: Config, held_out: bool = False) -> RandomViews:
     """The two random views of section 3.1, of images to learn from or of those held out."""
     d = config.images
+    seed = _HELD_OUT_VIEWS if held_out else config.training.seed + 2
+    if d.views:
+        return RandomViews(d.image_size, seed, *views_of(d.views, d.image_size))
     first, second = (
         ViewStrength(min_area=d.min_area, jitter=d.jitter, grey=d.grey, blur=blur, solarise=solarise)
         for blur, solarise in zip(d.blur, d.solarise, strict=True)
     )
-    seed = _HELD_OUT_VIEWS if held_out else config.training.seed + 2
     return RandomViews(d.image_size, seed, first, second)
+
+
+def views_of(name: str, image_size: int) -> tuple[Transform, Transform]:
+    """Somebody's own views.
+
+    Args:
+        name: ``module:function``; the module may lie in the working folder.
+        image_size: what the function is called with.
+
+    Returns:
+        What the function gives: the speaker's transform and the listener's.
+
+    Raises:
+        ValueError: there is no such module or function, or it gives something else.
+    """
+    module, _, function = name.partition(":")
+    if not module or not function:
+        raise ValueError(f"--views {name}: give module:function, such as myviews:both")
+    # An installed command does not look there by itself.
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(import_module(module), function)(image_size)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"--views {name}: {error}") from error
+    if not (isinstance(found, tuple | list) and len(found) == 2 and all(map(callable, found))):
+        raise ValueError(
+            f"--views {name}: {function}({image_size}) is to give two transforms, the speaker's and the listener's"
+        )
+    return found[0], found[1]
 
 
 def decoders(options: DataOptions, device: torch.device) -> int:
@@ -125,6 +158,8 @@ def build_loader(config: Config, source: ImageSource, device: torch.device, trai
         except ValueError as error:
             raise ValueError(f"--cache {d.cache}: {error}") from error
     if d.decode == "gpu":
+        from patchgame_egg.data.gpu_jpeg import GpuJpegLoader, NoDecoder
+
         try:
             return GpuJpegLoader(source, size, device=device, seed=t.seed, shuffle=training, workers=workers)
         except NoDecoder as error:

@@ -64,7 +64,7 @@ def load_external_trunk(name: str, path: Path | None, image_size: int) -> tuple[
 
 
 def read_weights(path: Path) -> Any:
-    """What a file holds: tensors, plain values, and options as `argparse` has them.
+    """What a file holds: tensors, plain values, and options as ``argparse`` has them.
 
     Args:
         path: of ``torch.save`` or of safetensors.

@@ -22,6 +22,8 @@ def check(config: Config) -> None:
         raise ValueError(f"--load-size {images.load_size} is smaller than --image-size {images.image_size}")
     if images.annotations and images.data != "folder":
         raise ValueError(f"--annotations describes files: it goes with --data folder, not {images.data}")
+    if images.captions and images.data != "folder":
+        raise ValueError(f"--captions describes files: it goes with --data folder, not {images.data}")
     for name, value, least in (
         ("--vocab", speaker.vocab, 2),
         ("--max-len", speaker.max_len, 1),

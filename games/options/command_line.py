@@ -11,9 +11,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-import torch
 import tyro
 
 from games.options.checks import check
@@ -22,9 +21,13 @@ from games.options.config_file import load_config, run_of
 from games.options.presets import PRESETS
 from games.options.resume import check_initialised, check_resumed
 from games.runs.files import CONFIG
+from patchgame_egg import __version__
 from patchgame_egg.atomic_write import NotWritten
 from patchgame_egg.data.names import print_any_name
-from patchgame_egg.distributed.processes import PeersLost
+from patchgame_egg.distributed.peers_lost import PeersLost
+
+if TYPE_CHECKING:
+    import torch
 
 _Options = TypeVar("_Options")
 
@@ -37,15 +40,17 @@ class Start:
         config: all options.
         preset: the preset that they started from.
         resume: the run to go on with, or None.
+        dry_run: say what would be done, and write nothing.
     """
 
     config: Config
     preset: str
     resume: Path | None
+    dry_run: bool = False
 
 
 def parse(argv: Sequence[str], prog: str = "python -m games.patchgame", about: str | None = None) -> Start:
-    """Reads the command line: a preset or a run to resume, then any option over it.
+    """Reads the command line: a preset, a file of options or a run to resume, then any option over it.
 
     Args:
         argv: the words.
@@ -54,12 +59,14 @@ def parse(argv: Sequence[str], prog: str = "python -m games.patchgame", about: s
 
     Raises:
         ValueError: a bad option, in one line.
-        SystemExit: after ``--help``.
+        SystemExit: after ``--help`` and ``--version``.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default=None)
     first.add_argument("--resume", type=Path, default=None)
     first.add_argument("--init-from", type=Path, default=None)
+    first.add_argument("--config", type=Path, default=None)
+    first.add_argument("--dry-run", action="store_true")
     try:
         known, rest = first.parse_known_args(argv)
     except argparse.ArgumentError as error:
@@ -70,6 +77,11 @@ def parse(argv: Sequence[str], prog: str = "python -m games.patchgame", about: s
     if former is not None and known.preset is not None:
         option = "--resume" if known.resume else "--init-from"
         raise ValueError(f"{option} takes up the run's own options: leave --preset out")
+    if known.config is not None and (former is not None or known.preset is not None):
+        other = "--preset" if former is None else "--resume" if known.resume else "--init-from"
+        raise ValueError(f"--config and {other} both say where the options start: leave one of them out")
+    if known.dry_run and known.resume is not None:
+        raise ValueError("--dry-run tries a new run: leave --resume out")
     preset = known.preset or "small"
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}: one of {', '.join(PRESETS)}")
@@ -79,10 +91,15 @@ def parse(argv: Sequence[str], prog: str = "python -m games.patchgame", about: s
         default, preset = load_config(former / CONFIG)
     if known.init_from is not None:
         default = replace(default, run=replace(default.run, name="", init_from=str(former)))
+    if known.config is not None:
+        default, preset = _options_of(known.config)
     description = (
         f"{inspect.cleandoc(about or Config.__doc__ or '')}\n\n"
         f"--preset small|paper|released   where the options start (now {preset})\n"
         "--resume RUN                    go on with the run in that folder\n"
+        "--config FILE                   start a new run from the options of another, its config.json\n"
+        "--dry-run                       say what would be done, from a few steps, and write nothing\n"
+        "--version                       say which version this is\n"
     )
     config = read_options(Config, rest, prog, description, default)
     if known.resume is not None:
@@ -92,7 +109,23 @@ def parse(argv: Sequence[str], prog: str = "python -m games.patchgame", about: s
     elif config.run.frozen_speaker:
         config = _with_speaker_of(config, Path(config.run.frozen_speaker))
     check(config)
-    return Start(config, preset, former if known.resume is not None else None)
+    if known.dry_run:
+        # What is fetched or kept for all runs is written too.
+        config = replace(config, images=replace(config.images, cache="", download=False))
+    return Start(config, preset, former if known.resume is not None else None, known.dry_run)
+
+
+def _options_of(path: Path) -> tuple[Config, str]:
+    """The options of any run, to start another from: all but its name.
+
+    Raises:
+        ValueError: there is no such file, or it holds something else.
+    """
+    file = path / CONFIG if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(f"--config {path}: there is no file {file}; give the {CONFIG} of a run")
+    config, preset = load_config(file)
+    return replace(config, run=replace(config.run, name="")), preset
 
 
 def _with_speaker_of(config: Config, run: Path) -> Config:
@@ -120,9 +153,12 @@ def read_options(
 
     Raises:
         ValueError: a bad option, in one line.
-        SystemExit: after ``--help``.
+        SystemExit: after ``--help`` and ``--version``.
     """
     print_any_name()
+    if "--version" in argv:
+        print(f"patchgame_egg {__version__}")
+        raise SystemExit(0)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -146,6 +182,8 @@ def pick_device(name: str) -> torch.device:
     Raises:
         ValueError: no such device here.
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from patchgame_egg.agents.listener import Silence
-from patchgame_egg.agents.trunks import Padding
-from patchgame_egg.channels.patch import Gate
-from patchgame_egg.channels.ranking import RankOp
+from patchgame_egg.choices import Gate, Padding, RankOp, Silence
 from patchgame_egg.patches import patch_grid, patch_sizes
+
+# Enough messages for every metric, few enough for seconds.
+IMAGES = 4096
+"""The most images whose messages are written down as the language of a run."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,8 @@ class DataOptions:
     """Side to which images are resized and cropped before the views are cut; None: 8/7 of the image size."""
     annotations: str = ""
     """Folder: what its images show, for the analysis: JSON lines, CSV, COCO's JSON, or a folder of Pascal VOC's XML."""
+    captions: str = ""
+    """Folder: sentences about its images, for the analysis: JSON lines or CSV with file and caption, several a file."""
     scenes: int = 8192
     """Number of built-in scenes to train on; an eighth as many, at least 1024, are held out."""
     workers: int | None = None
@@ -178,6 +181,9 @@ class DataOptions:
     """Folder in which decoded images are kept for all runs; auto: cache in --out."""
     decode: Literal["cpu", "gpu"] = "cpu"
     """Who decodes JPEG files: the workers, or the GPU, whose pixels differ a little."""
+    views: str = ""
+    """Whose views are played in the place of ours: module:function, which takes the image size and gives the speaker's
+    and the listener's transform (kornia's, torchvision's v2, your own); empty: ours, as strong as below."""
     min_area: float = 0.8
     """Smallest share of an image that a view shows."""
     jitter: float = 0.5

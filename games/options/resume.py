@@ -20,9 +20,10 @@ _OTHERS: dict[Kind, set[str]] = {
     # The checkpoint's place in an epoch and the moments of its optimizer are of these.
     "counted": {"training.batch_size", "training.accumulate", "training.optimizer", "training.seed"},
     "place": {"run.out", "run.name", "run.frozen_speaker", "run.init_from"},
-    "free": {"speaker.rank_dropout", "images.annotations", "images.workers", "images.cache", "images.decode",
-             "images.download", "images.load_size", "images.min_area", "images.jitter", "images.grey", "images.blur",
-             "images.solarise"},
+    "free": {"speaker.rank_dropout", "images.annotations", "images.captions", "images.workers", "images.cache",
+             "images.decode", "images.download", "images.load_size", "images.views", "images.min_area", "images.jitter",
+             "images.grey",
+             "images.blur", "images.solarise"},
 }  # fmt: skip
 
 

@@ -21,12 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from games.options.command_line import fail
-from games.reproduce.runner.dry_run import rehearse
 from games.reproduce.runner.scales import SCALES
-from games.reproduce.runner.setting import Setting
-from games.reproduce.runner.tables import write_about
-from games.reproduce.runner.training import train_all
-from patchgame_egg.training.malloc import keep_freed_memory
+from games.reproduce.runner.setting import Setting, share_of
+from patchgame_egg import __version__
 
 EXPERIMENTS = {
     "table1": "k-NN and linear probe on the listener's features, beside MoCo-v2, VQ-VAE-2, PatchVAE, random weights",
@@ -62,6 +59,7 @@ def parse_setting(argv: Sequence[str]) -> Setting:
         + "\nscales:\n" + "".join(f"  {k:10s}{v.about}\n" for k, v in SCALES.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"patchgame_egg {__version__}")
     parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("--scale", choices=SCALES, default="toy")
     parser.add_argument("--root", default="", help="folder of the images, with train/ and val/ (not for toy)")
@@ -111,29 +109,25 @@ def parse_setting(argv: Sequence[str]) -> Setting:
         raise ValueError(f"--launcher {known.launcher!r}: there is no command {shlex.split(known.launcher)[0]}")
     if SCALES[known.scale].needs_root and not known.root and known.run is None and not known.dry_run:
         raise ValueError(f"--scale {known.scale} needs --root DIR, the folder of the images")
-    return Setting(seeds=tuple(range(seeds)), task=_share(task), options=tuple(options), **given)
-
-
-def _share(task: str) -> tuple[int, int] | None:
-    if not task:
-        return None
-    first, _, step = task.partition("/")
-    if not (first.isdigit() and step.isdigit() and int(first) < int(step)):
-        raise ValueError(f"--task {task!r}: give I/N with I from 0 to N - 1, such as 0/8")
-    return int(first), int(step)
+    return Setting(seeds=tuple(range(seeds)), task=share_of(task), options=tuple(options), **given)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs an experiment; returns the exit status."""
     began, words = time.perf_counter(), sys.argv[1:] if argv is None else list(argv)
-    keep_freed_memory()
     try:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ValueError(
                 "start games.reproduce once: --launcher 'torchrun --nproc-per-node N' starts its trainings on N GPUs"
             )
         setting = parse_setting(words)
-        # Each experiment imports what it needs, which takes seconds.
+        # Only now: torch takes seconds to import, help and mistakes do without.
+        from games.reproduce.runner.dry_run import rehearse
+        from games.reproduce.runner.tables import write_about
+        from games.reproduce.runner.training import train_all
+        from patchgame_egg.training.malloc import keep_freed_memory
+
+        keep_freed_memory()
         experiment = importlib.import_module(f"games.reproduce.{setting.experiment}")
         trainings = experiment.trainings(setting)
         if setting.dry_run:

@@ -223,7 +223,7 @@ def split(root: Path, voc: Path, out: Path) -> tuple[Path, Path]:
     links = [(p, mixed / "train" / p.parent.name) for p in photos[len(learnt) :]]
     links += [(p, mixed / "train" / "voc") for p in learnt]
     links += [(p, mixed / "val" / p.parent.name) for p in root.glob("val/*/*")]
-    links += [(p, judge / part / "voc") for p in kept for part in ("train", "val")]
+    links += [(p, judge / part / "voc") for part, some in (("train", learnt), ("val", kept)) for p in some]
     for path, folder in links:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / path.name).exists():
@@ -247,15 +247,20 @@ def effects(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(table, index=list(CAUSES.values()))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Plays the runs that are missing, and prints the table of effects."""
+def read_words(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(prog="python -m games.reproduce.who_speaks", description=__doc__.split("\n\n")[0])
     parser.add_argument("--root", type=Path, required=True, help="photos: a folder with train/CLASS/ and val/CLASS/")
     parser.add_argument("--voc", type=Path, required=True, help="photos with boxes: JPEGImages/ and Annotations/")
     parser.add_argument("--out", type=Path, default=Path("who"), help="folder of the runs (default: who)")
     parser.add_argument("--arm", nargs="*", choices=list(CAUSES), help="one run with these causes, not the 16")
     parser.add_argument("--seed", type=int, default=0, help="of the weights, the views and the order (default: 0)")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Plays the runs that are missing, and prints the table of effects."""
+    args = read_words(argv)
     try:
         mixed, judge = split(args.root, args.voc, args.out)
     except ValueError as error:

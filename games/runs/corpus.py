@@ -9,26 +9,24 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from analysis.corpus.annotation_files import read_notes
 from analysis.corpus.annotations import annotate_files, annotate_scenes
+from analysis.corpus.caption_files import read_captions
+from analysis.corpus.captions import caption_name, captions_of_files
 from analysis.corpus.changed_images import play_changed_images
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.image_names import ImageNames
 from analysis.corpus.interventions import play_probes
 from analysis.corpus.recording import record
 from games.build.data import load_images
-from games.options.config import Config
+from games.options.config import IMAGES, Config, DataOptions
+from games.runs.load import in_precision
 from patchgame_egg.data.images import ImageFiles, ImageSource
 from patchgame_egg.data.names import printable
 from patchgame_egg.data.scenes import Scenes
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Batch
 from patchgame_egg.population import Population
-
-# Enough messages for every metric, few enough for seconds.
-IMAGES = 4096
 
 
 def write_corpus(
@@ -69,10 +67,7 @@ def write_corpus(
     say(f"plays {played:,} of {len(source):,} images, in groups of {among}")
     vocab, seed = config.speaker.vocab, config.training.seed
     device = next(game.parameters()).device
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.training.precision)
-    with torch.autocast(
-        device.type, half, enabled=half is not None and not (device.type == "cpu" and half == torch.half)
-    ):
+    with in_precision(config, device):
         corpus = record(game, groups, vocab_size=vocab, label_names=source.classes)
         understood = corpus.probes["as played"].mean()
         said = int(corpus.mask.sum())
@@ -116,18 +111,51 @@ def name_files(corpus: Corpus, source: ImageSource, config: Config) -> tuple[str
 
 
 def annotate(corpus: Corpus, config: Config, source: ImageSource) -> Corpus:
-    """Adds what is known about the images: of the built-in scenes, or from ``--annotations``.
+    """Adds what is known about the images: of the built-in scenes, or from ``--annotations`` and ``--captions``.
 
     Raises:
-        ValueError: the annotations cannot be read, or say nothing of these images.
+        ValueError: the annotations or the captions cannot be read, or say nothing of these images.
     """
     source = getattr(source, "source", source)
     if isinstance(source, Scenes):
         return annotate_scenes(corpus, source)
     if config.images.annotations and isinstance(source, ImageFiles):
         notes, others = read_notes(Path(config.images.annotations)), _all_images(config)
-        return annotate_files(corpus, notes, source, Path(config.images.root), others)
+        corpus = annotate_files(corpus, notes, source, Path(config.images.root), others)
+    if config.images.captions and isinstance(source, ImageFiles):
+        by_name = read_captions(Path(config.images.captions)).by_name
+        corpus = captions_of_files(corpus, by_name, source, Path(config.images.root))
     return corpus
+
+
+def check_captions(options: DataOptions, source: ImageSource) -> str:
+    """Reads ``--captions`` before long work.
+
+    Args:
+        options: of the images.
+        source: the held-out images.
+
+    Returns:
+        What was understood, in a line; empty without the option.
+
+    Raises:
+        ValueError: they cannot be read, or say nothing of the held-out images.
+    """
+    if not options.captions:
+        return ""
+    found, files = read_captions(Path(options.captions)), getattr(source, "source", source)
+    if not isinstance(files, ImageFiles):
+        raise ValueError(f"--captions describes files: it goes with --data folder, not {options.data}")
+    root, by_name = Path(options.root), found.by_name
+    known = sum(caption_name(path, root) in by_name for path in files.paths)
+    if not known:
+        raise ValueError(
+            f"--captions {options.captions} speaks of {next(iter(by_name))!r} and others, but of none of the held-out "
+            f"images in {options.root}, the first of which is {caption_name(files.paths[0], root)!r}"
+        )
+    sentences = sum(map(len, by_name.values()))
+    said = f"captions: {sentences:,} of {len(by_name):,} images; {known:,} of {len(files):,} held-out images have some"
+    return f"{said}; {found.blank:,} rows without a sentence left out" if found.blank else said
 
 
 def check_annotations(config: Config, source: ImageSource) -> str:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from games.build.agents import build_game
 from games.options.config import Config
 from games.options.config_file import load_config
-from games.runs.files import CHECKPOINT, CONFIG
+from games.runs.files import CHECKPOINT, CONFIG, METRICS, WEIGHTS
 from games.runs.folder import check_speaks, method_of
 from patchgame_egg.agents.trunks import vision_trunk
 from patchgame_egg.game import Game
 from patchgame_egg.population import Population
+from patchgame_egg.text_files import read_text
 from patchgame_egg.training import checkpoint
 
 
@@ -38,7 +43,7 @@ class Trained:
 
 
 def load_game(run: Path, device: torch.device) -> tuple[Game | Population, Config]:
-    """The agents of a run of PatchGame, as its last checkpoint has them.
+    """The agents of a run of PatchGame, as its last checkpoint has them, or as they were shared.
 
     Raises:
         ValueError: not such a run, or its checkpoint does not fit.
@@ -58,6 +63,13 @@ def load_learnt_game(run: Path, device: torch.device) -> tuple[Game | Population
     game = build_game(config)
     position = _load(game, run, device)
     return game.to(device), config, {"step": position["step"], "epoch": position["epoch"]}
+
+
+def in_precision(config: Config, device: torch.device) -> AbstractContextManager[object]:
+    """The number format in which a run is evaluated, as a block; fp16 is for GPUs alone."""
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.training.precision)
+    on = half is not None and not (device.type == "cpu" and half == torch.half)
+    return torch.autocast(device.type, half, enabled=on)
 
 
 def load_trunk(run: Path, device: torch.device) -> Trained:
@@ -87,10 +99,19 @@ def vision_trunk_width(config: Config) -> int:
 
 
 def _load(module: nn.Module, run: Path, device: torch.device) -> dict[str, int]:
-    state = checkpoint.load(run / CHECKPOINT, device)
     try:
-        module.load_state_dict(state["game"])
-        position: dict[str, int] = state["position"]
+        if (run / WEIGHTS).exists() and not (run / CHECKPOINT).exists():
+            # It holds tensors alone. What else modules have counts what they drew, in training.
+            rest = {name: value for name, value in module.state_dict().items() if not isinstance(value, Tensor)}
+            module.load_state_dict(load_file(run / WEIGHTS) | rest)
+            last = json.loads(read_text(run / METRICS)) if (run / METRICS).exists() else {}
+            position = {name: int(last.get(name, 0)) for name in ("step", "epoch")}
+        else:
+            state = checkpoint.load(run / CHECKPOINT, device)
+            module.load_state_dict(state["game"])
+            position = state["position"]
+    except SafetensorError as error:
+        raise ValueError(f"{run / WEIGHTS} cannot be read as weights: {error}") from error
     except (RuntimeError, KeyError) as error:
         first = " ".join(str(error).split())[:300]
         raise ValueError(f"{run}: its checkpoint does not fit its options: {first}") from error

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from patchgame_egg.agents.heads import Head, compare_narrow, narrow_is_cheaper
 from patchgame_egg.agents.transformer import Block
+from patchgame_egg.choices import Silence
 from patchgame_egg.interaction import Message
-
-Silence = Literal["skip", "gate", "attend"]
 
 
 class TextEncoder(nn.Module):

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from patchgame_egg.agents.trunks import Padding, ResNet9, vit_tiny
+from patchgame_egg.agents.trunks import ResNet9, vit_tiny
+from patchgame_egg.choices import Padding
 from patchgame_egg.patches import patch_grid, patch_sizes
 
 PatchNetwork = Literal["mlp", "conv"]

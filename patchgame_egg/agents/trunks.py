@@ -1,18 +1,17 @@
 """Networks from images to features: a small ResNet of our own, and any trunk of torchvision or timm by name.
 
-timm is imported where it is used, like every package that takes seconds and that most runs do without.
+torchvision and timm are imported where they are used, like every package that takes seconds and that most runs do
+without.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
 
-Padding = Literal["replicate", "zeros"]
+from patchgame_egg.choices import Padding
 
 # A vector of AVX2 holds eight float32.
 _VECTOR = 8
@@ -31,6 +30,25 @@ class _Shortcut(nn.Conv2d):
             return super().forward(input)
         picked = input[..., :: self.stride[0], :: self.stride[1]]
         return nn.functional.conv2d(picked, self.weight, self.bias)
+
+
+class _BasicBlock(nn.Module):
+    """Two convolutions beside a shortcut (He et al., 2016): torchvision's ``BasicBlock``, down to names of weights."""
+
+    def __init__(self, channels: int, planes: int, stride: int, downsample: nn.Module | None) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, planes, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        out += shortcut
+        return self.relu(out)
 
 
 class ResNet9(nn.Module):
@@ -65,7 +83,7 @@ class ResNet9(nn.Module):
             shortcut = None
             if step != 1 or channels != planes:
                 shortcut = nn.Sequential(_Shortcut(channels, planes, 1, step, bias=False), nn.BatchNorm2d(planes))
-            blocks.append(BasicBlock(channels, planes, step, shortcut))
+            blocks.append(_BasicBlock(channels, planes, step, shortcut))
             channels = planes
         self.blocks = nn.Sequential(*blocks)
         self.out_dim = channels
@@ -106,6 +124,8 @@ def vision_trunk(name: str, image_size: int, width: int = 64) -> tuple[nn.Module
         # At least 3 x 3 cells are left before pooling, also of a small image.
         trunk = ResNet9(width, min(32, max(image_size // 3, 1)))
         return nn.Sequential(trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten()), trunk.out_dim
+    import torchvision
+
     if name in torchvision.models.list_models(torchvision.models):
         options = {"image_size": image_size} if name.startswith("vit_") else {}
         if name.startswith(("resnet", "resnext", "wide_resnet")):

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 
 from patchgame_egg.agents.trunks import ResNet9
@@ -56,11 +55,16 @@ def cell_trunk(name: str, stride: int, width: int = 64) -> tuple[nn.Sequential, 
     least = 2 if name == "resnet9" else 4
     if stride not in (2, 4, 8, 16, 32) or stride < least:
         raise ValueError(f"patches of {stride} px: cells of {name} have {least} to 32 px, a power of 2")
+    unknown = f"PatchVAE's trunk {name!r}: give resnet9, or a residual network of torchvision"
     if name == "resnet9":
         cells: nn.Module = ResNet9(width, stride)
         dim = 8 * width
-    elif name.startswith(("resnet", "resnext", "wide_resnet")) and name in torchvision.models.list_models():
-        whole = torchvision.models.get_model(name, weights=None, zero_init_residual=True)
+    elif name.startswith(("resnet", "resnext", "wide_resnet")):
+        from torchvision import models
+
+        if name not in models.list_models():
+            raise ValueError(unknown)
+        whole = models.get_model(name, weights=None, zero_init_residual=True)
         last = f"layer{stride.bit_length() - 2}"
         kept: OrderedDict[str, nn.Module] = OrderedDict()
         for layer, module in whole.named_children():
@@ -71,7 +75,7 @@ def cell_trunk(name: str, stride: int, width: int = 64) -> tuple[nn.Sequential, 
         block = list(kept[last].children())[-1]
         dim = (block.bn3 if hasattr(block, "bn3") else block.bn2).num_features  # type: ignore[union-attr,assignment]
     else:
-        raise ValueError(f"PatchVAE's trunk {name!r}: give resnet9, or a residual network of torchvision")
+        raise ValueError(unknown)
     return nn.Sequential(cells, nn.AdaptiveAvgPool2d(1), nn.Flatten()), dim
 
 

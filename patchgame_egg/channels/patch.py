@@ -6,7 +6,6 @@ Letters in shapes: B batch, P patches, L symbols per patch, T = P*L slots, V voc
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,12 +14,10 @@ from patchgame_egg.agents.patch_speaker import PatchFeatures
 from patchgame_egg.channels.channel import Channel
 from patchgame_egg.channels.estimator import Estimator
 from patchgame_egg.channels.gumbel import Gumbel, gumbel_max
-from patchgame_egg.channels.ranking import RankOp, ranks_of
+from patchgame_egg.channels.ranking import ranks_of
+from patchgame_egg.choices import Gate, RankOp
 from patchgame_egg.fit import check_patches
 from patchgame_egg.interaction import Message
-
-Gate = Literal["rank", "free", "released"]
-
 
 # Probabilities are kept this far from 0 and 1 where their logarithms are taken.
 _EPS = 1e-4

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from vector_quantize_pytorch import VectorQuantize
 
 from patchgame_egg.channels.estimator import Estimator
 from patchgame_egg.distributed.random_module import RandomModule
@@ -37,6 +36,8 @@ class Quantised(Estimator, RandomModule):
     def __init__(
         self, code_dim: int, vocab_size: int, commitment: float = 0.25, decay: float = 0.95, seed: int = 0
     ) -> None:
+        from vector_quantize_pytorch import VectorQuantize
+
         super().__init__(seed)
         if not 0 <= decay < 1 or commitment < 0:
             raise ValueError(f"decay must be in [0, 1) and commitment 0 or more, got {decay} and {commitment}")

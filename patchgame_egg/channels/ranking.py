@@ -11,12 +11,10 @@ within each block of equal v, divided by e.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-RankOp = Literal["torch", "torchsort"]
+from patchgame_egg.choices import RankOp
 
 # Rows are fitted in chunks so that the [rows, K, K] table stays near 64 MiB however large the batch.
 _TABLE_ELEMENTS = 2**23

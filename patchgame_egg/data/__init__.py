@@ -8,6 +8,7 @@ from patchgame_egg.lazy_names import hand_on
 
 if TYPE_CHECKING:
     from patchgame_egg.data.folders import folder_sets as folder_sets
+    from patchgame_egg.data.given_images import GivenImages as GivenImages
     from patchgame_egg.data.images import (
         EncodedImages as EncodedImages,
         ImageFiles as ImageFiles,

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torchvision.datasets as tv
 from torch.utils.data import Dataset
 
 from patchgame_egg.data.folders import VAL_SHARE, folder_sets, listing, refuse_split, split
 from patchgame_egg.data.images import ImageSource, Origin
 from patchgame_egg.data.map_style import MapImages
 from patchgame_egg.data.scenes import Scenes
-from patchgame_egg.data.shards import shard_sets
+
+LEAST_HELD_OUT = 1024
+"""Scenes that are held out, of however few to train on."""
 
 
 class TorchvisionSet(MapImages):
@@ -28,22 +29,33 @@ class TorchvisionSet(MapImages):
         return (repr(self.base), self.indices), sorted(listing(self.base.root).files)
 
 
+def _of_torchvision(kind: str) -> Callable[..., Dataset]:  # type: ignore[type-arg]
+    """A class of ``torchvision.datasets``, which is imported when a set is opened: it takes seconds."""
+
+    def make(*args: Any, **options: Any) -> Dataset:  # type: ignore[type-arg]
+        from torchvision import datasets
+
+        return getattr(datasets, kind)(*args, **options)
+
+    return make
+
+
 # Name -> (class, arguments of the training part, arguments of the held-out part, None: split the former 95 to 5).
 _Arguments = dict[str, str | bool]
 TORCHVISION: dict[str, tuple[Callable[..., Dataset], _Arguments, _Arguments | None]] = {  # type: ignore[type-arg]
-    "caltech101": (tv.Caltech101, {}, None),
-    "cifar10": (tv.CIFAR10, {"train": True}, {"train": False}),
-    "cifar100": (tv.CIFAR100, {"train": True}, {"train": False}),
-    "dtd": (tv.DTD, {"split": "train"}, {"split": "test"}),
-    "eurosat": (tv.EuroSAT, {}, None),
-    "flowers102": (tv.Flowers102, {"split": "train"}, {"split": "test"}),
-    "food101": (tv.Food101, {"split": "train"}, {"split": "test"}),
-    "gtsrb": (tv.GTSRB, {"split": "train"}, {"split": "test"}),
-    "imagenet": (tv.ImageNet, {"split": "train"}, {"split": "val"}),
-    "pets": (tv.OxfordIIITPet, {"split": "trainval"}, {"split": "test"}),
-    "stl10": (tv.STL10, {"split": "train+unlabeled"}, {"split": "test"}),
-    "sun397": (tv.SUN397, {}, None),
-    "svhn": (tv.SVHN, {"split": "train"}, {"split": "test"}),
+    "caltech101": (_of_torchvision("Caltech101"), {}, None),
+    "cifar10": (_of_torchvision("CIFAR10"), {"train": True}, {"train": False}),
+    "cifar100": (_of_torchvision("CIFAR100"), {"train": True}, {"train": False}),
+    "dtd": (_of_torchvision("DTD"), {"split": "train"}, {"split": "test"}),
+    "eurosat": (_of_torchvision("EuroSAT"), {}, None),
+    "flowers102": (_of_torchvision("Flowers102"), {"split": "train"}, {"split": "test"}),
+    "food101": (_of_torchvision("Food101"), {"split": "train"}, {"split": "test"}),
+    "gtsrb": (_of_torchvision("GTSRB"), {"split": "train"}, {"split": "test"}),
+    "imagenet": (_of_torchvision("ImageNet"), {"split": "train"}, {"split": "val"}),
+    "pets": (_of_torchvision("OxfordIIITPet"), {"split": "trainval"}, {"split": "test"}),
+    "stl10": (_of_torchvision("STL10"), {"split": "train+unlabeled"}, {"split": "test"}),
+    "sun397": (_of_torchvision("SUN397"), {}, None),
+    "svhn": (_of_torchvision("SVHN"), {"split": "train"}, {"split": "test"}),
 }
 
 NAMES = ("scenes", "folder", "shards", *TORCHVISION)
@@ -128,7 +140,7 @@ def image_sets(
     if name == "scenes":
         refuse_split(val_share, "drawn as well")
         # Fewer scenes are the first ones of more.
-        count, held_out = (min(n, limit or n) for n in (scenes, max(1024, scenes // 8)))
+        count, held_out = (min(n, limit or n) for n in (scenes, max(LEAST_HELD_OUT, scenes // 8)))
         sets = Scenes(count, size, seed, "train"), Scenes(held_out, size, seed, "val")
     elif name == "folder":
         if not str(root):
@@ -137,6 +149,8 @@ def image_sets(
     elif name == "shards":
         if not str(root):
             raise ValueError("name='shards' needs root='DIR/train-{0000..0146}.tar', the shards to train on")
+        from patchgame_egg.data.shards import shard_sets
+
         refuse_split(val_share, "in shards of its own")
         sets = shard_sets(str(root), val_root, size)
     elif name in TORCHVISION:

@@ -20,6 +20,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
+from patchgame_egg.distributed.peers_lost import PeersLost
+
 
 def is_distributed() -> bool:
     """Whether a process group is running."""
@@ -39,10 +41,6 @@ def world_size() -> int:
 def is_rank_zero() -> bool:
     """Whether this process is the one that prints and writes files."""
     return rank() == 0
-
-
-class PeersLost(RuntimeError):
-    """Other processes of the group no longer answer; the message names them."""
 
 
 @contextmanager

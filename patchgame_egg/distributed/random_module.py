@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from patchgame_egg.distributed.gather import own_rows
-from patchgame_egg.distributed.processes import world_size
+from patchgame_egg.distributed.processes import rank, world_size
 
 
 class RandomModule(nn.Module):
@@ -48,11 +48,16 @@ class RandomModule(nn.Module):
         return (self.seed * 0x9E3779B97F4A7C15 + self.draws - 1) % 2**63
 
     @contextmanager
-    def local_randomness(self, device: torch.device) -> Iterator[None]:
-        """For code of others that draws from torch's own generators: inside, they follow this module's seed."""
+    def local_randomness(self, device: torch.device, apart: bool = False) -> Iterator[None]:
+        """For code of others that draws from torch's own generators: inside, they follow this module's seed.
+
+        Args:
+            device: on which it draws, beside the CPU.
+            apart: whether ranks draw different numbers, for rows of their own.
+        """
         cuda = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
-            key = self.next_key()
+            key = (self.next_key() + apart * rank()) % 2**63
             # torch.manual_seed would reseed every GPU, for good.
             torch.default_generator.manual_seed(key)
             if cuda:

@@ -4,11 +4,10 @@ Views are made as for BYOL (Grill et al., 2020), which section 3.1 of the PatchG
 flip, colour jitter, greyscale, Gaussian blur and solarisation, in this order. The default strengths are those of the
 authors' release. Every function is pure; `patchgame_egg.views.transforms` draws the uniform numbers. Parameters stay on
 the CPU: the CPU and a GPU make the same views, and nothing waits for a GPU. Pixels are worked on where the images are,
-by kornia's functions, with two exceptions:
+with the values of kornia's functions, with one exception:
 
 - *Crop.* kornia's crops of a batch alias when they shrink. Here every crop goes through torch's antialiased bicubic
   resize, which is torchvision's and Pillow's: where a crop has more pixels than the view, every one of them counts.
-- *Hue.* `shift_hue` gives the values of kornia's ``adjust_hue`` in a fraction of its time on a CPU.
 
 Differences from the release: it works on 8-bit numbers after the crop too, and its blur (Pillow's) approximates a
 Gaussian by boxes.
@@ -24,8 +23,6 @@ from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
-from kornia.enhance import solarize
-from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 # As many as torchvision's RandomResizedCrop makes before it gives up.
@@ -329,7 +326,8 @@ def change_colours(view: Tensor, parameters: ViewParameters) -> Tensor:
 
 
 def blur(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
-    """Gaussian blur, by kornia or, of a single image on a CPU, by sums of shifted copies, which take a third as long.
+    """Gaussian blur, as kornia's: by convolutions or, of one image on a CPU, by sums of shifted copies, three times as
+    fast.
 
     Args:
         images: ``[B, 3, H, W]``.
@@ -340,7 +338,13 @@ def blur(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
         Images of the same shape.
     """
     if len(images) > 1 or images.device.type != "cpu":
-        return gaussian_blur2d(images, 2 * reach + 1, sigma[:, None].expand(-1, 2))
+        taps = (-0.5 * (torch.arange(-reach, reach + 1) / sigma[:, None]).square()).exp()
+        taps = (taps / taps.sum(dim=1, keepdim=True)).to(images.device, non_blocking=True)  # [B, 2 * reach + 1]
+        taps = taps.repeat_interleave(images.shape[1], dim=0)[:, None, None]  # a kernel for every channel
+        planes = images.flatten(0, 1)[None]  # [1, B * 3, H, W]
+        for edges, kernel in (((reach, reach, 0, 0), taps), ((0, 0, reach, reach), taps.mT)):
+            planes = F.conv2d(F.pad(planes, edges, mode="reflect"), kernel, groups=len(kernel))
+        return planes.view_as(images)
     weights = (-0.5 * (torch.arange(reach + 1) / sigma).square()).exp()
     weights = weights / (2 * weights.sum() - 1)
     first, *others = (w for w in weights.tolist() if w > 1e-7)
@@ -372,4 +376,4 @@ def make_view(images: Tensor, parameters: ViewParameters, strength: ViewStrength
     reach = min(math.ceil(3 * strength.sigma[1] * image_size / 224), image_size - 1)
 
     view = _change(view, parameters.sigma > 0, lambda x, sigma: blur(x, sigma, reach), parameters.sigma)
-    return _change(view, parameters.solarise, lambda x: solarize(x, torch.full((len(x),), 0.5, device=x.device)))
+    return _change(view, parameters.solarise, lambda x: torch.where(x < 0.5, x, 1 - x))

@@ -7,6 +7,8 @@ standard deviation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +22,9 @@ from patchgame_egg.views.augment import (
     draw_parameters,
     make_view,
 )
+
+Transform = Callable[[Tensor], Tensor]
+"""What makes views in the place of a `ViewStrength`, see `RandomViews`."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
@@ -78,24 +83,36 @@ class RandomViews(RandomModule):
 
     The draws go on in evaluation mode: use `EvaluationView` there.
 
+    A view may also be anybody's transform, such as kornia's ``AugmentationSequential`` or one of torchvision's
+    ``transforms.v2``: of floats in [0, 1] it makes floats in [0, 1] of S x S pixels, and leaves the normalisation to
+    this module. kornia's take whole batches ``[B, 3, H, W]``, all others one image ``[3, H, W]`` at a time, so that
+    every image gets draws of its own. What they draw from torch's generators follows this module's seed and is resumed
+    like ours; on another number of ranks they draw other numbers.
+
     Args:
         image_size: side S of the views, in pixels.
         seed: seed of all random draws.
-        first: strengths of the speaker's view; by default the release's.
-        second: strengths of the listener's view; by default the release's.
+        first: strengths of the speaker's view, by default the release's; or a transform.
+        second: strengths of the listener's view, by default the release's; or a transform.
 
     Raises:
-        ValueError: a size that is too small, or images that are not uint8 ``[B, 3, H, W]``.
+        ValueError: a size that is too small, images that are not uint8 ``[B, 3, H, W]``, or a transform that gives
+            something else than it should.
     """
 
     def __init__(
-        self, image_size: int, seed: int = 0, first: ViewStrength = FIRST_VIEW, second: ViewStrength = SECOND_VIEW
+        self,
+        image_size: int,
+        seed: int = 0,
+        first: ViewStrength | Transform = FIRST_VIEW,
+        second: ViewStrength | Transform = SECOND_VIEW,
     ) -> None:
         super().__init__(seed)
         _check_size(image_size)
         self.image_size = image_size
         self.first = first
         self.second = second
+        self._looked_at: set[int] = set()
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,7 +129,9 @@ class RandomViews(RandomModule):
         images = images.contiguous(memory_format=torch.channels_last)
         return self._view(images, self.first), self._view(images, self.second)
 
-    def _view(self, images: Tensor, strength: ViewStrength) -> Tensor:
+    def _view(self, images: Tensor, strength: ViewStrength | Transform) -> Tensor:
+        if not isinstance(strength, ViewStrength):
+            return self._made_by(strength, images)
         count, _, height, width = images.shape
         size = self.image_size
         parameters = draw_parameters(self.uniform(count, NUMBERS_PER_VIEW), strength, height, width, size)
@@ -125,6 +144,37 @@ class RandomViews(RandomModule):
             rows = slice(start, start + group)
             normalise(make_view(images[rows], parameters[rows], strength, size), out=views[rows])
         return views
+
+    def _made_by(self, transform: Transform, images: Tensor) -> Tensor:
+        if isinstance(transform, nn.Module):
+            transform.to(images.device)
+        pixels = images.float() / 255
+        with self.local_randomness(images.device, apart=True):
+            if type(transform).__module__.partition(".")[0] == "kornia":
+                view = transform(pixels)
+            else:
+                view = torch.stack([transform(image) for image in pixels])
+        expected = (len(images), 3, self.image_size, self.image_size)
+        if tuple(view.shape) != expected or not view.is_floating_point():
+            raise ValueError(
+                f"{_name(transform)} made {view.dtype} of shape {tuple(view.shape)}: a view is floats of shape "
+                f"{expected}; a crop or a resize to {self.image_size} pixels may be missing"
+            )
+        # Looking at pixels waits for a GPU, so the first batch stands for all.
+        if id(transform) not in self._looked_at:
+            low, high = float(view.min()), float(view.max())
+            if not -0.01 <= low <= high <= 1.01:
+                raise ValueError(
+                    f"{_name(transform)} made pixels from {low:.3g} to {high:.3g}: a view is in [0, 1]; leave out its "
+                    "normalisation, which is done here"
+                )
+            self._looked_at.add(id(transform))
+        view = view.clamp(0, 1)
+        return normalise(view, out=view)
+
+
+def _name(transform: Transform) -> str:
+    return getattr(transform, "__name__", type(transform).__name__)
 
 
 class EvaluationView(nn.Module):

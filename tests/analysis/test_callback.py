@@ -18,6 +18,7 @@ from games.patchgame import main
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.training.callback import Callback, Record
 from patchgame_egg.training.loggers import read_log
+from tests.support.tiny import FEW_HELD_OUT
 
 
 class Trainer:
@@ -129,10 +130,10 @@ def test_a_run_logs_it(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFi
     assert main([*options, "--name", "run"]) == 0
     log = read_log(tmp_path / "run" / "log.jsonl")
     (record,) = [r for r in log if r["kind"] == "analysis"]
-    assert (record["epoch"], record["step"], record["images"]) == (2, 8, 1024)
+    assert (record["epoch"], record["step"], record["images"]) == (2, 8, FEW_HELD_OUT)
     assert {"ami", "ami_null", "ami_p", "collisions", "symbol_entropy"} <= record.keys()
     before = next(r for r in log if r["kind"] == "validation" and r["epoch"] == 2)
-    assert record["collisions"] == 1024 - before["distinct_messages"]
+    assert record["collisions"] == FEW_HELD_OUT - before["distinct_messages"]
     assert record["symbol_entropy"] == pytest.approx(before["symbol_entropy"], abs=1e-6)
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()

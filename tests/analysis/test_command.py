@@ -77,7 +77,7 @@ def test_a_file_gets_its_page_beside_it(tmp_path: Path) -> None:
         (["nowhere", "--seed", "x"], "invalid int value: 'x'"),
         (["nowhere", "--wrong"], "unrecognized arguments: --wrong"),
         (["corpus.npz", "--out", "corpus.npz"], "is the file to be analysed"),
-        (["corpus.npz", "--out", "."], ". is a folder: give the name of a file"),
+        (["corpus.npz", "--out", "."], "--out . is a folder: give a file in it"),
         (["compare", "corpus.npz"], "1 run: give two or more"),
         (["compare"], "required: RUN"),
         (["compare", "corpus.npz", "gone.npz"], "there is no file gone.npz"),
@@ -166,6 +166,33 @@ def test_messages_are_a_table_that_is_safe_to_open(tmp_path: Path, capsys: pytes
     assert [row["message"] for row in rows] == [" ".join(map(str, corpus.said(i))) for i in range(60)]
     assert main(["messages", str(run), "--out", str(tmp_path / "deep" / "m.csv")]) == 0
     assert (tmp_path / "deep" / "m.csv").read_bytes() == (run / "messages.csv").read_bytes()
+
+
+def test_messages_are_a_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_folder(tmp_path / "first")
+    corpus = load(run)
+    names = [f"{i}.jpg" for i in range(57)] + ["=1+1.jpg", "b\udcff.jpg", "ä\n.jpg"]
+    replace(corpus, files=tuple(names)).save(run / "corpus.npz")
+    assert main(["messages", str(run), "--out", str(run / "m.jsonl")]) == 0
+    rows = [json.loads(line) for line in (run / "m.jsonl").read_text().split("\n")[:-1]]
+    assert [row["file"] for row in rows[-4:]] == ["56.jpg", "=1+1.jpg", "b\\udcff.jpg", "ä\n.jpg"]
+    assert [row["message"] for row in rows] == [" ".join(map(str, corpus.said(i))) for i in range(60)]
+    # All lines have the same columns, as readers of data sets want it.
+    assert {tuple(row) for row in rows} == {tuple(load(run).to_frame())}
+    monkeypatch.setattr("analysis.__main__.find_spec", lambda name: None)
+    with pytest.raises(SystemExit):
+        main(["messages", str(run), "--out", str(run / "m.parquet")])
+    assert "Parquet needs the package pyarrow: pip install pyarrow" in capsys.readouterr().err
+    assert not (run / "m.parquet").exists()
+
+
+def test_messages_as_parquet(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    run = run_folder(tmp_path / "first")
+    assert main(["messages", str(run), "--out", str(run / "m.parquet")]) == 0
+    pd.testing.assert_frame_equal(pd.read_parquet(run / "m.parquet"), load(run).to_frame())
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from beside import compared
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import Tensor
@@ -102,6 +103,8 @@ def measure(compared: dict[str, ImageLoader], repeats: int) -> dict[str, list[fl
 
 def main(argv: list[str]) -> None:
     """Measures and prints a table; ``--json FILE`` writes the numbers."""
+    if compared(__file__, argv):
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=None)
     parser.add_argument("--photos", type=int, default=512)

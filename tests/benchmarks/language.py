@@ -20,6 +20,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from beside import compared
 from rapidfuzz.distance import Levenshtein
 from scipy.stats import spearmanr
 
@@ -86,6 +87,8 @@ def side_by_side(language: Corpus, runs: dict[str, Run], repeats: int) -> dict[s
 
 def main(argv: list[str]) -> None:
     """Measures and prints a table; ``--json FILE`` writes the numbers."""
+    if compared(__file__, argv):
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for option, value in (("items", 1000), ("corpus", 10_000), ("length", 49), ("vocab", 128), ("repeats", 3)):
         parser.add_argument(f"--{option}", type=int, default=value)

@@ -36,6 +36,7 @@ from typing import Any
 
 import report
 import torch
+from beside import compared
 from floor import bandwidth, exchanged, matrix_rate, memory_traffic, operations
 from scaling_figure import plot
 from step import Step, median_seconds, peak_memory
@@ -173,6 +174,8 @@ def main(argv: list[str]) -> None:
     """Measures and prints a table; ``--json FILE`` writes the numbers, ``--plot FILE`` draws them."""
     if argv[:1] == ["--corpus"]:
         report.main(argv[1:])
+        return
+    if compared(__file__, argv):
         return
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     own.add_argument("--axis", action="append", default=[])

@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from beside import compared
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -229,6 +230,8 @@ def measure(start: Start, repeats: int) -> dict[str, Any]:
 
 def main(argv: list[str]) -> None:
     """Measures and prints a table; ``--json FILE`` writes the numbers."""
+    if compared(__file__, argv):
+        return
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     own.add_argument("--repeats", type=int, default=5)
     own.add_argument("--threads", type=int, default=None)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from beside import compared
 from PIL import Image, ImageFilter
 from torchvision.transforms import v2
 from torchvision.transforms.functional import to_pil_image
@@ -74,6 +75,8 @@ def seconds(run: Callable[[], object], device: torch.device) -> float:
 
 def main(argv: list[str]) -> None:
     """Measures and prints; ``--json FILE`` writes the numbers."""
+    if compared(__file__, argv):
+        return
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--size", type=int, default=224, help="side of the views, pixels")
     options.add_argument("--batch-size", type=int, default=64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +286,7 @@ def test_a_converted_run_has_nothing_to_resume(
     convert.convert(tmp_path / "x.pth", tmp_path / "run")
     small = ["--data", "scenes", "--scenes", "16", "--batch-size", "8", "--epochs", "5", "--device", "cpu"]
     with pytest.raises(ValueError, match=r"holds agents alone.*--init-from"):
-        build(parse(["--resume", str(tmp_path / "run"), *small]), CPU, tmp_path / "run")
+        build(replace(parse(small), resume=tmp_path / "run"), CPU, tmp_path / "run")
 
 
 def test_a_run_of_before_has_no_class_token(tmp_path: Path) -> None:

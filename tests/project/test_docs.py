@@ -41,8 +41,10 @@ from games.options.config_file import load_config
 from games.options.presets import PAPER, PRESETS
 from games.patchgame import main
 from games.record import main as record_run
+from games.reproduce import who_speaks as screening
 from games.reproduce.__main__ import parse_setting
 from games.shards import main as write_shards
+from games.sweep import main as sweep_games
 from patchgame_egg.data import sources
 from patchgame_egg.training.callback import Callback
 from tests.support.tiny import TINY
@@ -50,7 +52,11 @@ from tests.support.tiny import TINY
 ROOT = Path(__file__).parents[2]
 # Pages of the site that only put others in order.
 SITE = [ROOT / "docs" / name for name in ("index.md", "start.md", "changes.md")]
-PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").glob("*.md")) if page not in SITE)]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(page for page in sorted((ROOT / "docs").glob("*.md")) if page not in SITE),
+]
 GAMES = ROOT / "docs" / "games.md"
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 MODULES = [p for package in ("patchgame_egg", "games", "analysis") for p in sorted((ROOT / package).rglob("*.py"))]
@@ -97,7 +103,9 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def load(path: Path) -> Any:
-    """The module in a file that belongs to no package."""
+    """The module in a file that belongs to no package, which finds those beside it, as a script does."""
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -186,6 +194,24 @@ def compare(*words: str) -> None:
     assert words[0] in ("channels", "lengths") and words[1] == "--seeds"
 
 
+def sweep(*words: str) -> None:
+    """Played with tiny games where it is of the few photos; else listed, as it plays many games."""
+    words = tuple("0" + w.removeprefix("$SLURM_ARRAY_TASK_ID") if w.startswith("$") else w for w in words)
+    if "--data" not in words:
+        assert sweep_games([*words, "--dry-run"]) == 0
+        return
+    # Of several values the last one counts on a command line, and makes a grid here.
+    fast = {option.split()[0]: option.split() for option in " ".join(FAST).removeprefix("--").split(" --")}
+    given = {word.removeprefix("--") for word in words} | {"no-corpus"}
+    tiny = [word for name, option in fast.items() if name not in given for word in (f"--{name}", *option[1:])]
+    assert sweep_games([*words, *tiny, "--epochs", "1", "--permutations", "3"]) == 0
+
+
+def who_speaks(*words: str) -> None:
+    """Only read, as it trains for an hour: tests/games/reproduce/test_who_speaks.py plays a run of it."""
+    screening.read_words(words)
+
+
 def reproduce(*words: str) -> None:
     """Only read, with the options of all its trainings, as it trains dozens: tests/games/reproduce runs each."""
     setting = parse_setting([w.replace("$SLURM_ARRAY_TASK_ID", "0") for w in words if w != "&"])
@@ -249,6 +275,17 @@ def language_benchmark(*words: str) -> None:
     load(ROOT / "tests" / "benchmarks" / "language.py").main([*words, *tiny])
 
 
+def start_up_benchmark(*words: str) -> None:
+    """The smallest measurement, without the other checkout, which only the reader has."""
+    kept = [w for w in words if w not in ("--beside", "../other")]
+    load(ROOT / "tests" / "benchmarks" / "start_up.py").main([*kept, "--repeats", "1", "--rows", "Python", "help"])
+
+
+def convert(*words: str) -> None:
+    """Only read, as there is no checkpoint of the release: tests/games/test_convert.py converts one of its kind."""
+    read_options(ConvertOptions, words, "convert", "")
+
+
 def report_benchmark(*words: str) -> None:
     """The smallest measurement, beside nothing but itself."""
     script = ROOT / "tests" / "benchmarks" / "report.py"
@@ -258,11 +295,6 @@ def report_benchmark(*words: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=480)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^\| \w+ \| [\d,]+ \| here \| \d", done.stdout, re.MULTILINE), done.stdout
-
-
-def convert(*words: str) -> None:
-    """Only read, as there is no checkpoint of the release: tests/games/test_convert.py converts one of its kind."""
-    read_options(ConvertOptions, words, "convert", "")
 
 
 def record(*words: str) -> None:
@@ -293,10 +325,15 @@ def exists(*words: str) -> None:
 
 STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "-m", "games.patchgame"): play,
+    ("patchgame",): play,
+    ("patchgame-analysis",): analyse,
+    ("patchgame-reproduce",): reproduce,
+    ("python", "-m", "games.sweep"): sweep,
     ("python", "-m", "games.compare"): compare,
     ("python", "-m", "games.lewis"): lewis,
     ("python", "-m", "games.baselines"): baseline,
     ("python", "-m", "games.reproduce"): reproduce,
+    ("python", "-m", "games.reproduce.who_speaks"): who_speaks,
     ("python", "-m", "games.record"): record,
     ("python", "-m", "analysis"): analyse,
     ("python", "-m", "games.shards"): shards,
@@ -309,6 +346,7 @@ STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "tests/benchmarks/report.py"): report_benchmark,
     ("python", "tests/benchmarks/scaling.py"): scaling_benchmark,
     ("python", "tests/benchmarks/patch_subset.py"): patch_subset_benchmark,
+    ("python", "tests/benchmarks/start_up.py"): start_up_benchmark,
     ("torchrun",): launch,
     ("srun",): allocated,
     ("trap",): nothing,
@@ -418,10 +456,13 @@ def test_links_and_images_lead_somewhere(name: str) -> None:
 def test_options_and_files_in_the_text_exist(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     commands = (
         main, compare_games, lewis_game, record_run, analysis_command, write_shards, train_baseline, parse_setting,
+        sweep_games,
     )  # fmt: skip
     for command in commands:
         with pytest.raises(SystemExit):
             command(["--help"])
+    with pytest.raises(SystemExit):
+        analysis_command(["words", "--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)) | {"--check"}
     known |= {option for action in launcher_options()._actions for option in action.option_strings}
     for script in (ROOT / "tests" / "benchmarks").glob("*.py"):

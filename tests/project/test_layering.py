@@ -12,7 +12,8 @@ from games.runs import files
 ROOT = Path(__file__).parents[2]
 # From the ground up. A module imports from its own room and from those of earlier lines alone.
 LEVELS = [
-    "patchgame_egg.lazy_names patchgame_egg.atomic_write patchgame_egg.text_files patchgame_egg.patches",
+    "patchgame_egg.lazy_names patchgame_egg.atomic_write patchgame_egg.text_files",
+    "patchgame_egg.choices patchgame_egg.patches",
     "patchgame_egg.distributed",
     "patchgame_egg.interaction",
     "patchgame_egg.fit",
@@ -24,6 +25,7 @@ LEVELS = [
     "patchgame_egg.training",
     "analysis.corpus",
     "analysis.metrics",
+    "analysis.words",
     "analysis.detection analysis.evaluation analysis.plots analysis.transfer analysis.vit",
     "analysis.callback analysis.report analysis.compare",
     "analysis.__main__",
@@ -36,6 +38,7 @@ LEVELS = [
     " games.lewis games.lstm_baseline games.custom_speaker",
     "games.reproduce.runner",
     "games.compare games.reproduce.vit",
+    "games.sweep",
     "games.reproduce",
 ]
 LEVEL = {room: level for level, line in enumerate(LEVELS) for room in line.split()}

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.corpus.captions import describe_scene
 from analysis.corpus.corpus import Corpus
 from patchgame_egg.data.scenes import CONCEPTS, Scene, Scenes
 
@@ -45,6 +46,7 @@ def scene_corpus(count: int = 200, seed: int = 0, noise: float = 0.1) -> Corpus:
         patch_value_names=(CONCEPTS["colour"], CONCEPTS["background"]),
         object_area=area.astype(np.float32),
         images=np.stack([s.image for s in drawn]),
+        captions=tuple((describe_scene(s),) for s in drawn),
         text=_unit(image + 0.3 * rng.normal(size=points.shape)).astype(np.float32),
         image=image.astype(np.float32),
         temperature=0.1,

@@ -1,5 +1,7 @@
 """Options under which a step takes milliseconds."""
 
+from patchgame_egg.data import sources
+
 TINY = [
     "--image-size", "32", "--patch-size", "8", "--vocab", "16", "--scenes", "32", "--batch-size", "8",
     "--candidates", "8", "--symbol-hidden", "16", "--rank-width", "4", "--text-dim", "12", "--text-depth", "1",
@@ -7,3 +9,6 @@ TINY = [
     "--freeze-epochs", "0", "--warmup", "0", "--device", "cpu", "--no-corpus",
 ]  # fmt: skip
 """Options under which a step takes milliseconds, over any preset."""
+
+LEAST_HELD_OUT, FEW_HELD_OUT = sources.LEAST_HELD_OUT, 128
+"""Scenes that are held out at least: what users have, and what tests have."""

@@ -151,3 +151,17 @@ def made_of(setting: Setting, training: Training) -> dict[str, Any]:
     sections = vars(lasting(setting.config(training))).items()
     options = {f"{section}.{name}": value for section, part in sections for name, value in vars(part).items()}
     return {"method": training.method, **options}
+
+
+def share_of(task: str) -> tuple[int, int] | None:
+    """Reads ``--task I/N``: of N tasks, the one with number I; None where it is empty.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not task:
+        return None
+    first, _, step = task.partition("/")
+    if not (first.isdigit() and step.isdigit() and int(first) < int(step)):
+        raise ValueError(f"--task {task!r}: give I/N with I from 0 to N - 1, such as 0/8")
+    return int(first), int(step)

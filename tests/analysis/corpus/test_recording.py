@@ -200,6 +200,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "notes.jsonl").write_text("".join(lines))
     options = [*TINY, "--data", "folder", "--root", str(folder / "photos"), "--epochs", "1", "--no-tensorboard"]
     options += ["--annotations", str(folder / "notes.jsonl"), "--no-pictures", "--corpus"]
+    rows = [f"val/{i:02d}.png,{said}\n" for i in range(15) for said in (f"number {i}", "noise")]
+    (folder / "captions.csv").write_text("".join(["file,caption\n", *rows, "val/03.png,\n"]))
+    options += ["--captions", str(folder / "captions.csv")]
     options += ["--out", str(folder), "--name", "run"]
     assert main(options) == 0
     return folder / "run"
@@ -218,6 +221,8 @@ def test_a_run_ends_with_its_corpus(run: Path) -> None:
     assert corpus.attribute_names == ("kind", "number of objects")
     assert corpus.attributes is not None and corpus.attributes[:, 0].tolist() == [i % 2 for i in corpus.info["index"]]
     assert corpus.object_area is not None and not corpus.object_area.any()
+    said = [() if i == 15 else (f"number {i}", "noise") for i in corpus.info["index"]]
+    assert corpus.captions == tuple(said)
 
 
 def test_the_command_restores_what_was_trained(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,8 +230,11 @@ def test_the_command_restores_what_was_trained(run: Path, capsys: pytest.Capture
     (run / "corpus.npz").unlink()
     assert record_run([str(run), "--device", "cpu"]) == 0
     understood = "annotations: 16 images with 1 attributes, 0 boxes; 16 of 16 held-out images\n"
-    assert capsys.readouterr().out == f"{understood}wrote {run / 'corpus.npz'}\n"
+    understood += "captions: 30 of 15 images; 15 of 16 held-out images have some; 1 rows without a sentence left out\n"
+    said = capsys.readouterr().out
+    assert said.startswith(understood) and said.endswith(f"\nwrote {run / 'corpus.npz'}\n")
     again = Corpus.load(run / "corpus.npz")
+    assert again.captions == first.captions
     assert again.info == first.info and (again.symbols == first.symbols).all() and (again.mask == first.mask).all()
     assert all((again.probes[name] == first.probes[name]).all() for name in first.probes)
     np.testing.assert_array_equal(again.images, first.images)
@@ -238,7 +246,7 @@ def test_other_images_have_a_file_of_their_own(run: Path, tmp_path: Path, capsys
     own = (run / "corpus.npz").read_bytes()
     words = [str(run), "--device", "cpu"]
     assert record_run([*words, "--images", "9", "--data", "scenes", "--to", str(tmp_path / "scenes.npz")]) == 0
-    assert capsys.readouterr().out == f"wrote {tmp_path / 'scenes.npz'}\n"
+    assert capsys.readouterr().out.endswith(f"wrote {tmp_path / 'scenes.npz'}\n")
     scenes = Corpus.load(tmp_path / "scenes.npz")
     assert len(scenes) == 8 and scenes.attribute_names[0] == "shape"
     # A folder without parts is not split: nothing is learnt from it.
@@ -264,6 +272,8 @@ def test_other_images_have_a_file_of_their_own(run: Path, tmp_path: Path, capsys
         (["RUN", "--data", "scenes", "--annotations", "x", "--to", "y.npz"], "it goes with --data folder, not scenes"),
         (["RUN", "--root", "nowhere", "--to", "y.npz"], "no folder --root nowhere"),
         (["RUN", "--annotations", "nowhere"], "nowhere cannot be read"),
+        (["RUN", "--captions", "nowhere"], "nowhere cannot be read"),
+        (["RUN", "--data", "scenes", "--captions", "x", "--to", "y.npz"], "--captions describes files: it goes with"),
         (["RUN", "--device", "cuda:99"], "--device cuda:99"),
     ],
     ids=lambda x: "",
@@ -295,6 +305,13 @@ def test_annotations_that_cannot_be_used_stop_a_run_before_it_trains(
     with pytest.raises(SystemExit):
         main([*tiny, "--annotations", str(tmp_path / "others.jsonl")])
     assert "--annotations describes files" in capsys.readouterr().err
+    (tmp_path / "others.csv").write_text("file,caption\nother.png,a cat\n")
+    with pytest.raises(SystemExit):
+        main([*options, "--captions", str(tmp_path / "others.csv")])
+    assert "speaks of 'other.png'" in capsys.readouterr().err and not (tmp_path / "x").exists()
+    with pytest.raises(SystemExit):
+        main([*tiny, "--captions", str(tmp_path / "others.csv")])
+    assert "--captions describes files" in capsys.readouterr().err
 
 
 def test_what_annotations_say_is_printed_before_training(

@@ -255,6 +255,21 @@ def test_the_trunk_is_left_in_its_mode_and_features_are_pooled() -> None:
         extract_features(trunk, [], "cpu")
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e30])
+def test_cosines_do_not_depend_on_scale(scale: float) -> None:
+    train, test = clouds(120, 1, spread=1.0), clouds(60, 2, spread=1.0)
+    scaled = [Features((part.values.double() * scale).float(), part.labels) for part in (train, test)]
+    assert nearest_neighbour_accuracy(*scaled).top1 == nearest_neighbour_accuracy(train, test).top1 > 0.8
+    assert nearest_neighbour_accuracy(scaled[0], test).top1 == nearest_neighbour_accuracy(train, test).top1
+
+
+@pytest.mark.parametrize("classify", [nearest_neighbour_accuracy, linear_probe])
+def test_numbers_of_classes_are_names_and_no_sizes(classify: Callable[[Features, Features], Accuracy]) -> None:
+    train, test = clouds(120, 1, spread=1.0), clouds(60, 2, spread=1.0)
+    far = [Features(part.values, part.labels * 10**17 + 5) for part in (train, test)]
+    assert classify(*far) == classify(train, test)
+
+
 @pytest.mark.parametrize("width", [2, 12])
 @pytest.mark.parametrize("blocks", [7, 64, 1000])
 def test_single_precision_and_blocks_change_no_neighbour(
@@ -274,18 +289,3 @@ def test_single_precision_and_blocks_change_no_neighbour(
         found = knn._nearest(train.values, asked, k)
         assert (found[0] - expected.values[:, :k]).abs().max() <= 1
         assert (found[1] == expected.indices[:, :k]).double().mean() > 0.99
-
-
-@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e30])
-def test_cosines_do_not_depend_on_scale(scale: float) -> None:
-    train, test = clouds(120, 1, spread=1.0), clouds(60, 2, spread=1.0)
-    scaled = [Features((part.values.double() * scale).float(), part.labels) for part in (train, test)]
-    assert nearest_neighbour_accuracy(*scaled).top1 == nearest_neighbour_accuracy(train, test).top1 > 0.8
-    assert nearest_neighbour_accuracy(scaled[0], test).top1 == nearest_neighbour_accuracy(train, test).top1
-
-
-@pytest.mark.parametrize("classify", [nearest_neighbour_accuracy, linear_probe])
-def test_numbers_of_classes_are_names_and_no_sizes(classify: Callable[[Features, Features], Accuracy]) -> None:
-    train, test = clouds(120, 1, spread=1.0), clouds(60, 2, spread=1.0)
-    far = [Features(part.values, part.labels * 10**17 + 5) for part in (train, test)]
-    assert classify(*far) == classify(train, test)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from games.build import data
 from games.build.data import build_loader, build_loaders, load_images
 from games.options.command_line import parse
 from games.options.flags import FLAGS, errors_with_flags, with_flags
 from games.patchgame import main
+from patchgame_egg.data import gpu_jpeg
 from patchgame_egg.data.gpu_jpeg import NoDecoder
 from patchgame_egg.data.scenes import Scenes
 from patchgame_egg.data.shards import shard_sets
@@ -77,7 +77,7 @@ def test_what_the_images_lack_is_said_in_options(tmp_path: Path, monkeypatch: py
     def lacking(*_: object, **__: object) -> None:
         raise NoDecoder("torchvision cannot decode on cuda: reason")
 
-    monkeypatch.setattr(data, "GpuJpegLoader", lacking)
+    monkeypatch.setattr(gpu_jpeg, "GpuJpegLoader", lacking)
     with pytest.raises(ValueError, match=r"^--decode gpu: torchvision cannot decode on cuda: reason$"):
         build_loader(config("--decode", "gpu", "--workers", "0"), Scenes(64, 32), torch.device("cuda"), training=True)
 

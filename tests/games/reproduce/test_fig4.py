@@ -25,6 +25,7 @@ from games.reproduce.vit import models as vits, setup as eyes
 from games.reproduce.vit.distillation import FastRank, distil, rank_correlation
 from games.reproduce.vit.models import VitRecipe, make_vit, open_vit, train_vit
 from games.runs.load import load_game
+from tests.support.tiny import FEW_HELD_OUT
 
 pytestmark = pytest.mark.docs
 
@@ -49,7 +50,7 @@ def test_figure_and_tables(folder: Path) -> None:
         "random": 3,
     }
     assert frame.full.nunique() == 1, "with all patches, every order is the untouched ViT"
-    assert frame.images.unique().tolist() == [1024]
+    assert frame.images.unique().tolist() == [FEW_HELD_OUT]
     curves = pd.read_csv(folder / "curves.csv")
     assert curves.k.min() == 0
     assert curves.k.max() == 16
@@ -320,7 +321,7 @@ def test_figure_without_speeds(tmp_path: Path) -> None:
 
 def test_parts_are_json(folder: Path) -> None:
     part = json.loads((folder / "parts" / "small-s32-0-fast.json").read_text())
-    assert len(part["curves"][fig4.END]["area_of_image"]) == 1024
+    assert len(part["curves"][fig4.END]["area_of_image"]) == FEW_HELD_OUT
     assert -1 <= part["rank_correlation"] <= 1
 
 

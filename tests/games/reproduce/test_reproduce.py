@@ -338,7 +338,7 @@ def test_a_run_is_finished_when_its_language_is_written(tmp_path: Path, monkeypa
 
     with monkeypatch.context() as patched:
         patched.setattr(Corpus, "save", full)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(RuntimeError, match="no space"):
             train(setting, training)
     assert not is_finished(setting, training)
     train(setting, training)
@@ -467,7 +467,7 @@ def test_experiments_take_turns_at_a_training(tmp_path: Path, monkeypatch: pytes
         (["table1", "--seed", "3"], "--seed is set by --seeds N here"),
         (["table1", "--patch-size=4"], "--patch-size is set by the experiment itself here"),
         (["fig5", "--launcher", "torchrn --nproc-per-node 4"], "there is no command torchrn"),
-        (["bag", "--run", "runs/first"], "--run is for fig3 and fig5, not for bag"),
+        (["bag", "--run", "runs/first"], "--run is for fig3 and fig4 and fig5, not for bag"),
         (["bag", "--fast"], "--fast is for fig4, not for bag"),
         (
             ["fig3", "--run", "runs/first", "--root", "x", "--lr", "7"],

@@ -19,12 +19,15 @@ from games.patchgame import main
 from games.record import main as record
 from games.runs.load import load_game, load_trunk
 from patchgame_egg import read_log
+from tests.support.tiny import LEAST_HELD_OUT
 
 FORMER = Path(__file__).parent / "run_of_0_1_0"
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # Which scenes are held out depends on how many there are.
+    monkeypatch.setattr("patchgame_egg.data.sources.LEAST_HELD_OUT", LEAST_HELD_OUT)
     folder = tmp_path / "runs" / "former"
     shutil.copytree(FORMER, folder)
     config = folder / "config.json"

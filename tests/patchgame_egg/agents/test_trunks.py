@@ -15,7 +15,6 @@ from patchgame_egg.agents.trunks import ResNet9
 def test_shortcuts_are_strided_convolutions_forward_and_backward(width: int, size: int) -> None:
     network = ResNet9(width, stride=32)
     for block in network.blocks:
-        assert isinstance(block, BasicBlock)
         if block.downsample is None:
             continue
         ours = block.downsample[0]
@@ -32,6 +31,22 @@ def test_shortcuts_are_strided_convolutions_forward_and_backward(width: int, siz
         torch.testing.assert_close(out, goal.float())
         torch.testing.assert_close(seen.grad, expected.grad.float())
         torch.testing.assert_close(ours.weight.grad, oracle.weight.grad.float(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_blocks_are_those_of_torchvision(stride: int) -> None:
+    block = ResNet9(8, stride=32).blocks[int(stride > 1)]
+    shortcut = block.downsample
+    oracle = BasicBlock(8, block.conv2.out_channels, stride, shortcut)
+    assert list(oracle.state_dict()) == list(block.state_dict())  # in the order in which weights are drawn, too
+    oracle.load_state_dict(block.state_dict())
+    images = torch.randn(4, 8, 9, 9)
+    ours, theirs = images.clone().requires_grad_(), images.clone().requires_grad_()
+    out, goal = block(ours), oracle(theirs)
+    assert torch.equal(out, goal)
+    out.square().sum().backward()
+    goal.square().sum().backward()
+    assert ours.grad is not None and theirs.grad is not None and torch.equal(ours.grad, theirs.grad)
 
 
 @pytest.mark.parametrize("width", [4, 6])

@@ -17,6 +17,7 @@ from patchgame_egg.data.loader import ImageLoader, Readable, replacements
 from patchgame_egg.data.scenes import Scenes
 from patchgame_egg.data.sources import NAMES, image_sets, torchvision_sets
 from patchgame_egg.interaction import Batch
+from tests.support.tiny import LEAST_HELD_OUT
 
 
 def seen(batches: Iterable[Batch]) -> list[list[int]]:
@@ -218,8 +219,12 @@ def test_cifar10_files_are_read_through_torchvision(tmp_path: Path) -> None:
 
 def test_every_name_is_offered() -> None:
     assert {"scenes", "folder", "cifar10", "stl10", "imagenet"} <= set(NAMES)
-    train, val = image_sets("scenes", "", 16, scenes=40)
-    assert (len(train), len(val)) == (40, 1024)
+
+
+def test_scenes_are_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("patchgame_egg.data.sources.LEAST_HELD_OUT", LEAST_HELD_OUT)
+    assert [len(part) for part in image_sets("scenes", "", 16, scenes=40)] == [40, 1024]
+    assert [len(part) for part in image_sets("scenes", "", 16, scenes=80_000)] == [80_000, 10_000]
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("scenes", "folder", "shards")])

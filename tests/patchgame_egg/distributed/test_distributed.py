@@ -179,7 +179,7 @@ def test_without_a_group_nothing_changes() -> None:
 def test_the_command_gives_the_same_losses_on_two_processes(tmp_path: Path, tiny: list[str]) -> None:
     # SGD: AdamW divides by gradients that are nearly zero, which turns rounding into steps.
     options = [*tiny, "--silence", "gate", "--optimizer", "sgd", "--lr", "0.05", "--epochs", "2"]
-    options += ["--no-tensorboard", "--no-pictures", "--corpus", "--out", str(tmp_path)]
+    options += ["--no-tensorboard", "--no-pictures", "--corpus", "--candidates", "128", "--out", str(tmp_path)]
     launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
     for name, prefix in (("one", []), ("two", launch)):
         command = [sys.executable, *prefix, "-m", "games.patchgame", *options, "--name", name]

@@ -1,25 +1,24 @@
-"""The rivals of Table 1, trained like PatchGame: ``python -m games.baselines moco --data folder --root photos``.
+"""The rivals of Table 1 are trained like PatchGame.
 
 Same images, views, optimizer, trainer, checkpoints and log; what differs is who plays. Options are PatchGame's.
 """
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from analysis.metrics.vocabulary_usage import usage
-from games.build.baselines import METHODS, build_baseline
+from games.build.baselines import build_baseline
 from games.build.data import build_loaders, build_views
 from games.build.trainer import make_trainer
-from games.options.command_line import Start, fail, failures, parse, pick_device
+from games.options.command_line import Start, fail, failures
 from games.runs.files import LOG
-from games.runs.folder import find_run, method_of
+from games.runs.folder import find_run
+from games.runs.rehearsal import rehearse
 from games.runs.results import write_metrics, write_skipped
 from games.runs.training import check_unfinished, train_run, what_is_kept
 from patchgame_egg.baselines.moco import MomentumContrast, group_batch_norm
@@ -31,25 +30,14 @@ from patchgame_egg.distributed.processes import (
     is_rank_zero,
     is_restarted,
     leave_process_group,
-    process_group,
-    rank,
 )
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.training.loggers import iterate_log
-from patchgame_egg.training.malloc import keep_freed_memory
 from patchgame_egg.training.trainer import Trainer
 from patchgame_egg.views.loader import RepeatedViews, ViewLoader
 from patchgame_egg.views.transforms import EvaluationView
 
 COMMAND = "python -m games.baselines"
-ABOUT = "\n\n".join(
-    [
-        "The baselines of PatchGame's Table 1: moco, vqvae, patchvae or random.",
-        *(f"{method}: {' '.join(text.split())}" for method, text in METHODS.items()),
-        "All other options of speaker, channel, listener and loss are ignored, as are --compile, --pictures, --corpus,"
-        " --analyse-every and --annotations.",
-    ]
-)
 
 
 def build(method: str, start: Start, device: torch.device, folder: Path) -> tuple[Trainer, list[ImageLoader]]:
@@ -107,6 +95,8 @@ def play(method: str, start: Start, device: torch.device) -> int:
             check_unfinished(trainer, start, folder)
     except ValueError as error:
         fail(error)
+    if start.dry_run:
+        return rehearse(trainer, start, folder, loaders, 0 if method == "random" else None)
     chosen: dict[str, str | int | float] = {"method": method}
     if isinstance(trainer.game, MomentumContrast):
         chosen |= {"queue": len(trainer.game.queue.keys), "momentum": trainer.game.momentum}
@@ -128,50 +118,3 @@ def play(method: str, start: Start, device: torch.device) -> int:
         write_metrics(record, folder)
     print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes")
     return 0
-
-
-def read_command(argv: Sequence[str]) -> tuple[str, Start]:
-    """Reads the command line: a baseline, or a run of one to resume, and options.
-
-    Raises:
-        ValueError: a bad option, in one line.
-        SystemExit: after ``--help``.
-    """
-    named = argv[0] if argv and not argv[0].startswith("-") else ""
-    if named and named not in METHODS:
-        raise ValueError(f"unknown baseline {named!r}: one of {', '.join(METHODS)}")
-    choice = named or f"{{{','.join(METHODS)}}}"
-    start = parse(argv[1:] if named else argv, f"{COMMAND} {choice}", ABOUT)
-    if start.config.run.init_from and start.resume is None:
-        former = Path(start.config.run.init_from)
-        if named and method_of(former) != named:
-            raise ValueError(f"--init-from {former} is a run of {method_of(former)}, not of {named}")
-    if start.resume is None:
-        if not named:
-            raise ValueError(f"which baseline? Say one of {', '.join(METHODS)} first")
-        return named, start
-    method = method_of(start.resume)
-    if method not in METHODS:
-        raise ValueError(f"{start.resume} is a run of games.patchgame, not of a baseline")
-    if named not in ("", method):
-        raise ValueError(f"{start.resume} is a run of {method}, not of {named}")
-    return method, start
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Trains a baseline with the given command line, or the process's own; returns the exit status."""
-    with failures():
-        try:
-            method, start = read_command(sys.argv[1:] if argv is None else argv)
-            asked = pick_device(start.config.training.device)
-        except ValueError as error:
-            fail(error)
-    keep_freed_memory()
-    with failures(), process_group(asked, start.config.run.timeout) as device:
-        # Only dropout draws from torch's own generator; ranks must differ in it.
-        torch.manual_seed(start.config.training.seed + 1000 * rank())
-        return play(method, start, device)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,14 +1,12 @@
-"""PatchGame from the command line: ``python -m games.patchgame --vocab 128``.
+"""PatchGame is played, from options to pictures.
 
-`build` turns the options into a game, its data and an optimizer; `main` trains it and draws what was learnt. To swap a
+`build` turns the options into a game, its data and an optimizer; `play` trains it and draws what was learnt. To swap a
 part from Python, build your own `Game` beside what `build` shows.
 """
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,11 +18,12 @@ from analysis.transfer.controls import retrieval_controls
 from games.build.agents import build_game, compile_networks, take_over_speaker
 from games.build.data import build_loaders, build_views
 from games.build.trainer import make_trainer
-from games.options.command_line import Start, fail, failures, parse, pick_device
+from games.options.command_line import Start, fail, failures
 from games.options.config import Config
-from games.runs.corpus import check_annotations, write_corpus
+from games.runs.corpus import check_annotations, check_captions, write_corpus
 from games.runs.files import CORPUS, LOG
-from games.runs.folder import check_speaks, find_run
+from games.runs.folder import find_run
+from games.runs.rehearsal import rehearse
 from games.runs.results import write_cross_play, write_metrics, write_skipped
 from games.runs.training import check_unfinished, train_run, what_is_kept
 from patchgame_egg.data.images import ImageSource
@@ -35,15 +34,12 @@ from patchgame_egg.distributed.processes import (
     is_rank_zero,
     is_restarted,
     leave_process_group,
-    process_group,
-    rank,
 )
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.population import FrozenSpeakerGame, Population
 from patchgame_egg.training.evaluation import cross_play
 from patchgame_egg.training.loggers import CURVE_STEPS, read_log
-from patchgame_egg.training.malloc import keep_freed_memory
 from patchgame_egg.training.trainer import Trainer
 from patchgame_egg.views.loader import RepeatedViews, ViewLoader
 from patchgame_egg.views.transforms import EvaluationView
@@ -62,9 +58,9 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     """
     config = start.config
     train, val = build_loaders(config, device)
-    understood = check_annotations(config, val.source)
-    if understood and is_rank_zero():
-        print(understood)
+    for understood in (check_annotations(config, val.source), check_captions(config.images, val.source)):
+        if understood and is_rank_zero():
+            print(understood)
     views = build_views(config)
     game = build_game(config)
     if isinstance(game, FrozenSpeakerGame) and start.resume is None and not config.run.init_from:
@@ -148,6 +144,8 @@ def play(start: Start, device: torch.device) -> int:
             check_unfinished(trainer, start, folder)
     except ValueError as error:
         fail(error)
+    if start.dry_run:
+        return rehearse(trainer, start, folder, loaders)
     status = train_run(trainer, start, folder, loaders, again, COMMAND)
     if status:
         return status
@@ -164,25 +162,3 @@ def play(start: Start, device: torch.device) -> int:
     if writes:
         print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes")
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the game with the given command line, or the process's own; returns the exit status."""
-    with failures():
-        try:
-            start = parse(sys.argv[1:] if argv is None else argv)
-            for former in (start.resume, Path(start.config.run.init_from) if start.config.run.init_from else None):
-                if former is not None:
-                    check_speaks(former)
-            asked = pick_device(start.config.training.device)
-        except ValueError as error:
-            fail(error)
-    keep_freed_memory()
-    with failures(), process_group(asked, start.config.run.timeout) as device:
-        # Only dropout draws from torch's own generator; ranks must differ in it.
-        torch.manual_seed(start.config.training.seed + 1000 * rank())
-        return play(start, device)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,157 @@
+"""Messages put into words, with the places that said them.
+
+A word is in a gloss if a symbol of the message has it in the dictionary, and it is more probable than not that the
+caption has it. Whatever no such word explains is a question mark. Letters in shapes: N messages, T slots, W words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.corpus.corpus import Corpus
+from analysis.metrics.result import Result, against_null, undefined
+from analysis.words.reading import Reader
+from analysis.words.text import Words
+
+UNKNOWN = "?"
+"""Stands for what is not known."""
+
+_SAID = 0.5
+
+
+@dataclass(frozen=True)
+class Gloss:
+    """One word for a message, or a question mark.
+
+    Attributes:
+        word: the word, or `UNKNOWN`.
+        confidence: how often a word that is as probable is in the caption, ``_SAID`` to 1; NaN of a question mark.
+        slots: where the symbols stand that have the word in the dictionary; of a question mark, all that no word of
+            the gloss explains.
+    """
+
+    word: str
+    confidence: float
+    slots: tuple[int, ...]
+
+
+def gloss_messages(reader: Reader, images: NDArray[np.int64]) -> list[tuple[Gloss, ...]]:
+    """Puts messages into words.
+
+    Args:
+        reader: who has learnt to read them.
+        images: which messages, ``[n]``.
+
+    Returns:
+        For each message its words, the surest first, and last a question mark if something was said that they do not
+        explain. Nothing for a silent message.
+    """
+    lexicon, found = reader.lexicon, []
+    chosen = np.where(lexicon.sure_words(images), reader.confidence(images), 0.0)
+    for row, said in zip(chosen, lexicon.forms.said[images], strict=True):
+        spoken = said >= 0
+        explains = np.where(spoken[:, None], lexicon.sure[said], False)  # [T, W]
+        words = [w for w in np.argsort(-row, kind="stable") if row[w] > _SAID]
+        glosses = [
+            Gloss(lexicon.words[w], float(row[w]), tuple(np.flatnonzero(explains[:, w]).tolist())) for w in words
+        ]
+        rest = spoken & ~explains[:, words].any(axis=1)
+        if rest.any():
+            glosses.append(Gloss(UNKNOWN, float("nan"), tuple(np.flatnonzero(rest).tolist())))
+        found.append(tuple(glosses))
+    return found
+
+
+@dataclass(frozen=True)
+class Worth:
+    """How right glosses are.
+
+    Attributes:
+        precision: share of the words in glosses that the caption has, 0 to 1; ``n`` counts words.
+        recall: share of the words that captions have, of those in the dictionary, that are in the gloss, 0 to 1; ``n``
+            counts words.
+    """
+
+    precision: Result
+    recall: Result
+
+
+def measure_glosses(
+    reader: Reader, words: Words, images: NDArray[np.bool_], *, permutations: int = 100, seed: int = 0
+) -> Worth:
+    """Holds glosses against the captions of images that the reader did not learn from.
+
+    The null gives messages to other images.
+
+    Args:
+        reader: who has learnt from other images.
+        words: of the captions; all of an image count.
+        images: bool ``[N]``, which to ask about; those without a caption are left out.
+        permutations: shuffles.
+        seed: of the shuffles.
+
+    Returns:
+        Undefined: ``no_captions``, ``no_words`` (nothing is in any gloss, or nothing in a caption that the dictionary
+        has).
+    """
+    rows = np.flatnonzero(images & (np.asarray(words.all.sum(axis=1)) > 0))
+    if not len(rows):
+        return Worth(undefined("no_captions"), undefined("no_captions"))
+    there = np.asarray(words.all[rows].todense())[:, reader.lexicon.sure.any(axis=0)] > 0
+    said = (np.where(reader.lexicon.sure_words(rows), reader.confidence(rows), 0.0) > _SAID)[
+        :, reader.lexicon.sure.any(axis=0)
+    ]
+    rng = np.random.default_rng(seed)
+    right, null = (said & there).sum(), [(said[rng.permutation(len(rows))] & there).sum() for _ in range(permutations)]
+
+    def share(of: int) -> Result:
+        if not of:
+            return undefined("no_words", 0)
+        return against_null(Result(float(right / of), of), [draw / of for draw in null])
+
+    return Worth(share(int(said.sum())), share(int(there.sum())))
+
+
+def gloss_table(corpus: Corpus, reader: Reader, learnt: NDArray[np.bool_]) -> pd.DataFrame:
+    """The glosses of all messages.
+
+    Args:
+        corpus: the language.
+        reader: who has learnt to read it.
+        learnt: bool ``[N]``, the images that the reader has learnt from.
+
+    Returns:
+        A row for each word of each gloss: ``message`` (its number), ``file`` and ``image`` (which of its source, where
+        that is known), ``held_out`` (whether nothing was learnt from it), ``word``, ``confidence``, ``symbols`` and
+        ``places`` that said it. A place is a slot or, of a patch, ``row:column``, from 0; of several sizes
+        ``row:column:side`` in cells of the finest grid.
+    """
+    numbers = corpus.info.get("index")
+    rows = []
+    for message, glosses in enumerate(gloss_messages(reader, np.arange(len(corpus)))):
+        for gloss in glosses:
+            rows.append(
+                {
+                    "message": message,
+                    "file": corpus.files[message] if corpus.files else "",
+                    "image": numbers[message] if numbers is not None and len(numbers) == len(corpus) else None,
+                    "held_out": "no" if learnt[message] else "yes",
+                    "word": gloss.word,
+                    "confidence": gloss.confidence,
+                    "symbols": " ".join(str(corpus.symbols[message, slot]) for slot in gloss.slots),
+                    "places": " ".join(_place(corpus, slot) for slot in gloss.slots),
+                }
+            )
+    names = ["message", "file", "image", "held_out", "word", "confidence", "symbols", "places"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _place(corpus: Corpus, slot: int) -> str:
+    if corpus.grid is None:
+        return str(slot)
+    box = corpus.boxes[slot // corpus.symbols_per_patch].tolist()
+    return ":".join(map(str, box if corpus.scales > 1 else box[:2]))
