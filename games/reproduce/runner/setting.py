@@ -11,6 +11,7 @@ from typing import Any
 from games.options.command_line import parse
 from games.options.config import Config
 from games.options.config_file import load_config
+from games.options.resume import as_recorded
 from games.reproduce.runner.scales import SCALES
 from games.runs.files import CONFIG
 
@@ -150,7 +151,10 @@ def command_of(setting: Setting, training: Training, words: Sequence[str] | None
 
 def made_of(setting: Setting, training: Training) -> dict[str, Any]:
     """A training's options, of those that change a number, by name; for `measured`."""
-    sections = vars(lasting(setting.config(training))).items()
+    config, saved = setting.config(training), setting.folder_of(training) / CONFIG
+    if saved.exists():
+        config = as_recorded(config, load_config(saved)[0])
+    sections = vars(lasting(config)).items()
     options = {f"{section}.{name}": value for section, part in sections for name, value in vars(part).items()}
     return {"method": training.method, **options}
 
