@@ -76,8 +76,10 @@ def topographic_similarity(
             (nothing known, not finite, or zero for ``cosine``) are left out.
         meaning_distance: ``hamming`` or ``jaccard`` of attributes, ``cosine`` or ``euclidean`` of vectors, as
             `meaning_distances` defines them.
-        message_distance: ``edit``, ``edit_mean``, ``edit_max``, ``hamming`` or ``bag``, as `message_distances`
-            defines them.
+        message_distance: one of `message_distances`. The value depends on it: lossless codes can have 1 by one and -1
+            by another, so no number means anything without its name. ``edit`` suits messages whose order was chosen.
+            In patches it compares an order that nobody chose: there, ``bag`` and ``jaccard`` ask which symbols are
+            said, and ``hamming`` asks at which places.
         permutations: how many shuffled languages the null rests on; 0 for the value alone, without an interval.
         max_items: how many items null and interval rest on at most.
         seed: seed of the sample, the permutations and the groups.
