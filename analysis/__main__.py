@@ -170,7 +170,7 @@ def to_json(corpus: Corpus, frame: pd.DataFrame, title: str, permutations: int, 
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     rows = [{name: plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
-    about = {"run": title, "messages": len(corpus), "vocab_size": corpus.vocab_size, "candidates": corpus.candidates}
+    about = {"run": title, "messages": len(corpus), "vocab_size": corpus.vocab_size, "candidates": corpus.choices}
     return json.dumps({**about, "permutations": permutations, "seed": seed, "metrics": rows}, indent=1) + "\n"
 
 

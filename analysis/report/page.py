@@ -78,12 +78,12 @@ def render(
             "command": command,
             "sections": [(a, n) for a, n in _SECTIONS.items() if sections.get(there.get(a, a), True)],
             "cards": headline(frame, corpus.vocab_size),
-            "findings": findings(frame, corpus.candidates, corpus.vocab_size),
+            "findings": findings(frame, corpus.choices, corpus.vocab_size),
             "note": note,
             "facts": _facts(corpus),
             "options": _options(corpus.info),
-            "candidates": corpus.candidates,
-            "chance": percent(1 / corpus.candidates) if corpus.candidates else "",
+            "candidates": corpus.choices,
+            "chance": percent(1 / corpus.choices) if corpus.choices else "",
             "permutations": permutations,
             "sampled": _sampled(len(corpus)),
             "groups": tables,
@@ -103,6 +103,13 @@ def _page(context: dict[str, Any]) -> str:
     return environment.get_template("report.html.jinja").render(style=style, script=script, **context)
 
 
+def _beside(corpus: Corpus) -> str:
+    if not corpus.distractors:
+        return ""
+    others = f"{corpus.candidates} of the group and " if corpus.in_batch else "the image and "
+    return f" ({others}{corpus.distractors} distractors)"
+
+
 def _facts(corpus: Corpus) -> list[tuple[str, str]]:
     found = [("messages", f"{len(corpus):,}"), ("vocabulary", f"{corpus.vocab_size:,} symbols")]
     if corpus.symbol_ids:
@@ -116,8 +123,8 @@ def _facts(corpus: Corpus) -> list[tuple[str, str]]:
     learnt = corpus.info.get("learnt")
     if isinstance(learnt, dict):
         found.append(("learnt for", f"{learnt['step']:,} steps, {learnt['epoch']:,} epochs"))
-    if corpus.candidates:
-        found.append(("candidates", f"{corpus.candidates} images, chance {percent(1 / corpus.candidates)}"))
+    if corpus.choices:
+        found.append(("candidates", f"{corpus.choices} images{_beside(corpus)}, chance {percent(1 / corpus.choices)}"))
     if corpus.images is not None and len(corpus.images):
         found.append(("images", f"{corpus.images.shape[3]} by {corpus.images.shape[2]} pixels"))
     if len(corpus.label_names) > 1:
