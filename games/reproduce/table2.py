@@ -75,6 +75,8 @@ TRANSFERS = {
         Recipe(),
     ),
 }
+# Trunks of small images are no larger than those of photos.
+TRANSFERS["cifar10"] = TRANSFERS["photos"]
 
 
 def methods(setting: Setting, seed: int) -> dict[str, Training]:

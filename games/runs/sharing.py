@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from analysis.corpus.corpus import Corpus
 from games.options.command_line import pick_device
-from games.options.config import Config
+from games.options.config import KINDS, RANDOM, Config
 from games.options.config_file import load_config, save_config
 from games.runs.files import CARD, CHECKPOINT, CONFIG, CORPUS, CURVES, GALLERY, IMPORTANCE, METRICS, WEIGHTS
 from games.runs.load import load_game
@@ -117,8 +117,11 @@ def write_shared(game: nn.Module, config: Config, run: Path | None, folder: Path
 
 def without_paths(config: Config) -> Config:
     """Options without the places of files on the machine where they were used."""
-    images = replace(config.images, root="", val_root="", cache="", annotations="")
-    return replace(config, images=images, run=type(config.run)())
+    images = replace(config.images, root="", val_root="", cache="", annotations="", captions="")
+    loss = config.loss
+    if loss.distractors not in ("", *KINDS):
+        loss = replace(loss, distractors=RANDOM)
+    return replace(config, images=images, loss=loss, run=type(config.run)())
 
 
 def _without_images(corpus: Corpus, config: Config) -> Corpus:

@@ -78,7 +78,7 @@ def train_run(
                 count = sum(p.numel() for p in trainer.game.parameters())
                 print(
                     f"{folder}: {len(loaders[0].source)} images to train on, {len(loaders[1].source)} held out, "
-                    f"{count / 1e6:.1f} M parameters, on {world_size()} x {trainer.device}"
+                    f"{count / 1e6:.1f} M parameters, on {world_size()} x {trainer.device} in {trainer.precision}"
                 )
                 if start.resume:
                     print(f"goes on from step {trainer.step}")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import islice
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -29,8 +29,8 @@ from patchgame_egg.egg.trainers import own_record
 from patchgame_egg.interaction import Batch, Interaction
 from patchgame_egg.training.callback import Callback
 from patchgame_egg.training.egg_callbacks import hosted
+from patchgame_egg.training.precision import Precision
 
-Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 # On a GPU, reading a loss waits for the device; the losses of this many steps are read together.

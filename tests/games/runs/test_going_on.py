@@ -64,7 +64,9 @@ def test_a_finished_run_goes_on_under_other_options(
     # Interrupted, the run is not whole, though it was before.
     words = ["--resume", str(run / "checkpoint.pt"), "--epochs", "5", "--lr", "5e-3", "--speaker-lr", "0.5"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("games.patchgame.finish", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left", "x.png")))
+        patch.setattr(
+            "games.patchgame.play.finish", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left", "x.png"))
+        )
         said = refused(capsys, words, status=1)
     assert said.startswith("error: x.png: No space left; ") and f"--resume {run} goes on" in said
     assert not (run / "metrics.json").exists()
