@@ -1,4 +1,4 @@
-"""The format that a device is fast in, and numbers that tie in half precision but must not where they decide symbols."""
+"""The format that a device is fast in, and numbers that tie in half precision where they would decide symbols."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ def test_a_processor_is_fast_in_what_it_has_instructions_for(
 
 
 @pytest.mark.parametrize(("told", "expected"), [(True, "bf16"), (False, "fp32")])
-def test_a_gpu_that_emulates_bf16_is_not_fast_in_it(
-    told: bool, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gpu_that_emulates_bf16_is_not_fast_in_it(told: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: told or including_emulation)
     assert native_precision("cuda") == expected
 
