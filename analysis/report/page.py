@@ -27,6 +27,7 @@ from analysis.report.messages import message_rows
 from analysis.report.summary import findings, headline, percent
 from analysis.report.tables import bars, groups, pivot_rivals
 from analysis.report.thumbnails import MAPS, PER_ROW, SIDE, symbol_sheets, thumbnail
+from analysis.report.words import in_words
 from patchgame_egg.patches import grid_shapes
 
 _HERE = Path(__file__).parent
@@ -55,7 +56,7 @@ def render(
         files_at: the folder of the images' files, from the page on, to link messages to them; empty: they are named.
 
     Returns:
-        HTML, a few megabytes at most.
+        HTML, three megabytes at most.
     """
     corpus = corpus.numbered()
     known = concepts_of(corpus) if corpus.mask.any() else []
@@ -69,7 +70,7 @@ def render(
         "curves": draw_learning(records) if any(r.get("kind") in ("train", "validation") for r in records) else [],
         "usage": _usage(corpus, met),
         "heat": heat_tables(met),
-        **_gallery(corpus, met),
+        **_gallery(corpus, met, max(permutations, 20), seed),
         **_maps(corpus, frame),
     }
     sections["messages"] = message_rows(corpus, files_at)
@@ -184,11 +185,12 @@ def _told(table: Cells) -> float:
     return 1 - left / whole
 
 
-def _gallery(corpus: Corpus, met: Sequence[tuple[Concept, Cells]]) -> dict[str, Any]:
+def _gallery(corpus: Corpus, met: Sequence[tuple[Concept, Cells]], permutations: int, seed: int) -> dict[str, Any]:
     sheets = symbol_sheets(corpus) if corpus.images is not None and len(corpus.images) else {}
-    if not (sheets or met):
+    told = in_words(corpus, permutations=permutations, seed=seed)
+    if not (sheets or met or told["words"]):
         return {"gallery": []}
-    cards = gallery(corpus, met, sheets)
+    cards = gallery(corpus, met, sheets, told["words"])
     left_out = sum(1 for card in cards if not card["sheet"]) if sheets else 0
     return {
         "gallery": cards,
@@ -200,7 +202,12 @@ def _gallery(corpus: Corpus, met: Sequence[tuple[Concept, Cells]]) -> dict[str, 
             else "the images whose messages say it most surely"
         ),
         "gallery_note": f"{left_out} rare symbols are listed without pictures." if left_out else "",
-        "known": sorted({chip["value"] for card in cards for chip in card["chips"]}),
+        "known": sorted(
+            {chip["value"] for card in cards for chip in card["chips"]}
+            | {entry["word"] for card in cards for entry in card["dictionary"]}
+        ),
+        "in_words": told["lines"],
+        "messages": told["messages"],
     }  # fmt: skip
 
 

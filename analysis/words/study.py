@@ -90,10 +90,7 @@ def reader_of(corpus: Corpus, *, least: int = 5, seed: int = 0) -> Reader:
 
 def _read(corpus: Corpus, held_out: float, least: int, seed: int) -> tuple[Corpus, Words, NDArray[np.bool_], Reader]:
     """The language by its own ids, the words, which images were learnt from, and who learnt."""
-    if corpus.symbol_ids and max(corpus.symbol_ids) < 2**63:
-        # They are called what their own programme calls them.
-        ids = np.array(corpus.symbol_ids, dtype=np.int64)
-        corpus = replace(corpus, symbols=ids[np.where(corpus.mask, corpus.symbols, 0)], symbol_ids=())
+    corpus = with_its_own_ids(corpus)
     captions = captions_of(corpus)
     if not any(captions):
         raise ValueError("nothing is said in words of these images: give captions, or classes with names")
@@ -112,6 +109,14 @@ def _read(corpus: Corpus, held_out: float, least: int, seed: int) -> tuple[Corpu
         raise ValueError("nothing is said in these messages: there is nothing to put into words")
     forms = [symbol_forms(corpus.symbols, corpus.mask), place_forms(corpus.symbols, corpus.mask)]
     return corpus, words, learnt, learn_reader(forms, words, learnt, seed=seed)
+
+
+def with_its_own_ids(corpus: Corpus) -> Corpus:
+    """The same language, its symbols called what the program that made them calls them, where that fits a number."""
+    if not corpus.symbol_ids or max(corpus.symbol_ids) >= 2**63:
+        return corpus
+    ids = np.array(corpus.symbol_ids, dtype=np.int64)
+    return replace(corpus, symbols=ids[np.where(corpus.mask, corpus.symbols, 0)], symbol_ids=())
 
 
 def summary(study: Study) -> list[str]:

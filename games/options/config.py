@@ -240,8 +240,8 @@ class TrainingOptions:
     """Batches per optimizer step; each has only its own negatives."""
     micro_batch: int = 0
     """Images whose activations are in memory at once, 0: all; the whole batch's loss, for one more forward pass."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Number format of the networks."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number format of the networks; auto: bf16 where the device multiplies it natively, else fp32. A run keeps its."""
     compile: bool = False
     """Compile the networks, but for the text encoder, whose messages vary in length; takes minutes at the start."""
     device: str = "auto"
@@ -271,6 +271,8 @@ class RunOptions:
     init_from: str = ""
     """Folder of a finished run from whose options and agents a new run starts, on other images or schedules; its
     optimizer starts anew."""
+    keep_memory: bool = True
+    """On a CPU, keep freed memory for the next tensors (glibc): faster, for a higher peak."""
     timeout: float = 600.0
     """Seconds after which the processes under torchrun give up one that does not answer, and end."""
     frozen_speaker: str = ""

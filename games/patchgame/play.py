@@ -22,6 +22,7 @@ from games.build.trainer import make_trainer
 from games.options.command_line import Start, fail, failures
 from games.options.config import Config
 from games.runs.corpus import check_annotations, check_captions, write_corpus
+from games.runs.device import with_precision
 from games.runs.distractors import distractors_for
 from games.runs.files import CORPUS, LOG
 from games.runs.folder import find_run
@@ -144,15 +145,16 @@ def finish(
 def play(start: Start, device: torch.device) -> int:
     """Trains, draws, and returns the exit status."""
     began = time.perf_counter()
-    config = start.config
     again = is_restarted()
     try:
         start, folder = find_run(start, again)
+        start = with_precision(start, device)
         trainer, source, loaders = build(start, device, folder)
         if start.resume is not None and not again:
             check_unfinished(trainer, start, folder)
     except ValueError as error:
         fail(error)
+    config = start.config
     if start.dry_run:
         return rehearse(trainer, start, folder, loaders)
     status = train_run(trainer, start, folder, loaders, again, COMMAND)

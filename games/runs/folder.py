@@ -10,7 +10,8 @@ from pathlib import Path
 
 from games.options.command_line import Start
 from games.options.config_file import load_config
-from games.runs.files import CHECKPOINT, CONFIG, LOCK, LOG, METHOD, TENSORBOARD
+from games.options.resume import as_recorded
+from games.runs.files import CHECKPOINT, CONFIG, IMAGES_SEEN, LOCK, LOG, METHOD, TENSORBOARD
 from patchgame_egg.text_files import read_text
 
 
@@ -42,7 +43,7 @@ def check_speaks(run: Path) -> None:
 
 
 # What a run leaves that was killed before its first checkpoint.
-_BEGINNINGS = {CONFIG, METHOD, LOG, LOCK, TENSORBOARD}
+_BEGINNINGS = {CONFIG, METHOD, IMAGES_SEEN, LOG, LOCK, TENSORBOARD}
 
 
 def is_unbegun(folder: Path) -> bool:
@@ -102,6 +103,7 @@ def _newest_with_options(start: Start, saved: Iterable[Path]) -> Path | None:
     # Another command of the same preset and images may be at work beside this one.
     for path in sorted(saved, key=lambda path: path.stat().st_mtime, reverse=True):
         with suppress(ValueError):
-            if load_config(path) == (start.config, start.preset):
+            theirs, preset = load_config(path)
+            if (theirs, preset) == (as_recorded(start.config, theirs), start.preset):
                 return path.parent
     return None

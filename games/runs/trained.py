@@ -259,7 +259,7 @@ class TrainedRun(Shareable):
         from analysis.evaluation.concepts import cells, concepts_of
         from analysis.report.dictionary import gallery
 
-        cards = gallery(corpus, [(concept, cells(corpus, concept)) for concept in concepts_of(corpus)], {})
+        cards = gallery(corpus, [(concept, cells(corpus, concept)) for concept in concepts_of(corpus)], {}, {})
         first = {card["symbol"]: card["chips"][0] for card in cards if card["chips"]}
         return {symbol: f"{chip['value']} ({chip['concept']})" for symbol, chip in first.items()}
 

@@ -67,27 +67,43 @@ class TextEncoder(nn.Module):
                 f"the message has {said} slots of {choices} symbols, this TextEncoder is for {slots} slots of {vocab}: "
                 f"give it slots={said} or more and vocab_size={choices}, or other views to the speaker"
             )
-        mask, gate = message.mask, None
+        mask, gate = message.mask, message.gate if self.silence == "gate" else None
         x = message.vectors @ self.symbols.to(message.vectors.dtype)  # [B, T, D]
-        if self.silence == "gate" and message.gate is not None:
-            gate = F.pad(message.gate, (1, 0), value=1.0)
+        if gate is not None:
+            # A relaxed gate is heard as loud as it is.
+            mask = mask | (gate.detach() > 0)
             unsaid = F.embedding(message.symbols, self.symbols)
-            x = torch.where(mask[:, :, None], x, unsaid.to(x.dtype))
-        x = x + self.positions[:said]
+            x = torch.where(message.mask[:, :, None], x, unsaid.to(x.dtype))
+        x, silent = x + self.positions[:said], x[:, :0]
         if self.silence == "attend":
             mask = torch.ones_like(mask)
-        elif gate is None:
-            # Spoken slots first, in order, up to the longest message: silence costs nothing.
+        else:
+            # Spoken slots first, in order, up to the longest message: silence costs nothing, or no backward pass.
             longest = int(mask.sum(dim=1).max())
-            order = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
-            x = x.gather(1, order[:, :, None].expand(-1, -1, x.shape[2]))
-            mask = mask.gather(1, order)
+            order = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+            if gate is not None:
+                learns = gate.requires_grad and torch.is_grad_enabled()
+                gate = gate.gather(1, order if learns else order[:, :longest])
+                gate = F.pad(gate, (1, 0), value=1.0)
+                silent = _rows(x.detach(), order[:, longest:]) if learns else silent
+            order = order[:, :longest]
+            x, mask = _rows(x, order), mask.gather(1, order)
         x = torch.cat([self.cls.expand(len(x), -1, -1).to(x.dtype), x], dim=1)  # [B, 1 + T, D]
         present = F.pad(mask, (1, 0), value=True)
-        for block in self.blocks[:-1]:
-            x = block(x, present, gate)
-        # Only CLS is read at the end, so only CLS asks in the last block.
-        return self.norm(self.blocks[-1](x, present, gate, queries=1)[:, 0])
+        for left, block in zip(reversed(range(len(self.blocks))), self.blocks, strict=True):
+            assert isinstance(block, Block)
+            # Only CLS is read at the end, so only CLS asks in the last block.
+            queries = None if left else 1
+            if gate is None:
+                x = block(x, present, queries)
+            else:
+                x, silent = block.gated(x, silent, gate, queries)
+        return self.norm(x[:, 0])
+
+
+def _rows(x: Tensor, order: Tensor) -> Tensor:
+    """Slots of ``x``, ``[B, T, D]``, in an order ``[B, K]``."""
+    return x.gather(1, order[:, :, None].expand(-1, -1, x.shape[2]))
 
 
 class Listener(nn.Module):

@@ -53,6 +53,11 @@ class ViewLoader:
                 second = torch.cat([second[:, None], seen.unflatten(0, others.shape[:2])], dim=1)
             yield Batch(first, batch.labels, second, batch.aux_input)
 
+    @property
+    def skipped(self) -> dict[int, str]:
+        """The images that the wrapped loader could not read, where it counts them."""
+        return getattr(self.loader, "skipped", {})
+
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Tells the wrapped loader, if it wants to know, which epoch comes next and at which batch it starts."""
         set_epoch = getattr(self.loader, "set_epoch", None)
