@@ -142,6 +142,10 @@ def split(objects: Tensor, values: int, share: float, seed: int) -> tuple[Tensor
     Raises:
         ValueError: so many cannot be held out.
     """
+    if share and objects.shape[1] == 1:
+        raise ValueError(
+            f"--held-out {share}: objects of one attribute are no combinations, give --attributes 2 or more"
+        )
     # Of these, each value of each attribute has as many.
     kept = objects.sum(dim=1) % values == 0
     count, free = round(share * len(objects)), (~kept).nonzero()[:, 0]

@@ -80,6 +80,7 @@ def _record_run(options: Options) -> Path:
 
     from games.build.data import build_loader, load_images, say_understood
     from games.runs.corpus import check_annotations, check_captions, write_corpus
+    from games.runs.distractors import distractors_for
     from games.runs.load import load_learnt_game
     from patchgame_egg.data.folders import unseen_folder
     from patchgame_egg.views.loader import ViewLoader
@@ -110,10 +111,11 @@ def _record_run(options: Options) -> Path:
         _tell_of_seen(options.run, own, folder)
     else:
         source = load_images(config, config.load_size)[1]
-    for understood in (check_annotations(config, source), check_captions(config.images, source)):
+    for understood in (check_annotations(config, source), check_captions(config, source)):
         if understood:
             print(understood)
-    held_out = build_loader(config, source, device, training=False)
+    beside = distractors_for(config, source, device, training=False)
+    held_out = build_loader(config, source, device, training=False, beside=beside)
     batches = ViewLoader(held_out, EvaluationView(config.images.image_size), device)
     path = options.to or options.run / CORPUS
     say(f"{options.run}: as it was after step {learnt['step']:,}, of epoch {learnt['epoch']}, on {device}")

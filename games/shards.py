@@ -58,9 +58,9 @@ def write_shards(source: ImageSource, folder: Path, part: str, options: Options)
         ValueError: files should be copied and the source has none.
     """
     import numpy as np
-    from tqdm import tqdm
     from webdataset import ShardWriter
 
+    from patchgame_egg.counted import counted
     from patchgame_egg.data.images import EncodedImages
     from patchgame_egg.data.pixels import UNREADABLE
     from patchgame_egg.data.shards import shard_index
@@ -75,7 +75,7 @@ def write_shards(source: ImageSource, folder: Path, part: str, options: Options)
         shard_index(Path(name))
 
     with ShardWriter(pattern, maxcount=options.per_shard, post=finished, verbose=0, mtime=0) as writer:
-        for number, index in enumerate(tqdm(order, part, leave=False, disable=None)):
+        for number, index in enumerate(counted(order, f"writes {part}")):
             try:
                 suffix, data, label = _sample(source, index, options.size)
             except UNREADABLE as error:

@@ -23,6 +23,7 @@ from analysis.metrics.topsim import VALUE_ITEMS
 from analysis.plots.curves import Record
 from analysis.report.dictionary import gallery, heat_tables
 from analysis.report.figures import draw_entropies, draw_learning, draw_lengths, draw_position_entropy, draw_usage
+from analysis.report.messages import message_rows
 from analysis.report.summary import findings, headline, percent
 from analysis.report.tables import bars, groups, pivot_rivals
 from analysis.report.thumbnails import MAPS, PER_ROW, SIDE, symbol_sheets, thumbnail
@@ -32,13 +33,14 @@ from patchgame_egg.patches import grid_shapes
 _HERE = Path(__file__).parent
 _SECTIONS = {
     "short": "In short", "game": "The game", "played": "Success", "learning": "Learning", "metrics": "Metrics",
-    "usage": "Usage", "heat": "Concepts", "gallery": "Dictionary", "maps": "Patches", "glossary": "Glossary",
+    "usage": "Usage", "heat": "Concepts", "gallery": "Dictionary", "maps": "Patches", "messages": "Messages",
+    "glossary": "Glossary",
 }  # fmt: skip
 
 
 def render(
     corpus: Corpus, frame: pd.DataFrame, records: Sequence[Record] = (), *, title: str = "", command: str = "",
-    permutations: int = 100, seed: int = 0, note: str = "",
+    permutations: int = 100, seed: int = 0, note: str = "", files_at: str = "",
 ) -> str:  # fmt: skip
     """Writes the report; sections for which the corpus has no data are left out.
 
@@ -51,6 +53,7 @@ def render(
         permutations: shuffled languages behind every p and every number of the heat maps.
         seed: seed of the shuffling.
         note: what readers are to know before anything else.
+        files_at: the folder of the images' files, from the page on, to link messages to them; empty: they are named.
 
     Returns:
         HTML, three megabytes at most.
@@ -70,6 +73,8 @@ def render(
         **_gallery(corpus, met, max(permutations, 20), seed),
         **_maps(corpus, frame),
     }
+    sections["messages"] = message_rows(corpus, files_at)
+    sections["data"] |= {"messages": sections["messages"]}
     tables, tested = groups(frame)
     there = {"learning": "curves"}
     return _page(

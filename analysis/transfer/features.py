@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from analysis.corpus.recording import evaluating
+from patchgame_egg.counted import counted
 from patchgame_egg.distributed.processes import is_distributed, world_size
 from patchgame_egg.interaction import Batch
 
@@ -75,7 +76,7 @@ def extract_features(trunk: nn.Module, batches: Iterable[Batch], device: torch.d
     """
     values, labels, places = [], [], []
     with evaluating(trunk):
-        for batch in batches:
+        for batch in counted(batches, "computes features, in batches"):
             found = trunk(batch.sender_input.to(device)).float().cpu()
             if found.dim() != 2 or len(found) != len(batch.sender_input):
                 raise ValueError(

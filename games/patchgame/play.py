@@ -23,6 +23,7 @@ from games.options.command_line import Start, fail, failures
 from games.options.config import Config
 from games.runs.corpus import check_annotations, check_captions, write_corpus
 from games.runs.device import with_precision
+from games.runs.distractors import distractors_for
 from games.runs.files import CORPUS, LOG
 from games.runs.folder import find_run
 from games.runs.rehearsal import rehearse
@@ -59,8 +60,8 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
         ValueError: an option, the images or the checkpoint are wrong.
     """
     config = start.config
-    train, val = build_loaders(config, device)
-    for understood in (check_annotations(config, val.source), check_captions(config.images, val.source)):
+    train, val = build_loaders(config, device, lambda part, training: distractors_for(config, part, device, training))
+    for understood in (check_annotations(config, val.source), check_captions(config, val.source)):
         if understood and is_rank_zero():
             print(understood)
     views = build_views(config)

@@ -20,10 +20,10 @@ from analysis.report.page import render
 from analysis.transfer.controls import retrieval_controls
 from games.build.agents import build_game
 from games.build.data import build_loader, load_images
-from games.build.distractors import distractors_for, labels_of
 from games.options.command_line import parse
 from games.options.config import Config
 from games.patchgame import main
+from games.runs.distractors import distractors_for, labels_of
 from games.runs.load import load_trunk
 from games.runs.sharing import without_paths
 from patchgame_egg.interaction import Batch
@@ -206,7 +206,8 @@ def test_who_is_understood_among_the_images_shown(photos: Path) -> None:
     config = options(photos, "--distractors", "random", "--num-distractors", "3")
     game = build_game(config)
     source = load_images(config, 40)[1]
-    loader = build_loader(config, source, CPU, training=False)
+    beside = distractors_for(config, source, CPU, training=False)
+    loader = build_loader(config, source, CPU, training=False, beside=beside)
     batches = list(ViewLoader(loader, EvaluationView(32), CPU))
     for in_batch in (True, False):
         game.loss.in_batch = in_batch  # type: ignore[assignment]

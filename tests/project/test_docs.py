@@ -21,9 +21,11 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -34,6 +36,7 @@ from analysis.__main__ import main as analysis_command
 from games.baselines import main as train_baseline
 from games.compare import main as compare_games
 from games.convert import Options as ConvertOptions
+from games.export import NEEDED as EXPORT_NEEDS, main as export_run
 from games.lewis import main as lewis_game
 from games.options.command_line import parse, read_options
 from games.options.config import Config
@@ -316,8 +319,24 @@ def record(*words: str) -> None:
 
 def analyse(*words: str) -> None:
     """With few shuffled languages, where any are shuffled."""
+    if words[0] == "play":
+        # Served until it is interrupted, which happens at once.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("http.server.ThreadingHTTPServer.serve_forever", Mock(side_effect=KeyboardInterrupt))
+            assert analysis_command([*words, "--port", "0", "--device", "cpu"]) == 0
+        return
     few = [] if words[0] == "messages" else ["--permutations", "3"]
     assert analysis_command([*words, *few]) == 0
+
+
+def export(*words: str) -> None:
+    """Written where the extra is installed; elsewhere a line says that it is not."""
+    if all(map(find_spec, EXPORT_NEEDS)):
+        assert export_run(words) == 0
+        return
+    with pytest.raises(SystemExit) as stop:
+        export_run(words)
+    assert stop.value.code == 2
 
 
 def site(*words: str) -> None:
@@ -343,6 +362,7 @@ STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "-m", "games.sweep"): sweep,
     ("python", "-m", "games.compare"): compare,
     ("python", "-m", "games.lewis"): lewis,
+    ("python", "-m", "games.export"): export,
     ("python", "-m", "games.baselines"): baseline,
     ("python", "-m", "games.reproduce"): reproduce,
     ("python", "-m", "games.reproduce.who_speaks"): who_speaks,
@@ -469,13 +489,14 @@ def test_links_and_images_lead_somewhere(name: str) -> None:
 def test_options_and_files_in_the_text_exist(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     commands = (
         main, compare_games, lewis_game, record_run, analysis_command, write_shards, train_baseline, parse_setting,
-        sweep_games,
+        sweep_games, export_run,
     )  # fmt: skip
     for command in commands:
         with pytest.raises(SystemExit):
             command(["--help"])
-    with pytest.raises(SystemExit):
-        analysis_command(["words", "--help"])
+    for word in ("words", "play"):
+        with pytest.raises(SystemExit):
+            analysis_command([word, "--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)) | {"--check"}
     known |= {option for action in launcher_options()._actions for option in action.option_strings}
     for script in (*(ROOT / "tests" / "benchmarks").glob("*.py"), ROOT / "tests" / "endurance" / "run.py"):

@@ -15,6 +15,7 @@ LEVELS = [
     "patchgame_egg.lazy_names patchgame_egg.atomic_write patchgame_egg.text_files",
     "patchgame_egg.choices patchgame_egg.patches",
     "patchgame_egg.distributed",
+    "patchgame_egg.counted",
     "patchgame_egg.interaction",
     "patchgame_egg.fit",
     "patchgame_egg.losses patchgame_egg.micro_batch patchgame_egg.data patchgame_egg.agents",
@@ -34,7 +35,7 @@ LEVELS = [
     "games.options",
     "games.build",
     "games.runs",
-    "games.patchgame games.baselines games.record games.convert games.shards"
+    "games.patchgame games.baselines games.record games.convert games.shards games.serve games.export"
     " games.lewis games.lstm_baseline games.custom_speaker",
     "games.reproduce.runner",
     "games.compare games.reproduce.vit",

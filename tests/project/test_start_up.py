@@ -29,6 +29,8 @@ MISTAKES = [
     "games.shards --out {tmp}",
     "games.convert --help",
     "games.convert {tmp}/none --to {tmp}",
+    "games.export --help",
+    "games.export {tmp}",
     "games.sweep --help",
     "games.sweep --jobs 0",
     "games.sweep --lr 0",
@@ -40,6 +42,8 @@ MISTAKES = [
     "analysis compare --help",
     "analysis messages --help",
     "analysis words --help",
+    "analysis play --help",
+    "analysis play {tmp}/none",
     "analysis {tmp} --format txt",
     "analysis {tmp} --seed -1",
 ]

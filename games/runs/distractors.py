@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.corpus.image_names import ImageNames
 from games.options.config import RANDOM, SAME_CLASS, Config
+from patchgame_egg.counted import counted
 from patchgame_egg.data.distractors import Distractors
 from patchgame_egg.data.images import ImageFiles, ImageSource
 from patchgame_egg.data.loader import EveryImage
@@ -82,7 +83,7 @@ def labels_of(source: ImageSource) -> NDArray[np.int64]:
     if known is not None:
         return np.asarray(known, dtype=np.int64)
     labels = np.full(len(source), -1, dtype=np.int64)
-    for index in range(len(source)):
+    for index in counted(range(len(source)), "looks for classes"):
         try:
             labels[index] = source[index][1]
         except UNREADABLE:
