@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from analysis.corpus.recording import record as record
     from analysis.evaluation.glossary import GLOSSARY as GLOSSARY
     from analysis.evaluation.table import measure as measure
+    from analysis.metrics.abbreviation import law_of_abbreviation as law_of_abbreviation
     from analysis.metrics.bag_of_symbols import bag_of_symbols_classification as bag_of_symbols_classification
     from analysis.metrics.checks import check_messages as check_messages
     from analysis.metrics.concept_association import (
@@ -36,12 +37,15 @@ if TYPE_CHECKING:
         meaning_distances as meaning_distances,
         message_distances as message_distances,
     )
+    from analysis.metrics.earlier_references import earlier_references as earlier_references
     from analysis.metrics.harris import harris_articulation as harris_articulation
+    from analysis.metrics.harris_words import harris_words as harris_words
     from analysis.metrics.independence import context_independence as context_independence
     from analysis.metrics.meaning import (
         message_variance as message_variance,
         spatial_meaningfulness as spatial_meaningfulness,
     )
+    from analysis.metrics.message_npmi import message_npmi as message_npmi
     from analysis.metrics.patch_importance import importance_scores as importance_scores, place_share as place_share
     from analysis.metrics.result import Result as Result, against_null as against_null, undefined as undefined
     from analysis.metrics.rsa import (

@@ -6,6 +6,7 @@
     python -m analysis messages runs/first                 writes runs/first/messages.csv, a row per message
     python -m analysis compare runs/first runs/second      writes comparison/table.csv and comparison/metrics.png
     python -m analysis words runs/first                    writes runs/first/glosses.csv and runs/first/dictionary.csv
+    python -m analysis morphemes runs/first                writes runs/first/morphemes.csv and runs/first/segments.csv
 
 A run is a folder with a corpus.npz, which `games.record` writes. A file may be such a corpus, JSON lines, or
 interactions of this library or of EGG.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from analysis.corpus.corpus import Corpus
 
+VERBS = ("compare", "messages", "words", "morphemes")
 FORMATS = {"html": "report.html", "csv": "analysis.csv", "json": "analysis.json"}
 
 
@@ -168,55 +170,20 @@ def to_json(corpus: Corpus, frame: pd.DataFrame, title: str, permutations: int, 
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     rows = [{name: plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
-    about = {"run": title, "messages": len(corpus), "vocab_size": corpus.vocab_size, "candidates": corpus.candidates}
+    about = {"run": title, "messages": len(corpus), "vocab_size": corpus.vocab_size, "candidates": corpus.choices}
     return json.dumps({**about, "permutations": permutations, "seed": seed, "metrics": rows}, indent=1) + "\n"
 
 
-def put_into_words(
-    run: Path, out: Path | None, dictionary: Path | None, held_out: float, permutations: int, seed: int
-) -> list[str]:
-    """Puts a language into words and writes its glosses and its dictionary, as CSV.
-
-    Args:
-        run: whatever `analysis.corpus.loading.load` reads.
-        out: the file of glosses; None: ``glosses.csv`` in the run's folder or beside the file.
-        dictionary: the file of the dictionary; None: ``dictionary.csv`` beside the glosses.
-        held_out: share of the images that nothing is learnt from.
-        permutations: shuffled languages behind every p.
-        seed: of the split and the shuffling.
+def main(argv: Sequence[str] | None = None) -> int:
+    """Analyses a run, writes its messages as a table, in words or in morphemes, or compares several.
 
     Returns:
-        What to say.
-
-    Raises:
-        ValueError: there is no language to read, or nothing is known of it in words.
+        The exit status.
     """
-    from analysis.corpus.csv_export import csv_text
-    from analysis.corpus.loading import load
-    from analysis.words.study import study_words, summary
-
-    corpus = load(run)
-    out = out or (run if run.is_dir() else run.parent) / "glosses.csv"
-    if folders := [path for path in (out, dictionary) if path is not None and path.is_dir()]:
-        raise ValueError(f"{folders[0]} is a folder: give a file in it")
-    files = [out, dictionary or out.with_name("dictionary.csv")]
-    if len({path.resolve() for path in [*files, run]}) < 3:
-        raise ValueError(f"{out} is named twice: give other names with --out and --dictionary")
-    try:
-        found = study_words(corpus, held_out=held_out, permutations=permutations, seed=seed)
-    except ValueError as error:
-        raise ValueError(f"{run}: {error} (python -m games.record takes --captions FILE)") from error
-    for path, frame in zip(files, (found.glosses, found.dictionary), strict=True):
-        write_text(csv_text(frame), path)
-    return [*summary(found), *(f"wrote {path}" for path in files)]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Analyses a run, writes its messages as a table or in words, or compares several; returns the exit status."""
     print_any_name()
     words = list(sys.argv[1:] if argv is None else argv)
-    several, messages, in_words = (words[:1] == [word] for word in ("compare", "messages", "words"))
-    verb = f" {words[0]}" if several or messages or in_words else ""
+    several, messages, in_words, morphemes = (words[:1] == [word] for word in VERBS)
+    verb = f" {words[0]}" if several or messages or in_words or morphemes else ""
     parser = Parser(
         prog=f"python -m analysis{verb}", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -232,16 +199,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(
             "--held-out", type=float, default=0.3, help="share of the images that nothing is learnt from"
         )
+    elif morphemes:
+        parser.add_argument("run", metavar="RUN", type=Path, help="a folder or a file, with what is meant")
+        parser.add_argument("--out", type=Path, default=None, help="the morphemes; morphemes.csv in the run's folder")
+        parser.add_argument("--segments", type=Path, default=None, help="segments.csv beside it, if not given")
+        parser.add_argument("--longest", type=int, default=2, help="symbols of a form at most")
+        parser.add_argument("--largest", type=int, default=2, help="values or words of a meaning at most")
+        parser.add_argument("--places", action="store_true", help="the same symbols at other slots are another form")
     else:
         parser.add_argument("run", metavar="RUN", type=Path, help="a folder or a file")
         if not messages:
             parser.add_argument("--format", choices=list(FORMATS), default="html", help="page, table or JSON")
         parser.add_argument("--out", type=Path, default=None, help="the file to write; the run's folder if not given")
-    if not messages:
+    drawn = () if messages or morphemes else ("permutations", "seed")
+    if drawn:
         parser.add_argument("--permutations", type=int, default=100, help="shuffled languages behind every p")
         parser.add_argument("--seed", type=int, default=0, help="of the shuffling")
     asked = parser.parse_args(words[1:] if verb else words)
-    for name in () if messages else ("permutations", "seed"):
+    for name in drawn:
         if getattr(asked, name) < 0:
             fail(f"--{name} {getattr(asked, name)}: must be at least 0")
     # Only now: torch and pandas take seconds to import, help and mistakes do without.
@@ -256,8 +231,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             for path in compare_runs(asked.runs, asked.out, permutations=asked.permutations, seed=asked.seed, say=say):
                 print(f"wrote {path}")
-        elif in_words:
-            for line in put_into_words(**vars(asked)):
+        elif in_words or morphemes:
+            from analysis.words.command import find_morphemes, put_into_words
+
+            for line in (put_into_words if in_words else find_morphemes)(**vars(asked)):
                 print(line)
         else:
             print(f"wrote {analyse(asked.run, asked.format, asked.out, asked.permutations, asked.seed)}")

@@ -18,7 +18,7 @@ import tyro
 
 from games.options.checks import check
 from games.options.command_line import fail, failures, pick_device, read_options
-from games.options.config import IMAGES, Config
+from games.options.config import IMAGES, RANDOM, Config
 from games.options.config_file import load_config, run_of
 from games.options.flags import errors_with_flags
 from games.runs.files import CONFIG, CORPUS
@@ -98,6 +98,9 @@ def _record_run(options: Options) -> Path:
             f"--to FILE is needed for other images than the run's, whose language is in {options.run / CORPUS}"
         )
     config = replace(own, images=replace(own.images, **asked))
+    if others and Path(own.loss.distractors).is_file():
+        print(f"note: {own.loss.distractors} names other images: these have random distractors")
+        config = replace(config, loss=replace(config.loss, distractors=RANDOM))
     check(config)
     game.to(memory_format=torch.channels_last)
     if config.images.data == "folder" and options.root is not None:

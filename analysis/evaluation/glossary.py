@@ -127,7 +127,8 @@ GLOSSARY: dict[str, Term] = {
     # Structure
     "topographic_similarity": Term(
         "topographic similarity",
-        "Whether items that are alike get messages that are alike: 1 if the order agrees perfectly, 0 if not at all.",
+        "Whether items that are alike get messages that are alike, by the distance of messages that is named: 1 if the "
+        "order agrees perfectly, 0 if not at all.",
         -1, 1,
     ),
     "representational_similarity": Term(

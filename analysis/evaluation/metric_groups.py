@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from analysis.evaluation.rows import Row, row
 from analysis.metrics.bag_of_symbols import bag_of_symbols_classification
 from analysis.metrics.concept_association import association
 from analysis.metrics.concept_matching import concept_best_matching
-from analysis.metrics.distances import MessageKind
+from analysis.metrics.distances import MeaningKind, MessageKind
 from analysis.metrics.meaning import message_variance, spatial_meaningfulness
 from analysis.metrics.patch_importance import importance_scores, map_agreement, place_share
 from analysis.metrics.result import Result, undefined, wilson
@@ -29,7 +29,16 @@ from analysis.metrics.topsim import topographic_similarity
 from analysis.metrics.vocabulary_usage import usage
 
 PLAYED = "as played"
-_MESSAGE_DISTANCES: dict[str, MessageKind] = {"edit distance": "edit", "which symbols": "bag"}
+_MESSAGE_DISTANCES: dict[str, MessageKind] = {
+    "edit distance": "edit", "edit distance over the longer length": "edit_max", "which symbols": "bag",
+    "sets of symbols": "jaccard", "symbols at places": "hamming",
+}  # fmt: skip
+# Chosen before anything is measured: of many numbers the largest is large by luck.
+HEADLINE_DISTANCES = {
+    "edit distance": "the speaker chose the order of the symbols, and most papers compare it",
+    "which symbols": "of patches nobody chose the order, which edit distances compare",
+}
+"""The distances of messages that stand for topographic similarity where only one can, and why."""
 # Classifiers are trained anew for every shuffled language.
 _CLASSIFIERS_SHUFFLED = 20
 # A message that is never said again tells everything about its item, whatever it means.
@@ -53,7 +62,7 @@ def of_their_own(group: str, corpus: Corpus, permutations: int, seed: int) -> It
 
 def success(corpus: Corpus) -> Iterator[Row]:
     """How often the listener was right, as played and after each intervention."""
-    chance = 1 / corpus.candidates if corpus.candidates else math.nan
+    chance = 1 / corpus.choices if corpus.choices else math.nan
     for name, correct in corpus.probes.items():
         metric = "retrieval" if name == PLAYED else "retrieval_under_intervention"
         yield row("success", metric, "" if name == PLAYED else name, wilson(correct), chance)
@@ -125,21 +134,24 @@ def classes(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
 
 
 def structure(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
-    """Whether like items have like messages."""
+    """Whether like items have like messages, by several distances; the first row is the headline."""
     ids, said = corpus.symbols, corpus.mask
-    shuffled: Shuffling = {"permutations": permutations, "seed": seed}
-    for of, distance in _MESSAGE_DISTANCES.items():
-        if corpus.attributes is not None:
+    first = "edit distance" if corpus.grid is None else "which symbols"
+    distances = {name: (ids, said, _MESSAGE_DISTANCES[name]) for name in dict.fromkeys((first, *_MESSAGE_DISTANCES))}
+    if corpus.grid is not None:
+        distances["who speaks"] = said.astype(np.int64), np.ones_like(said), "hamming"
+    meanings: dict[str, tuple[NDArray[Any], MeaningKind]] = {}
+    if corpus.attributes is not None:
+        meanings["attributes"] = corpus.attributes, "hamming"
+    meanings |= {name: (points, "cosine") for name, points in _points(corpus).items()}
+    for about, (values, kind) in meanings.items():
+        rows = slice(len(values))
+        for name, (symbols, mask, distance) in distances.items():
             result = topographic_similarity(
-                ids, said, meanings=corpus.attributes, message_distance=distance, **shuffled
-            )
-            yield row("structure", "topographic_similarity", f"attributes and {of}", result)
-        for name, points in _points(corpus).items():
-            rows = slice(len(points))
-            result = topographic_similarity(
-                ids[rows], said[rows], meanings=points, meaning_distance="cosine", message_distance=distance, **shuffled
-            )
-            yield row("structure", "topographic_similarity", f"{name} and {of}", result)
+                symbols[rows], mask[rows], meanings=values, meaning_distance=kind, message_distance=distance,
+                permutations=permutations, seed=seed,
+            )  # fmt: skip
+            yield row("structure", "topographic_similarity", f"{about} and {name}", result)
 
 
 def meaning(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:

@@ -19,7 +19,7 @@ from scipy.spatial.distance import cdist
 from analysis.metrics.checks import check_messages
 from analysis.metrics.pairwise import Floats, Ints, Measure, Pairs, above_diagonal, ratios, rounded, row_blocks
 
-MessageKind = Literal["edit", "edit_mean", "edit_max", "hamming", "bag"]
+MessageKind = Literal["edit", "edit_mean", "edit_max", "hamming", "bag", "jaccard"]
 MeaningKind = Literal["hamming", "jaccard", "cosine", "euclidean"]
 
 
@@ -32,7 +32,8 @@ def message_distances(symbols: ArrayLike, mask: ArrayLike, kind: MessageKind = "
         kind: ``edit``: insertions, deletions and substitutions, 0 to T. ``edit_mean``: these over the mean length of
             the two, 0 to 2. ``edit_max``: over the longer length, 0 to 1. ``hamming``: share of the T slots that
             differ, silence being a value, 0 to 1. ``bag``: share of the symbols of both without a partner in the
-            other, in whatever order, 0 to 1.
+            other, in whatever order, 0 to 1. ``jaccard``: share of the different symbols of both that one alone has, 0
+            to 1.
 
     Returns:
         Float ``[N (N - 1) / 2]``, in SciPy's condensed order.
@@ -91,7 +92,9 @@ def message_pairs(symbols: ArrayLike, mask: ArrayLike, kind: MessageKind = "edit
             follows their end, so that the values agree where all messages fill their slots. ``edit_max``: over the
             longer length, 0 to 1. ``hamming``: share of the T slots that differ, silence being a value like any
             other, 0 to 1. ``bag``: share of the symbols of both messages without a partner in the other, in whatever
-            order (one minus the overlap of multisets, Bray and Curtis), 0 to 1. Two silent messages are equal.
+            order (one minus the overlap of multisets, Bray and Curtis), 0 to 1. ``jaccard``: of the different symbols
+            that either message has, the share that one of them lacks (one minus intersection over union of sets), 0 to
+            1: how often a symbol is repeated does not matter. Two silent messages are equal.
 
     Raises:
         ValueError: messages are malformed, or there is no such kind.
@@ -113,6 +116,16 @@ def message_pairs(symbols: ArrayLike, mask: ArrayLike, kind: MessageKind = "edit
             return total - 2 * shared(rows), total
 
         return ratios(n, partnerless, 2 * longest, 2 * longest)
+    if kind == "jaccard":
+        has = _sets(ids, said)
+        sizes = np.asarray(has.sum(axis=1))
+
+        def alone(rows: slice) -> tuple[Ints, Ints]:
+            shared = (has[rows] @ has[rows.start :].T).toarray()
+            either = sizes[rows, None] + sizes[rows.start :] - shared
+            return either - shared, either
+
+        return ratios(n, alone, 2 * longest, 2 * longest)
     edits = _edits(ids, said)
     if kind == "edit":
         return ratios(n, lambda rows: (edits(rows), np.array(1)), longest, 1)
@@ -245,3 +258,12 @@ def _overlaps(ids: Ints, said: NDArray[np.bool_]) -> Callable[[slice], Ints]:
     width = int(tokens.max(initial=0)) + 1
     bags = csr_array((np.ones(len(tokens), dtype=np.int32), tokens, ends), shape=(len(ids), width))
     return lambda rows: (bags[rows] @ bags[rows.start :].T).toarray()
+
+
+def _sets(ids: Ints, said: NDArray[np.bool_]) -> csr_array:
+    """Whether each message has each symbol, 0 or 1, ``[N, symbols in use]``."""
+    rows, slots = np.nonzero(said)
+    kinds, numbers = np.unique(ids[rows, slots], return_inverse=True)
+    cells = np.unique(rows * max(len(kinds), 1) + numbers)
+    entries = (np.ones(len(cells), dtype=np.int32), (cells // max(len(kinds), 1), cells % max(len(kinds), 1)))
+    return csr_array(entries, shape=(len(ids), max(len(kinds), 1)))

@@ -61,8 +61,13 @@ class Articulation:
     vocabulary: tuple[tuple[int, ...], ...]
 
 
-class _Text(NamedTuple):
-    """Messages one after the other: symbols renamed 0 to V - 1 ``[n]``, and where the message of each ends ``[n]``."""
+class Text(NamedTuple):
+    """Messages one after the other.
+
+    Attributes:
+        symbols: renamed 0 to V - 1, ``[n]``.
+        ends: where the message of each ends, ``[n]``.
+    """
 
     symbols: NDArray[np.int64]
     ends: NDArray[np.int64]
@@ -78,7 +83,9 @@ def harris_articulation(symbols: ArrayLike, mask: ArrayLike, *, threshold: float
     cuts nothing). Linear in the number of symbols for each length of piece that occurs twice.
 
     Limits: the words ab, cd, ef, gh in all triples are found exactly, with 3 boundaries per message; a language
-    without words has as many boundaries as its shuffled self.
+    without words has as many boundaries as its shuffled self. Words of one symbol are invisible to the
+    scheme: a boundary needs a piece of two symbols or more whose end is harder to go on from than its middle, and
+    within a word of one symbol there is no middle. A language in which every symbol is a word looks like one without.
 
     Args:
         symbols: ids from 0, ``[N, T]``, in the order in which they are said.
@@ -107,10 +114,10 @@ def harris_articulation(symbols: ArrayLike, mask: ArrayLike, *, threshold: float
     ids, said = check_messages(symbols, mask)
     names, codes = np.unique(ids[said], return_inverse=True)
     lengths = said.sum(axis=1)
-    text = _Text(codes.astype(np.int64), np.repeat(np.cumsum(lengths), lengths))
+    text = Text(codes.astype(np.int64), np.repeat(np.cumsum(lengths), lengths))
     after, entropy = _branching(text, threshold)
     starts, sizes = _cut(after, text.ends)
-    keys = _keys(text, starts, sizes)
+    keys = piece_keys(text, starts, sizes)
     rng = np.random.default_rng(seed)
     null = [_shuffled(text, threshold, rng) for _ in range(_SHUFFLES)]
     spoken, reason = int((lengths > 0).sum()), _why_not(ids, said, lengths)
@@ -134,12 +141,12 @@ def harris_articulation(symbols: ArrayLike, mask: ArrayLike, *, threshold: float
 
 
 def _shuffled(
-    text: _Text, threshold: float, rng: np.random.Generator
+    text: Text, threshold: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], int]:
     """Boundaries, entropies and the number of different pieces of a language without words."""
     other = text._replace(symbols=text.symbols[np.lexsort((rng.random(len(text.symbols)), text.ends))])
     after, entropy = _branching(other, threshold)
-    return after, entropy, len(np.unique(_keys(other, *_cut(after, other.ends))))
+    return after, entropy, len(np.unique(piece_keys(other, *_cut(after, other.ends))))
 
 
 def _why_not(ids: NDArray[np.int64], said: NDArray[np.bool_], lengths: NDArray[np.int64]) -> str:
@@ -152,7 +159,7 @@ def _why_not(ids: NDArray[np.int64], said: NDArray[np.bool_], lengths: NDArray[n
     return "constant_messages" if same else ""
 
 
-def _branching(text: _Text, threshold: float) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def _branching(text: Text, threshold: float) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """After which symbols there is a boundary ``[n]``, and the conditional entropy of each order."""
     count, vocabulary = len(text.symbols), int(text.symbols.max(initial=0)) + 1
     left = text.ends - np.arange(count)  # symbols up to the end of the message
@@ -190,8 +197,13 @@ def _cut(after: NDArray[np.bool_], ends: NDArray[np.int64]) -> tuple[NDArray[np.
     return starts, stops - starts
 
 
-def _keys(text: _Text, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+def piece_keys(text: Text, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """One number per piece, the same for the same symbols.
+
+    Args:
+        text: the messages.
+        starts: where the pieces begin, ``[pieces]``.
+        sizes: how many symbols they have, at least 1, ``[pieces]``.
 
     Pieces of 1, 2, 4 and so on symbols are numbered at every place; any piece is then known by two of these numbers,
     one from its start and one up to its end, and by its length.

@@ -148,8 +148,7 @@ def spatial_meaningfulness(
         symbols: ids from 0, ``[N, T]``.
         mask: true where a symbol was said, ``[N, T]``.
         points: what the items are like, ``[N, D]``; items whose numbers are not all finite are left out.
-        message_distance: ``edit``, ``edit_mean``, ``edit_max``, ``hamming`` or ``bag``, as `message_distances` defines
-            them.
+        message_distance: one of `message_distances`.
         permutations: shuffled languages.
         max_items: how many items it rests on at most, drawn without replacement: time and memory grow with the square.
         seed: seed of the sample and the shuffling.

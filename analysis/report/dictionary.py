@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,10 @@ def _heat_table(concept: Concept, table: Cells) -> dict[str, Any]:
 
 
 def gallery(
-    corpus: Corpus, met: Sequence[tuple[Concept, Cells]], sheets: dict[int, tuple[str, int]]
+    corpus: Corpus,
+    met: Sequence[tuple[Concept, Cells]],
+    sheets: dict[int, tuple[str, int]],
+    in_words: Mapping[str, list[dict[str, str]]],
 ) -> list[dict[str, Any]]:
     """A card per symbol in use, the most used first.
 
@@ -66,6 +69,7 @@ def gallery(
         corpus: the record of a language.
         met: of each concept, which values its symbols meet.
         sheets: symbol -> picture and number of examples in it.
+        in_words: what a symbol is called by its own program -> the words that it goes with.
     """
     counts = np.bincount(corpus.symbols[corpus.mask], minlength=corpus.vocab_size)
     cards = []
@@ -73,7 +77,9 @@ def gallery(
         if not counts[symbol]:
             break
         chips = _chips(int(symbol), met)
-        words = " ".join(f"{chip['value']} {chip['concept']}" for chip in chips)
+        called = corpus.symbol_ids[symbol] if corpus.symbol_ids else symbol
+        dictionary = in_words.get(str(called), [])
+        words = " ".join([f"{c['value']} {c['concept']}" for c in chips] + [entry["word"] for entry in dictionary])
         sheet, examples = sheets.get(int(symbol), ("", 0))
         cards.append(
             {
@@ -83,6 +89,7 @@ def gallery(
                 "sheet": sheet,
                 "examples": examples,
                 "chips": chips,
+                "dictionary": dictionary,
                 "words": f"{symbol} {words}".lower(),
             }
         )

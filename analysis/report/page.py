@@ -26,6 +26,7 @@ from analysis.report.figures import draw_entropies, draw_learning, draw_lengths,
 from analysis.report.summary import findings, headline, percent
 from analysis.report.tables import bars, groups, pivot_rivals
 from analysis.report.thumbnails import MAPS, PER_ROW, SIDE, symbol_sheets, thumbnail
+from analysis.report.words import in_words
 from patchgame_egg.patches import grid_shapes
 
 _HERE = Path(__file__).parent
@@ -52,7 +53,7 @@ def render(
         note: what readers are to know before anything else.
 
     Returns:
-        HTML, a few megabytes at most.
+        HTML, three megabytes at most.
     """
     corpus = corpus.numbered()
     known = concepts_of(corpus) if corpus.mask.any() else []
@@ -66,7 +67,7 @@ def render(
         "curves": draw_learning(records) if any(r.get("kind") in ("train", "validation") for r in records) else [],
         "usage": _usage(corpus, met),
         "heat": heat_tables(met),
-        **_gallery(corpus, met),
+        **_gallery(corpus, met, max(permutations, 20), seed),
         **_maps(corpus, frame),
     }
     tables, tested = groups(frame)
@@ -77,12 +78,12 @@ def render(
             "command": command,
             "sections": [(a, n) for a, n in _SECTIONS.items() if sections.get(there.get(a, a), True)],
             "cards": headline(frame, corpus.vocab_size),
-            "findings": findings(frame, corpus.candidates, corpus.vocab_size),
+            "findings": findings(frame, corpus.choices, corpus.vocab_size),
             "note": note,
             "facts": _facts(corpus),
             "options": _options(corpus.info),
-            "candidates": corpus.candidates,
-            "chance": percent(1 / corpus.candidates) if corpus.candidates else "",
+            "candidates": corpus.choices,
+            "chance": percent(1 / corpus.choices) if corpus.choices else "",
             "permutations": permutations,
             "sampled": _sampled(len(corpus)),
             "groups": tables,
@@ -102,6 +103,13 @@ def _page(context: dict[str, Any]) -> str:
     return environment.get_template("report.html.jinja").render(style=style, script=script, **context)
 
 
+def _beside(corpus: Corpus) -> str:
+    if not corpus.distractors:
+        return ""
+    others = f"{corpus.candidates} of the group and " if corpus.in_batch else "the image and "
+    return f" ({others}{corpus.distractors} distractors)"
+
+
 def _facts(corpus: Corpus) -> list[tuple[str, str]]:
     found = [("messages", f"{len(corpus):,}"), ("vocabulary", f"{corpus.vocab_size:,} symbols")]
     if corpus.symbol_ids:
@@ -115,8 +123,8 @@ def _facts(corpus: Corpus) -> list[tuple[str, str]]:
     learnt = corpus.info.get("learnt")
     if isinstance(learnt, dict):
         found.append(("learnt for", f"{learnt['step']:,} steps, {learnt['epoch']:,} epochs"))
-    if corpus.candidates:
-        found.append(("candidates", f"{corpus.candidates} images, chance {percent(1 / corpus.candidates)}"))
+    if corpus.choices:
+        found.append(("candidates", f"{corpus.choices} images{_beside(corpus)}, chance {percent(1 / corpus.choices)}"))
     if corpus.images is not None and len(corpus.images):
         found.append(("images", f"{corpus.images.shape[3]} by {corpus.images.shape[2]} pixels"))
     if len(corpus.label_names) > 1:
@@ -172,11 +180,12 @@ def _told(table: Cells) -> float:
     return 1 - left / whole
 
 
-def _gallery(corpus: Corpus, met: Sequence[tuple[Concept, Cells]]) -> dict[str, Any]:
+def _gallery(corpus: Corpus, met: Sequence[tuple[Concept, Cells]], permutations: int, seed: int) -> dict[str, Any]:
     sheets = symbol_sheets(corpus) if corpus.images is not None and len(corpus.images) else {}
-    if not (sheets or met):
+    told = in_words(corpus, permutations=permutations, seed=seed)
+    if not (sheets or met or told["words"]):
         return {"gallery": []}
-    cards = gallery(corpus, met, sheets)
+    cards = gallery(corpus, met, sheets, told["words"])
     left_out = sum(1 for card in cards if not card["sheet"]) if sheets else 0
     return {
         "gallery": cards,
@@ -188,7 +197,12 @@ def _gallery(corpus: Corpus, met: Sequence[tuple[Concept, Cells]]) -> dict[str, 
             else "the images whose messages say it most surely"
         ),
         "gallery_note": f"{left_out} rare symbols are listed without pictures." if left_out else "",
-        "known": sorted({chip["value"] for card in cards for chip in card["chips"]}),
+        "known": sorted(
+            {chip["value"] for card in cards for chip in card["chips"]}
+            | {entry["word"] for card in cards for entry in card["dictionary"]}
+        ),
+        "in_words": told["lines"],
+        "messages": told["messages"],
     }  # fmt: skip
 
 

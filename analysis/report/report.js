@@ -37,6 +37,20 @@ function showGallery() {
   }
   element("list").hidden = Boolean(typed) || state.list === "all" || count <= AT_FIRST;
   element("found").textContent = typed ? `${count} ${count === 1 ? "symbol" : "symbols"}` : "";
+  showMessages(typed, words);
+}
+
+function showMessages(typed, words) {
+  let count = 0;
+  const rows = document.querySelectorAll(".glosses tbody tr");
+  for (const row of rows) {
+    const isIt = state.symbol
+      ? row.dataset.symbols.split(" ").includes(state.symbol)
+      : words.every((w) => row.dataset.words.split(" ").includes(w));
+    count += isIt;
+    row.hidden = !isIt || (!typed && state.list !== "all" && count > AT_FIRST);
+  }
+  if (rows.length) element("found-messages").textContent = typed ? `${count} of ${rows.length} messages` : "";
 }
 
 // A box is a row, a column and a side, in patches of the smallest size.

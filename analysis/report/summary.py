@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.evaluation.glossary import GLOSSARY
+from analysis.evaluation.metric_groups import HEADLINE_DISTANCES
 
 # Below this share of shuffled languages a result counts as more than luck.
 LEVEL = 0.05
@@ -36,6 +37,7 @@ def findings(frame: pd.DataFrame, candidates: int | None, vocab_size: int) -> li
         _success(frame, candidates),
         _usage(frame, vocab_size),
         _concepts(frame),
+        _structure(frame),
         _patches(frame),
         *_interventions(frame),
     ]
@@ -94,6 +96,24 @@ def _concepts(frame: pd.DataFrame) -> str:
     rest = f", and something about {_listed(list(told.of[3:]))}" if len(told) > 3 else ""
     colors = _colors(frame, list(told.of[:3]))
     return f"The symbols tell most about {_listed(best)}{rest}. {colors}{nothing}".strip()
+
+
+def _structure(frame: pd.DataFrame) -> str:
+    """Topographic similarity, by which distance, why by this one, and what others would have said."""
+    found = _rows(frame, "topographic_similarity")
+    if found.empty:
+        return ""
+    top = found.iloc[0]
+    about, _, distance = top.of.partition(" and ")
+    luck = f"shuffled {top.null_mean:z.2f}, p = {top.p:.2g}" if pd.notna(top.p) else "nothing was shuffled"
+    text = f"Topographic similarity is {top.value:z.2f} for {top.of} ({luck})"
+    if distance in HEADLINE_DISTANCES:
+        text += f"; this distance stands first because {HEADLINE_DISTANCES[distance]}"
+    others = found[found.of.str.startswith(f"{about} and ") & (found.of != top.of)].sort_values("value")
+    if others.empty:
+        return text + "."
+    ends = [f"{row.value:z.2f} by {row.of.partition(' and ')[2]}" for row in (others.iloc[0], others.iloc[-1])]
+    return f"{text}. The same meanings give {ends[0]}{f' and {ends[1]}' if len(others) > 1 else ''}."
 
 
 def _colors(frame: pd.DataFrame, names: list[str]) -> str:
@@ -161,7 +181,9 @@ def headline(frame: pd.DataFrame, vocab_size: int) -> list[tuple[str, str, str]]
         found = _rows(frame, metric)
         if found.empty:
             continue
-        top = found.loc[(found.value - found.null_mean.fillna(0)).idxmax()]
+        # Of many distances the one that was chosen beforehand; of concepts, which have one measure, the best told.
+        best = (found.value - found.null_mean.fillna(0)).idxmax()
+        top = found.iloc[0] if metric == "topographic_similarity" else found.loc[best]
         value = percent(top.value) if metric == "retrieval" else f"{top.value:.3g}"
         beside = f"chance {percent(top.chance)}" if pd.notna(top.chance) else top.of
         if metric == "active_symbols":

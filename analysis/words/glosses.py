@@ -143,14 +143,15 @@ def gloss_table(corpus: Corpus, reader: Reader, learnt: NDArray[np.bool_]) -> pd
                     "word": gloss.word,
                     "confidence": gloss.confidence,
                     "symbols": " ".join(str(corpus.symbols[message, slot]) for slot in gloss.slots),
-                    "places": " ".join(_place(corpus, slot) for slot in gloss.slots),
+                    "places": " ".join(place_name(corpus, slot) for slot in gloss.slots),
                 }
             )
     names = ["message", "file", "image", "held_out", "word", "confidence", "symbols", "places"]
     return pd.DataFrame(rows, columns=names)
 
 
-def _place(corpus: Corpus, slot: int) -> str:
+def place_name(corpus: Corpus, slot: int) -> str:
+    """A slot as text, as `gloss_table` has it: its number or, of a patch, ``row:column``."""
     if corpus.grid is None:
         return str(slot)
     box = corpus.boxes[slot // corpus.symbols_per_patch].tolist()

@@ -10,6 +10,7 @@ Letters in shapes: N messages, T slots, K places where a form may stand, F forms
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -19,9 +20,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from analysis.corpus.corpus import Corpus
+from analysis.corpus.corpus import Corpus, Names
 from analysis.words.dictionary import LEVEL, luck
-from analysis.words.forms import neighboring_slots, spoken_ids
+from analysis.words.forms import spoken_ids
+from analysis.words.glosses import UNKNOWN, place_name
+from analysis.words.patterns import Patterns
+from analysis.words.text import captions_of, count_words
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Morpheme:
 
     Attributes:
         form: its symbols, in order.
+        name: the same as text, as `Patterns` has it: with the places of patches to each other, and with slots.
         meaning: atoms, in alphabetical order.
         bits: mutual information between whether a message has the form and whether its meaning is meant, of what was
             not explained before, above 0 to 1.
@@ -38,13 +43,14 @@ class Morpheme:
     """
 
     form: tuple[int, ...]
+    name: str
     meaning: tuple[str, ...]
     bits: float
     messages: int
     p: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inventory:
     """The morphemes of a language.
 
@@ -54,6 +60,8 @@ class Inventory:
         explained_atoms: share of the atoms meant that they explain, 0 to 1.
         synonymy: forms of a meaning, on average; 1: one each. NaN without a morpheme.
         polysemy: meanings of a form, on average; NaN without a morpheme.
+        explains: which morpheme explains each slot, by its number in ``morphemes``, int64 ``[N, T]``; -1 for none.
+        begins: whether an occurrence of it begins there, bool ``[N, T]``.
     """
 
     morphemes: tuple[Morpheme, ...]
@@ -61,13 +69,21 @@ class Inventory:
     explained_atoms: float
     synonymy: float
     polysemy: float
+    explains: NDArray[np.int64]
+    begins: NDArray[np.bool_]
 
 
-def meanings_of(corpus: Corpus) -> list[frozenset[str]]:
-    """What each message is about: the known values of its item's attributes, ``colour=red``; without any, its class.
+def meanings_of(corpus: Corpus, least: int = 5) -> list[frozenset[str]]:
+    """What each message is about: the known values of its item's attributes, ``colour=red``.
+
+    Without any, the words of its captions; without these, its class.
+
+    Args:
+        corpus: the language.
+        least: words in the captions of fewer images are left out.
 
     Raises:
-        ValueError: the corpus knows neither.
+        ValueError: the corpus knows none of them.
 
     Example:
         >>> said = np.zeros((2, 1), dtype=np.int64)
@@ -79,12 +95,24 @@ def meanings_of(corpus: Corpus) -> list[frozenset[str]]:
     """
     names, values = corpus.attribute_names, corpus.value_names
     numbers = corpus.attributes
+    if numbers is None and any(corpus.captions):
+        words = count_words(captions_of(corpus), least)
+        used = words.all.tocsr()
+        return [frozenset(words.words[w] for w in used[[i]].indices) for i in range(len(corpus))]
     if numbers is None and corpus.labels is not None:
         numbers, names = corpus.labels[:, None], ("class",)
-        values = (corpus.label_names or tuple(map(str, range(int(corpus.labels.max(initial=0)) + 1))),)
+        values = (corpus.label_names,)
     if numbers is None:
-        raise ValueError("nothing is known about what is meant: morphemes need a corpus with attributes or labels")
-    return [frozenset(f"{names[a]}={values[a][v]}" for a, v in enumerate(row) if v >= 0) for row in numbers.tolist()]
+        raise ValueError(
+            "nothing is known about what is meant: morphemes need a corpus with attributes, captions or labels"
+        )
+    return [frozenset(_atom(names, values, a, v) for a, v in enumerate(row) if v >= 0) for row in numbers.tolist()]
+
+
+def _atom(names: Names, values: Sequence[Names], attribute: int, value: int) -> str:
+    called = values[attribute] if attribute < len(values) else ()
+    name = names[attribute] if attribute < len(names) else f"attribute {attribute + 1}"
+    return f"{name}={called[value] if value < len(called) else value}"
 
 
 def induce_morphemes(
@@ -95,12 +123,13 @@ def induce_morphemes(
     largest: int = 2,
     least: int = 5,
     level: float = LEVEL,
+    places: bool = False,
 ) -> Inventory:
     """Finds the morphemes of a language.
 
-    A form is a run of symbols said one after the other; of a speaker of patches, a symbol, or two of neighboring
-    patches, the second one on the right or below. Of pairs that share the same information the one with more symbols,
-    then the one with more atoms is taken.
+    A form is a run of symbols said one after the other; of a speaker of patches, a pattern: the symbols of a rectangle
+    of neighboring patches, as they lie to each other. Of pairs that share the same information the one with more
+    symbols, then the one with more atoms is taken.
 
     Limits: a language in which each atom has a form of its own yields these and nothing else. One whose messages have
     nothing to do with what is meant yields nothing in all but ``level`` of the cases.
@@ -108,10 +137,11 @@ def induce_morphemes(
     Args:
         corpus: the messages.
         meanings: atoms of meaning of each message, as `meanings_of` gives them.
-        longest: symbols of a form at most, at least 1; of patches, no more than 2.
+        longest: symbols of a form at most, at least 1.
         largest: atoms of a meaning at most, at least 1.
         least: forms and meanings of fewer messages are left out.
         level: how probable it is, at most, that a language without any meaning has a morpheme.
+        places: whether the same symbols at other slots are another form.
 
     Raises:
         ValueError: there is not one meaning for each message, or a size is below 1.
@@ -130,11 +160,8 @@ def induce_morphemes(
         raise ValueError(f"{len(meanings)} meanings for {len(corpus)} messages: give one for each")
     if longest < 1 or largest < 1:
         raise ValueError(f"longest={longest}, largest={largest}: give at least 1")
-    ids, alive = spoken_ids(corpus.symbols, corpus.mask)
-    if corpus.grid is None:
-        order = np.argsort(~alive, axis=1, kind="stable")
-        ids, alive = np.take_along_axis(ids, order, axis=1), np.take_along_axis(alive, order, axis=1)
-    forms = _Forms(corpus, ids, alive, longest, least)
+    forms = Patterns(corpus, longest, least, places)
+    alive, sizes = forms.said.copy(), np.array([len(form) for form in forms.forms])
     atoms = sorted(frozenset().union(*meanings))
     number = {atom: i for i, atom in enumerate(atoms)}
     meant = np.zeros((len(corpus), len(atoms)), dtype=bool)
@@ -142,95 +169,125 @@ def induce_morphemes(
         meant[row, [number[atom] for atom in about]] = True
     kinds = _subsets(meant, largest, least)
     said_first, meant_first = int(alive.sum()), int(meant.sum())
+    explains, begins = np.full(alive.shape, -1, dtype=np.int64), np.zeros(alive.shape, dtype=bool)
     found: list[Morpheme] = []
-    if forms.names and kinds:
-        there, about_ = forms.there(alive), _there(meant, kinds)
-        p = luck(there, about_)
+    if forms.forms and kinds:
+        there, about = forms.there(alive), _there(meant, kinds)
+        p = luck(there, about)
         bar = level / p.size
-        allowed = p <= bar
-        while True:
-            bits = np.where(allowed, _information(there, about_), 0.0)
-            f, m = _best(bits, forms.sizes, [len(kind) for kind in kinds])
-            rows = np.flatnonzero(np.asarray((there[:, [f]].toarray() * about_[:, [m]].toarray())[:, 0]))
-            if bits[f, m] <= 0 or luck(there[:, [f]], about_[:, [m]])[0, 0] > bar:
+        # Pairs that are sure in the whole language; no other can become sure in a part of it.
+        f, m = np.nonzero(p <= bar)
+        weight = np.array([len(kind) for kind in kinds])
+        while len(f):
+            bits = _information(there, about, f, m)
+            # Of equal ones that with the longest form, then with the largest meaning.
+            equal = np.flatnonzero(bits >= bits.max() - 1e-9)
+            best = equal[np.lexsort((-m[equal], -f[equal], weight[m[equal]], sizes[f[equal]]))[-1]]
+            form, kind = int(f[best]), kinds[m[best]]
+            one, other = there[:, [form]], about[:, [m[best]]]
+            rows = np.flatnonzero(np.asarray((one.toarray() * other.toarray())[:, 0]))
+            if bits[best] <= 0 or luck(one, other)[0, 0] > bar:
                 break
-            meaning = tuple(atoms[a] for a in kinds[m])
-            found.append(Morpheme(forms.names[f], meaning, float(bits[f, m]), len(rows), float(p[f, m])))
-            alive = forms.without(alive, f, rows)
-            meant[np.ix_(rows, np.array(kinds[m]))] = False
-            allowed[f, m] = False
-            there, about_ = forms.there(alive), _there(meant, kinds)
-    of_forms, of_meanings = {m.form for m in found}, {m.meaning for m in found}
+            for row, slots in forms.occurrences(alive, form, rows):
+                alive[row, slots] = False
+                explains[row, forms.order[row, slots]] = len(found)
+                begins[row, forms.order[row, slots[0]]] = True
+            meaning = tuple(atoms[a] for a in kind)
+            found.append(
+                Morpheme(
+                    forms.forms[form], forms.names[form], meaning, float(bits[best]), len(rows), float(p[form, m[best]])
+                )
+            )
+            meant[np.ix_(rows, np.array(kind))] = False
+            f, m = np.delete(f, best), np.delete(m, best)
+            there, about = forms.there(alive), _there(meant, kinds)
+    pairs = len({(m.name, m.meaning) for m in found})
+    of_forms, of_meanings = {m.name for m in found}, {m.meaning for m in found}
     return Inventory(
         tuple(found),
         1 - float(alive.sum()) / said_first if said_first else 0.0,
         1 - float(meant.sum()) / meant_first if meant_first else 0.0,
-        len({(m.form, m.meaning) for m in found}) / len(of_meanings) if found else float("nan"),
-        len({(m.form, m.meaning) for m in found}) / len(of_forms) if found else float("nan"),
+        pairs / len(of_meanings) if found else float("nan"),
+        pairs / len(of_forms) if found else float("nan"),
+        explains,
+        begins,
     )
 
 
 def inventory_table(inventory: Inventory) -> pd.DataFrame:
-    """A row for each morpheme, as CSV takes it: ``form``, ``meaning``, ``bits``, ``messages``, ``p``."""
+    """A row for each morpheme, as CSV takes it.
+
+    Returns:
+        ``form``, ``meaning``, ``bits``, ``messages``, ``p``; ``synonyms``: how many forms have this meaning, and
+        ``senses``: how many meanings have this form, this one counted.
+    """
+    forms, meanings = (Counter(getattr(m, part) for m in inventory.morphemes) for part in ("name", "meaning"))
     return pd.DataFrame(
         [
-            (" ".join(map(str, m.form)), " ".join(m.meaning), m.bits, m.messages, m.p)
+            (m.name, " ".join(m.meaning), m.bits, m.messages, m.p, meanings[m.meaning], forms[m.name])
             for m in inventory.morphemes
         ],
-        columns=["form", "meaning", "bits", "messages", "p"],
+        columns=["form", "meaning", "bits", "messages", "p", "synonyms", "senses"],
     )  # fmt: skip
 
 
-class _Forms:
-    """All forms of a language and where they stand; and which of them are left in what is not explained yet."""
+def segment_table(corpus: Corpus, inventory: Inventory) -> pd.DataFrame:
+    """Every message in its morphemes.
 
-    def __init__(
-        self, corpus: Corpus, ids: NDArray[np.int64], said: NDArray[np.bool_], longest: int, least: int
-    ) -> None:
-        slots = np.arange(ids.shape[1])
-        self.runs: list[NDArray[np.int64]] = []  # [K, size], the slots of each place
-        if corpus.grid is None:
-            self.runs = [
-                np.stack([slots[i : len(slots) - size + 1 + i] for i in range(size)], axis=1)
-                for size in range(1, min(longest, len(slots)) + 1)
-            ]
-        else:
-            first, second, _ = neighboring_slots(corpus.boxes, corpus.symbols_per_patch)
-            self.runs = [slots[:, None], np.stack([first, second], axis=1)][:longest]
-        self.names: list[tuple[int, ...]] = []
-        self.at: list[NDArray[np.int64]] = []  # [N, K], the form at each place
-        for run in self.runs:
-            there = said[:, run].all(axis=2)
-            kinds, which = np.unique(ids[:, run][there], axis=0, return_inverse=True)
-            at = np.full(there.shape, -1, dtype=np.int64)
-            at[there] = which.reshape(-1)
-            counts = np.asarray((_presence(at, len(kinds)) > 0).sum(axis=0))
-            kept = counts >= least
-            renamed = np.append(np.where(kept, kept.cumsum() - 1 + len(self.names), -1), -1)
-            self.names += [tuple(kind) for kind in kinds[kept].tolist()]
-            self.at.append(renamed[at])
-        self.sizes = [len(name) for name in self.names]
+    Args:
+        corpus: the language.
+        inventory: of it.
 
-    def there(self, alive: NDArray[np.bool_]) -> csr_array:
-        """Whether each form is in what is left of each message, 0 or 1, ``[N, F]``."""
-        left = [np.where(alive[:, run].all(axis=2), at, -1) for run, at in zip(self.runs, self.at, strict=True)]
-        return _presence(np.concatenate(left, axis=1), len(self.names))
-
-    def without(self, alive: NDArray[np.bool_], form: int, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """What is left of the messages when a form is taken out of some, wherever it is whole."""
-        left = alive.copy()
-        for run, at in zip(self.runs, self.at, strict=True):
-            for row, place in zip(*np.nonzero(at[rows] == form), strict=True):
-                if alive[rows[row], run[place]].all():
-                    left[rows[row], run[place]] = False
-        return left
+    Returns:
+        A row for each piece of each message, in the order of its first symbol: ``message`` (its number), ``file``,
+        ``form``, ``places`` (slots, or ``row:column`` of patches), ``meaning``; ``?`` where no morpheme explains the
+        symbols.
+    """
+    ids, said = spoken_ids(corpus.symbols, corpus.mask)
+    rows: list[tuple[int, str, str, str, str]] = []
+    for message in range(len(corpus)):
+        pieces: list[tuple[int, list[int]]] = []
+        open_: dict[int, int] = {}
+        for slot in np.flatnonzero(said[message]).tolist():
+            number = int(inventory.explains[message, slot])
+            if number >= 0 and not inventory.begins[message, slot] and number in open_:
+                pieces[open_[number]][1].append(slot)
+            elif number < 0 and pieces and pieces[-1][0] < 0:
+                pieces[-1][1].append(slot)
+            else:
+                open_[number] = len(pieces)
+                pieces.append((number, [slot]))
+        for number, slots in pieces:
+            morpheme = inventory.morphemes[number] if number >= 0 else None
+            rows.append(
+                (
+                    message, corpus.files[message] if corpus.files else "",
+                    morpheme.name if morpheme else " ".join(str(ids[message, slot]) for slot in slots),
+                    " ".join(place_name(corpus, slot) for slot in slots),
+                    " ".join(morpheme.meaning) if morpheme else UNKNOWN,
+                )
+            )  # fmt: skip
+    return pd.DataFrame(rows, columns=["message", "file", "form", "places", "meaning"])
 
 
-def _presence(at: NDArray[np.int64], forms: int) -> csr_array:
-    rows, places = np.nonzero(at >= 0)
-    cells = np.unique(rows * max(forms, 1) + at[rows, places])
-    entries = (np.ones(len(cells), dtype=np.int64), (cells // max(forms, 1), cells % max(forms, 1)))
-    return csr_array(entries, shape=(len(at), forms))
+def in_lines(inventory: Inventory, most: int = 20) -> list[str]:
+    """The inventory in lines, the morphemes that explain most messages first.
+
+    Args:
+        inventory: of a language.
+        most: how many morphemes are shown.
+    """
+    found = inventory.morphemes
+    if not found:
+        return ["no morpheme: no group of symbols goes with anything that is meant, beyond luck"]
+    lines = [
+        f"{len(found)} morphemes explain {100 * inventory.explained_symbols:.1f} % of the symbols said and "
+        f"{100 * inventory.explained_atoms:.1f} % of what is meant; a meaning has {inventory.synonymy:.2f} forms, "
+        f"a form {inventory.polysemy:.2f} meanings"
+    ]
+    shown = sorted(found, key=lambda m: -m.messages)[:most]
+    lines += [f"{m.name}: {' '.join(m.meaning)} ({m.messages:,} messages, p = {m.p:.2g})" for m in shown]
+    return lines + ([f"and {len(found) - most} more"] if len(found) > most else [])
 
 
 def _subsets(meant: NDArray[np.bool_], largest: int, least: int) -> list[tuple[int, ...]]:
@@ -248,23 +305,21 @@ def _there(meant: NDArray[np.bool_], kinds: Sequence[tuple[int, ...]]) -> csr_ar
     return csr_array(np.stack([meant[:, kind].all(axis=1) for kind in kinds], axis=1), dtype=np.int64)
 
 
-def _information(there: csr_array, about: csr_array) -> NDArray[np.float64]:
-    """Mutual information of being there and being meant, in bits, ``[F, M]``; 0 where they avoid each other."""
+def _information(
+    there: csr_array, about: csr_array, forms: NDArray[np.int64], meanings: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Mutual information of being there and being meant, in bits, of some pairs; 0 where they avoid each other."""
     n = there.shape[0]
-    both = np.asarray((there.T @ about).todense(), dtype=float)
-    f, m = (np.asarray(x.sum(axis=0), dtype=float) for x in (there, about))
+    both = np.asarray((there.T @ about).todense(), dtype=float)[forms, meanings]
+    f, m = np.asarray(there.sum(axis=0), dtype=float)[forms], np.asarray(about.sum(axis=0), dtype=float)[meanings]
     total = np.zeros(both.shape)
     for joint, left, right in (
-        (both, f, m), (f[:, None] - both, f, n - m), (m - both, n - f, m), (n - f[:, None] - m + both, n - f, n - m),
-    ):  # fmt: skip
-        by_luck = left[:, None] * right / n
+        (both, f, m),
+        (f - both, f, n - m),
+        (m - both, n - f, m),
+        (n - f - m + both, n - f, n - m),
+    ):
+        by_luck = left * right / n
         ratio = np.divide(joint, by_luck, out=np.ones_like(joint), where=(joint > 0) & (by_luck > 0))
         total += joint / n * np.log2(ratio)
-    return np.where(both * n > f[:, None] * m, total, 0.0)
-
-
-def _best(bits: NDArray[np.float64], form_sizes: Sequence[int], meaning_sizes: Sequence[int]) -> tuple[int, int]:
-    """The pair with the most information; of equal ones that with the longest form, then with the largest meaning."""
-    equal = np.argwhere(bits >= bits.max() - 1e-9).tolist()
-    f, m = max(equal, key=lambda pair: (form_sizes[pair[0]], meaning_sizes[pair[1]], -pair[0], -pair[1]))
-    return f, m
+    return np.where(both * n > f * m, total, 0.0)

@@ -62,10 +62,7 @@ def study_words(
     """
     if not 0 < held_out < 1:
         raise ValueError(f"held_out={held_out}: give a share above 0 and below 1")
-    if corpus.symbol_ids and max(corpus.symbol_ids) < 2**63:
-        # They are called what their own programme calls them.
-        ids = np.array(corpus.symbol_ids, dtype=np.int64)
-        corpus = replace(corpus, symbols=ids[np.where(corpus.mask, corpus.symbols, 0)], symbol_ids=())
+    corpus = with_its_own_ids(corpus)
     captions = captions_of(corpus)
     if not any(captions):
         raise ValueError("nothing is said in words of these images: give captions, or classes with names")
@@ -93,6 +90,14 @@ def study_words(
         dictionary(corpus, words, learnt),
         gloss_table(corpus, reader, learnt),
     )
+
+
+def with_its_own_ids(corpus: Corpus) -> Corpus:
+    """The same language, its symbols called what the program that made them calls them, where that fits a number."""
+    if not corpus.symbol_ids or max(corpus.symbol_ids) >= 2**63:
+        return corpus
+    ids = np.array(corpus.symbol_ids, dtype=np.int64)
+    return replace(corpus, symbols=ids[np.where(corpus.mask, corpus.symbols, 0)], symbol_ids=())
 
 
 def summary(study: Study) -> list[str]:

@@ -49,6 +49,7 @@ def build(method: str, start: Start, device: torch.device, folder: Path) -> tupl
     """
     config = start.config
     foreign = {"--micro-batch": config.training.micro_batch, "--frozen-speaker": config.run.frozen_speaker}
+    foreign["--distractors"] = config.loss.distractors
     for name, given in foreign.items():
         if given:
             raise ValueError(f"{name} is PatchGame's: no baseline has it")

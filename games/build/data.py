@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from games.build.distractors import distractors_for
 from games.options.config import Config, DataOptions
 from games.options.flags import errors_with_flags, with_flags
 from patchgame_egg.data.cache import CachedImages
@@ -147,6 +148,7 @@ def build_loader(config: Config, source: ImageSource, device: torch.device, trai
         ValueError: the options cannot be met on this device, or the images are too few.
     """
     d, t = config.images, config.training
+    beside = distractors_for(config, source, device, training)
     if d.decode == "gpu" and device.type != "cuda":
         raise ValueError(f"--decode gpu needs a CUDA GPU, the device is {device}")
     workers = decoders(d, device)
@@ -161,10 +163,12 @@ def build_loader(config: Config, source: ImageSource, device: torch.device, trai
         from patchgame_egg.data.gpu_jpeg import GpuJpegLoader, NoDecoder
 
         try:
-            return GpuJpegLoader(source, size, device=device, seed=t.seed, shuffle=training, workers=workers)
+            return GpuJpegLoader(
+                source, size, device=device, seed=t.seed, shuffle=training, workers=workers, distractors=beside
+            )
         except NoDecoder as error:
             raise ValueError(f"--decode gpu: {error}") from error
-    return ImageLoader(source, size, t.seed, training, workers, pin_memory=device.type == "cuda")
+    return ImageLoader(source, size, t.seed, training, workers, device.type == "cuda", beside)
 
 
 def labelled_loaders(config: Config, device: torch.device, batch_size: int = 256) -> tuple[ViewLoader, ViewLoader]:

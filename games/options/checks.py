@@ -37,6 +37,7 @@ def check(config: Config) -> None:
         ("--entropy-end", channel.entropy_end, 0),
         ("--commitment", channel.commitment, 0),
         ("--logit-scale", speaker.logit_scale, 0),
+        ("--num-distractors", config.loss.num_distractors, 1),
         ("--speakers", speaker.speakers, 1),
         ("--listeners", config.listener.listeners, 1),
         ("--epochs", training.epochs, 1),
@@ -81,6 +82,8 @@ def check(config: Config) -> None:
     ):
         if not 0 <= share <= 1:
             raise ValueError(f"{name} {share}: must be between 0 and 1")
+    if not config.loss.in_batch and not config.loss.distractors:
+        raise ValueError("--no-in-batch leaves a message nothing to be matched with: give --distractors")
     if training.warmup < 0 or training.warmup > training.epochs:
         raise ValueError(f"--warmup {training.warmup}: must be between 0 and the {training.epochs} epochs")
     if training.freeze_epochs and not config.listener.head_wide:

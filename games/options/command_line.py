@@ -225,6 +225,8 @@ def fail(message: object, status: int = 2) -> NoReturn:
 def failures(kept: Callable[[], str] = str) -> Iterator[None]:
     """Ends the program with one line and status 1 where a file cannot be read or written, or a process is lost.
 
+    Ctrl-C ends it with one line, too, and the status that shells have for it, 130.
+
     Args:
         kept: what to say of what is not lost, asked for when it is needed.
 
@@ -233,6 +235,9 @@ def failures(kept: Callable[[], str] = str) -> Iterator[None]:
     """
     try:
         yield
+    except KeyboardInterrupt:
+        # While a run is trained, it is no error; before that, after it, or the second time.
+        fail(f"stopped by Ctrl-C{kept().replace('once that is mended, ', '')}", 130)
     except BrokenPipeError:
         # Whoever read what is printed has gone, as head does; there is nobody left to tell.
         raise

@@ -16,6 +16,10 @@ IMAGES = 4096
 """The most images whose messages are written down as the language of a run."""
 
 
+RANDOM, SAME_CLASS = KINDS = ("random", "class")
+"""What ``--distractors`` may be, beside a run or a file."""
+
+
 @dataclass(frozen=True)
 class SpeakerOptions:
     """The speaker: who looks at the image, and what there is to say."""
@@ -134,7 +138,7 @@ class ListenerOptions:
 
 @dataclass(frozen=True)
 class LossOptions:
-    """The loss: symmetric InfoNCE over the batch of all processes."""
+    """The loss: symmetric InfoNCE over the batch of all processes, and over distractors if wanted."""
 
     temperature: float = 0.07
     """tau, or where it starts if it is learnt."""
@@ -145,6 +149,14 @@ class LossOptions:
     times --lr. The loss that is logged is the mean; AdamW's steps do not depend on this."""
     detach_negatives: bool = False
     """Gather embeddings without their gradients, as the release does."""
+    distractors: str = ""
+    """Images that stand beside each image, of the same part: random; class, of the same class; the folder of a run,
+    nearest by its features; or a file that names some for each, JSON lines with file and distractors. Empty: none."""
+    num_distractors: int = 7
+    """K, how many distractors stand beside each image."""
+    in_batch: bool = True
+    """The other images of a batch are candidates, too. Without: an image and its distractors alone, by chance
+    1 / (1 + K), as in EGG's discrimination games."""
 
 
 @dataclass(frozen=True)
@@ -314,6 +326,11 @@ class Config:
         if asked is None:
             return 0.1 if self.channel.channel == "reinforce" else 1.0
         return asked
+
+    def choices(self, group: int) -> int:
+        """Among how many images a message of a group of so many finds its own: a guess is right in 1 of them."""
+        beside = self.loss.num_distractors if self.loss.distractors else 0
+        return (group if self.loss.in_batch else 1) + beside
 
     @property
     def load_size(self) -> int:

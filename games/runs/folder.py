@@ -11,7 +11,7 @@ from pathlib import Path
 from games.options.command_line import Start
 from games.options.config_file import load_config
 from games.options.resume import as_recorded
-from games.runs.files import CHECKPOINT, CONFIG, LOCK, LOG, METHOD, TENSORBOARD
+from games.runs.files import CHECKPOINT, CONFIG, IMAGES_SEEN, LOCK, LOG, METHOD, TENSORBOARD
 from patchgame_egg.text_files import read_text
 
 
@@ -43,7 +43,7 @@ def check_speaks(run: Path) -> None:
 
 
 # What a run leaves that was killed before its first checkpoint.
-_BEGINNINGS = {CONFIG, METHOD, LOG, LOCK, TENSORBOARD}
+_BEGINNINGS = {CONFIG, METHOD, IMAGES_SEEN, LOG, LOCK, TENSORBOARD}
 
 
 def is_unbegun(folder: Path) -> bool:

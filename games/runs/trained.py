@@ -189,7 +189,7 @@ class TrainedRun(Shareable):
         if self.folder is None or not (self.folder / CORPUS).exists():
             return None
         corpus = Corpus.load(self.folder / CORPUS)
-        cards = gallery(corpus, [(concept, cells(corpus, concept)) for concept in concepts_of(corpus)], {})
+        cards = gallery(corpus, [(concept, cells(corpus, concept)) for concept in concepts_of(corpus)], {}, {})
         first = {card["symbol"]: card["chips"][0] for card in cards if card["chips"]}
         return {symbol: f"{chip['value']} ({chip['concept']})" for symbol, chip in first.items()}
 

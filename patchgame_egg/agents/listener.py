@@ -143,16 +143,22 @@ class Listener(nn.Module):
         Args:
             message: what the sender said.
             receiver_input: images as the vision network takes them: float ``[B, 3, H, W]``, normalised, as a
-                `ViewLoader` gives them. The uint8 images of an `ImageLoader` have to be made into views first.
+                `ViewLoader` gives them. The uint8 images of an `ImageLoader` have to be made into views first. With
+                distractors, the image itself and K others, ``[B, 1 + K, 3, H, W]``.
             aux_input: not used.
 
         Returns:
-            The text embedding and the image embedding, each float ``[B, D]``, not scaled to length 1.
+            The text embedding and the image embedding, each float ``[B, D]``, not scaled to length 1; with distractors
+            the second one is ``[B, 1 + K, D]``.
 
         Raises:
             ValueError: the message, or the width of what ``text`` or ``vision`` gives, does not fit.
         """
-        said, seen = self.text(message), self.vision(receiver_input)
+        candidates = receiver_input.shape[:2] if receiver_input.dim() == 5 else None
+        said, seen = (
+            self.text(message),
+            self.vision(receiver_input if candidates is None else receiver_input.flatten(0, 1)),
+        )
         for what, given, head in (("text", said, self.text_head), ("vision", seen, self.vision_head)):
             if given.dim() != 2 or given.shape[1] != head.in_dim:
                 raise ValueError(
@@ -160,6 +166,8 @@ class Listener(nn.Module):
                     f"with {'a text whose out_dim is its width' if what == 'text' else 'vision_dim of that width'}"
                 )
         first, second = self.text_head.wide, self.vision_head.wide
+        if candidates is not None:
+            return self.text_head(said), self.vision_head(seen).unflatten(0, candidates)
         if not (self.narrow and self.training and first and second) or not narrow_is_cheaper(
             len(said), first.in_features
         ):

@@ -44,15 +44,7 @@ class Listing:
 
     def left_out(self) -> tuple[str, ...]:
         """What is no image, counted, with the reason."""
-        suffixes = Counter(p.suffix.lower() for p in self.files)
-        rest = {s: n for s, n in suffixes.most_common() if s not in image_suffixes()}
-        pictures, others = ({s: n for s, n in rest.items() if (s in PICTURES) == wanted} for wanted in (True, False))
-        said = [f"{_counted(pictures)} (pictures that Pillow does not read here)"] if pictures else []
-        said += [f"{_counted(others)} (no images)"] if others else []
-        if self.system:
-            names = listed(printable(name) for name, _ in self.system.most_common())
-            said.append(f"{self.system.total()} with hidden or system names ({names})")
-        return (*said, *(f"{n} {reason}" for reason, n in self.broken.items()))
+        return left_out(Counter(p.suffix.lower() for p in self.files), self.system, self.broken)
 
 
 def listing(root: Path | str) -> Listing:
@@ -84,6 +76,28 @@ def listing(root: Path | str) -> Listing:
             else:
                 found.broken["links that lead nowhere" if link else "that are no files"] += 1
     return found
+
+
+def left_out(suffixes: Counter[str], system: Counter[str], broken: Counter[str]) -> tuple[str, ...]:
+    """What is no image, counted, with the reason.
+
+    Args:
+        suffixes: of all files, in lower case and with their dot; those of images are passed over.
+        system: hidden and system names.
+        broken: other reasons.
+
+    Example:
+        >>> left_out(Counter({".jpg": 9, ".txt": 2}), Counter({"._x.jpg": 1}), Counter())
+        ('2 .txt (no images)', '1 with hidden or system names (._x.jpg)')
+    """
+    rest = {s: n for s, n in suffixes.most_common() if s not in image_suffixes()}
+    pictures, others = ({s: n for s, n in rest.items() if (s in PICTURES) == wanted} for wanted in (True, False))
+    said = [f"{_counted(pictures)} (pictures that Pillow does not read here)"] if pictures else []
+    said += [f"{_counted(others)} (no images)"] if others else []
+    if system:
+        names = listed(printable(name) for name, _ in system.most_common())
+        said.append(f"{system.total()} with hidden or system names ({names})")
+    return (*said, *(f"{n} {reason}" for reason, n in broken.items()))
 
 
 def _counted(suffixes: dict[str, int], most: int = 8) -> str:

@@ -75,19 +75,8 @@ check_optimizers()
 
 @pytest.mark.process
 def test_neither_help_nor_mistakes_need_torch_and_a_run_needs_little_else(tmp_path: Path) -> None:
-    run = [
-        *TINY,
-        "--epochs",
-        "1",
-        "--scenes",
-        "8",
-        "--candidates",
-        "256",
-        "--corpus",
-        "--no-pictures",
-        "--no-tensorboard",
-    ]
-    run += ["--out", str(tmp_path)]
+    words = "--epochs 1 --scenes 8 --candidates 256 --corpus --no-pictures --no-tensorboard --out"
+    run = [*TINY, *words.split(), str(tmp_path)]
     given = {
         "MISTAKES": [line.format(tmp=tmp_path) for line in MISTAKES],
         "PACKAGES": ["analysis", "games.patchgame", "games.baselines", "games.reproduce"],

@@ -26,11 +26,15 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], object]] = {
     ),
     "concept_best_matching": lambda s, m, a: analysis.concept_best_matching(s, m, a[:, None], permutations=9),
     "context_independence": lambda s, m, a: analysis.context_independence(s, m, attributes=a, permutations=9),
+    "earlier_references": lambda s, m, a: analysis.earlier_references(s, m, meanings=a, permutations=9)[0],
     "harris_articulation": lambda s, m, a: analysis.harris_articulation(s, m),
+    "harris_words": lambda s, m, a: analysis.harris_words(s, m, meanings=a, permutations=9),
     "heaps": lambda s, m, a: analysis.heaps(s, m),
     "instantaneous_coordination": lambda s, m, a: analysis.instantaneous_coordination(
         analysis.message_numbers(s, m), a[:, 0], permutations=9
     ),
+    "law_of_abbreviation": lambda s, m, a: analysis.law_of_abbreviation(s, m, permutations=9),
+    "message_npmi": lambda s, m, a: analysis.message_npmi(s, m, meanings=a, permutations=9),
     "message_variance": lambda s, m, a: analysis.message_variance(s, m, a.astype(float), permutations=9),
     "positional_disentanglement": lambda s, m, a: analysis.positional_disentanglement(
         s, m, attributes=a, permutations=9
@@ -135,8 +139,10 @@ def test_what_is_no_mask_is_refused(name: str) -> None:
             METRICS[name](symbols, wrong, attributes)
 
 
-# Heaps' curve and the folds of a classifier follow a seeded order of the items.
-@pytest.mark.parametrize("name", sorted(set(METRICS) - {"heaps", "bag_of_symbols_classification"}))
+# Heaps' curve and the folds of a classifier follow a seeded order of the items; references need the order.
+@pytest.mark.parametrize(
+    "name", sorted(set(METRICS) - {"heaps", "bag_of_symbols_classification", "earlier_references"})
+)
 def test_the_order_of_items_does_not_matter(name: str) -> None:
     language = noise()
     order = np.random.default_rng(1).permutation(len(language[0]))

@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 from analysis.metrics import pairwise as pairs
 from analysis.metrics.distances import known_items, meaning_distances, meaning_pairs, message_distances, message_pairs
 
-MESSAGE_KINDS = ["edit", "edit_mean", "edit_max", "hamming", "bag"]
+MESSAGE_KINDS = ["edit", "edit_mean", "edit_max", "hamming", "bag", "jaccard"]
 MEANING_KINDS = ["hamming", "jaccard", "cosine", "euclidean"]
 
 
@@ -54,6 +54,8 @@ def by_hand(symbols: np.ndarray, mask: np.ndarray, kind: str) -> list[float]:
             found.append(0.0)
         elif kind == "bag":
             found.append(1 - 2 * (Counter(one) & Counter(other)).total() / (len(one) + len(other)))
+        elif kind == "jaccard":
+            found.append(1 - len(set(one) & set(other)) / len(set(one) | set(other)))
         else:
             by = {"edit": 1, "edit_mean": (len(one) + len(other)) / 2, "edit_max": max(len(one), len(other))}[kind]
             found.append(edits(one, other) / by)

@@ -93,7 +93,7 @@ def test_messages_of_several_lengths(kind: str, expected: float) -> None:
     assert found == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("message_distance", ["edit", "edit_mean", "edit_max", "hamming", "bag"])
+@pytest.mark.parametrize("message_distance", ["edit", "edit_mean", "edit_max", "hamming", "bag", "jaccard"])
 @pytest.mark.parametrize("meaning_distance", ["hamming", "jaccard", "cosine", "euclidean"])
 def test_against_scipy(monkeypatch: pytest.MonkeyPatch, message_distance: Any, meaning_distance: Any) -> None:
     rng = np.random.default_rng(0)

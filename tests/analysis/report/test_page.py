@@ -75,7 +75,7 @@ def test_every_section_is_there(page: str) -> None:
 
 
 def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
-    assert len(page) < 6e6
+    assert len(page) <= 3e6
     assert all(re.match(r"data:|#", address) for address in Sections(page).loaded)
     assert not re.search(r"@import|url\((?!#|'?data:)", page)
 
@@ -199,6 +199,30 @@ def test_cells_of_languages_made_twice_are_those_of_remembered_ones(monkeypatch:
         assert np.allclose(found.z, (found.counts - np.mean(tables, axis=0)) / deviation, atol=1e-9)
 
 
+def test_symbols_have_words_and_messages_glosses(page: str, scenes: Corpus) -> None:
+    cards = dict(re.findall(r'<article data-symbol="(\d+)" data-words="([^"]*)"', page))
+    assert {"sky", "background"} <= set(cards["4"].split()) and "like luck" not in page.split("<h3>In words</h3>")[0][
+        -1:
+    ]
+    rows = re.findall(r'<tr data-words="([^"]*)" data-symbols="([^"]*)"><th scope="row">image (\d+)<', page)
+    assert 10 < len(rows) <= 24, "of the held-out images"
+    right = [set(words.split()) & set(scenes.captions[int(number)][0].split()) for words, _, number in rows if words]
+    assert np.mean([bool(found) for found in right]) > 0.8
+    for _, symbols, number in rows:
+        assert set(map(int, symbols.split())) == set(scenes.said(int(number))), (
+            "everything said is explained, or is a ?"
+        )
+
+
+def test_what_shuffled_languages_tell_as_well_has_no_glosses(scenes: Corpus) -> None:
+    rng = np.random.default_rng(5)
+    page = page_of(replace(scenes, symbols=rng.integers(0, 32, scenes.symbols.shape)))
+    assert "<h3>In words</h3>" in page and "like luck" in page
+    assert "<tr data-words" not in page and 'class="in-words"' not in page
+    few = page_of(replace(scenes, captions=(("a cat",), *[()] * 79)))
+    assert "not put into words: 0 of 80 images have words" in few
+
+
 # In a browser
 
 
@@ -219,6 +243,7 @@ def file(page: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 SHOWN = "[...document.querySelectorAll('.gallery article')].filter(a => !a.hidden).map(a => Number(a.dataset.symbol))"
+ROWS = "[...document.querySelectorAll('.glosses tbody tr')].filter(r => !r.hidden).map(r => r.dataset.words)"
 BRIGHT = "[...document.querySelectorAll('[data-map]')].map(f => Number(f.dataset.bright))"
 TYPE = """(text => {{ const box = document.getElementById('find'); box.value = text;
 box.dispatchEvent(new Event('input')) }})('{}')"""
@@ -248,7 +273,12 @@ def test_search_filters_the_dictionary(browser: Browser, file: Path) -> None:
     assert browser.run(SHOWN) == [12] and browser.run("location.hash").endswith("symbol=12")
     browser.run(TYPE.format("sky background"))
     assert browser.run(SHOWN) == [4] and browser.run("document.getElementById('found').textContent") == "1 symbol"
+    browser.run(TYPE.format("sky"))
+    rows = browser.run(ROWS)
+    assert rows and all("sky" in words.split() for words in rows)
+    assert browser.run("document.getElementById('found-messages').textContent").startswith(f"{len(rows)} of ")
     browser.run(TYPE.format("no such word"))
+    assert browser.run(ROWS) == []
     assert browser.run(SHOWN) == []
     browser.run(TYPE.format(""))
     assert len(browser.run(SHOWN)) == 28

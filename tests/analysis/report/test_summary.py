@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 
-from analysis.evaluation.table import COLUMNS
-from analysis.report.summary import findings
+from analysis.evaluation.table import COLUMNS, measure
+from analysis.report.summary import findings, headline
+from tests.support.synthetic_corpus import scene_corpus, sequence_corpus
 
 
 def said(before: tuple[float, float, float], **after: tuple[float, float, float]) -> str:
@@ -27,3 +29,22 @@ def test_a_sentence_only_where_intervals_part() -> None:
     assert "and least as “permuted” (58.0 %)." in parted
     noise = said(played, **{"noise images": (0.5, 0.37, 0.63)})
     assert "Tampering" not in noise and "Over images of pure noise the agents still succeed in 50.0 %" in noise
+
+
+@pytest.mark.slow
+def test_topographic_similarity_has_a_distance_chosen_beforehand_and_says_why() -> None:
+    for corpus, first, why in (
+        (scene_corpus(60), "attributes and which symbols", "of patches nobody chose the order"),
+        (sequence_corpus(60), "attributes and edit distance", "the speaker chose the order of the symbols"),
+    ):
+        frame = measure(corpus, permutations=3)
+        found = frame[frame.metric == "topographic_similarity"]
+        ends = {name.partition(" and ")[2] for name in found.of if name.startswith("attributes")}
+        assert {"edit distance over the longer length", "sets of symbols", "symbols at places"} <= ends
+        assert ("who speaks" in ends) == (corpus.grid is not None)
+        (sentence,) = [text for text in findings(frame, None, 8) if "Topographic similarity" in text]
+        assert f"for {first} (shuffled" in sentence and why in sentence
+        others = found[found.of.str.startswith("attributes") & (found.of != first)].value
+        assert f"{others.min():z.2f} by" in sentence and f"{others.max():z.2f} by" in sentence
+        (card,) = [card for card in headline(frame, 8) if card[0] == "topographic similarity"]
+        assert card[1] == f"{found.value.iloc[0]:.3g}" and card[2].startswith(first), "not the largest of many numbers"

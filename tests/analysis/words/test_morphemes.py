@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
+from analysis.__main__ import main
 from analysis.corpus.corpus import Corpus
-from analysis.words.morphemes import Inventory, induce_morphemes, inventory_table, meanings_of
+from analysis.words.morphemes import (
+    Inventory,
+    in_lines,
+    induce_morphemes,
+    inventory_table,
+    meanings_of,
+    segment_table,
+)
 from tests.support.synthetic_corpus import sequence_corpus
 
 Pair = tuple[tuple[int, ...], tuple[str, ...]]
@@ -44,7 +56,7 @@ def test_a_perfect_language_is_recovered(seed: int) -> None:
     assert scores(found, {(tuple(form), (atom,)) for atom, form in words.items()}) == (1, 1)
     assert found.explained_symbols == found.explained_atoms == found.synonymy == found.polysemy == 1
     assert all(0 < m.bits <= 1 and m.p < 1e-6 for m in found.morphemes)
-    assert list(inventory_table(found).columns) == ["form", "meaning", "bits", "messages", "p"]
+    assert list(inventory_table(found).columns) == ["form", "meaning", "bits", "messages", "p", "synonyms", "senses"]
 
 
 def test_names_of_wholes_are_not_taken_apart() -> None:
@@ -115,6 +127,61 @@ def test_patterns_of_patches() -> None:
     found = induce_morphemes(corpus, meanings)
     assert {((1, 2), ("kind=0",)), ((2, 1), ("kind=1",))} <= pairs(found)
     assert all(len(m.form) == 2 for m in found.morphemes)
+    assert {("1/2", ("kind=0",)), ("2/1", ("kind=1",))} <= {(m.name, m.meaning) for m in found.morphemes}
+
+
+def test_patterns_of_four_patches_and_which_way_they_lie() -> None:
+    """The same two symbols mean one thing side by side and another one above the other; four mean a third."""
+    rng = np.random.default_rng(0)
+    symbols, meanings = rng.integers(10, 30, (400, 16)), []
+    shapes = [([0, 1], [1, 2]), ([0, 4], [1, 2]), ([0, 1, 4, 5], [3, 4, 5, 6])]
+    for row in symbols:
+        kind = int(rng.integers(3))
+        place = 4 * int(rng.integers(3)) + int(rng.integers(3))
+        row[place + np.array(shapes[kind][0])] = shapes[kind][1]
+        meanings.append(frozenset({f"kind={kind}"}))
+    corpus = Corpus(symbols, np.ones_like(symbols, dtype=bool), 30, grid=(4, 4))
+    found = induce_morphemes(corpus, meanings, longest=4)
+    assert {("1 2", ("kind=0",)), ("1/2", ("kind=1",)), ("3 4/5 6", ("kind=2",))} == {
+        (m.name, m.meaning) for m in found.morphemes
+    }
+    table = segment_table(corpus, found)
+    assert (table[table.form == "3 4/5 6"].places.str.count(":") == 4).all()
+    assert set(table[table.form == "1/2"].meaning) == {"kind=1"}
+
+
+def test_symbols_at_places() -> None:
+    """Slots that share their symbols: without places each symbol has two meanings, with places one."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 4, (400, 2))
+    meanings = [frozenset({f"colour={a}", f"shape={b}"}) for a, b in values.tolist()]
+    corpus = Corpus(values, np.ones_like(values, dtype=bool), 4)
+    blind = induce_morphemes(corpus, meanings, largest=1, longest=1)
+    assert len(blind.morphemes) == 8 and blind.polysemy == 2
+    found = induce_morphemes(corpus, meanings, largest=1, longest=1, places=True)
+    truth = {(f"{v}@{a}", (f"{name}={v}",)) for a, name in enumerate(("colour", "shape")) for v in range(4)}
+    assert {(m.name, m.meaning) for m in found.morphemes} == truth
+    assert found.explained_symbols == 1 and found.polysemy == found.synonymy == 1
+
+
+def test_messages_are_cut_into_their_morphemes() -> None:
+    rng = np.random.default_rng(0)
+    words = {f"colour={i}": [i] for i in range(3)} | {f"shape={i}": [10 + i, 20 + i] for i in range(3)}
+    messages, meanings, truth = [], [], []
+    for _ in range(300):
+        atoms = rng.permutation([f"colour={rng.integers(3)}", f"shape={rng.integers(3)}"]).tolist()
+        noise = [int(rng.integers(40, 90))] if rng.random() < 0.3 else []
+        messages.append([s for atom in atoms for s in words[atom]] + noise)
+        meanings.append(set(atoms))
+        truth.append([" ".join(map(str, words[atom])) for atom in atoms] + [str(n) for n in noise])
+    found = spoken(messages, meanings)
+    longest = max(map(len, messages))
+    symbols = np.array([[*m, *[0] * (longest - len(m))] for m in messages])
+    mask = np.array([[i < len(m) for i in range(longest)] for m in messages])
+    table = segment_table(Corpus(symbols, mask, 100), found)
+    assert table.groupby("message").form.agg(list).tolist() == truth
+    assert set(table[table.meaning == "?"].form.astype(int)) <= set(range(40, 90))
+    assert in_lines(found)[0].startswith("6 morphemes explain 9")
 
 
 def test_meanings_and_mistakes() -> None:
@@ -132,3 +199,29 @@ def test_meanings_and_mistakes() -> None:
     assert nothing.morphemes == () and np.isnan(nothing.synonymy)
     silent = induce_morphemes(Corpus(corpus.symbols, corpus.mask & False, 8), meanings_of(corpus))
     assert silent.morphemes == () and silent.explained_symbols == silent.explained_atoms == 0
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = sequence_corpus(200)
+    corpus.save(tmp_path / "corpus.npz")
+    assert main(["morphemes", str(tmp_path), "--largest", "1"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("8 morphemes explain 100.0 % of the symbols said")
+    assert said[-2:] == [f"wrote {tmp_path / 'morphemes.csv'}", f"wrote {tmp_path / 'segments.csv'}"]
+    table = pd.read_csv(tmp_path / "morphemes.csv", dtype=str)
+    truth = [(str(i), f"{'second' if i > 3 else 'first'}={v}") for i, v in enumerate("abcdefgh")]
+    assert sorted(zip(table.form, table.meaning, strict=True)) == truth
+    assert len(pd.read_csv(tmp_path / "segments.csv")) == corpus.mask.sum()
+    # Another seed than that of what is meant, from whose stream smaller numbers would come.
+    rng = np.random.default_rng(1)
+    replace(corpus, symbols=rng.integers(0, 8, (200, 2))).save(tmp_path / "random.npz")
+    assert main(["morphemes", str(tmp_path / "random.npz"), "--out", str(tmp_path / "none.csv")]) == 0
+    assert capsys.readouterr().out.startswith("no morpheme: ")
+    for words, message in (
+        (["--longest", "0"], "longest=0"),
+        (["--out", str(tmp_path)], "is a folder"),
+        (["--segments", str(tmp_path / "morphemes.csv")], "is named twice: give other names with --out and --segments"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(["morphemes", str(tmp_path), *words])
+        assert stopped.value.code == 2 and message in capsys.readouterr().err
