@@ -41,12 +41,14 @@ class Start:
         preset: the preset that they started from.
         resume: the run to go on with, or None.
         dry_run: say what would be done, and write nothing.
+        found: what told the run's checkpoint from later ones when the run was found, None without one.
     """
 
     config: Config
     preset: str
     resume: Path | None
     dry_run: bool = False
+    found: tuple[int, ...] | None = None
 
 
 def parse(argv: Sequence[str], prog: str = "python -m games.patchgame", about: str | None = None) -> Start:

@@ -57,6 +57,15 @@ def is_unbegun(folder: Path) -> bool:
     return not log.exists() or log.stat().st_size == 0
 
 
+def checkpoint_stamp(folder: Path) -> tuple[int, ...] | None:
+    """What tells a run's checkpoint from every later one, which is another file; None where there is none."""
+    try:
+        status = (folder / CHECKPOINT).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 def find_run(start: Start, again: bool, kind: str = "") -> tuple[Start, Path]:
     """The run that a command plays: one to resume, or a new one, named by ``--name`` or counted up.
 
@@ -67,11 +76,16 @@ def find_run(start: Start, again: bool, kind: str = "") -> tuple[Start, Path]:
         kind: what nameless runs are named after; empty: the preset.
 
     Returns:
-        What to start, with ``resume`` set if there is a checkpoint to go on from, and the run's folder.
+        What to start, with ``resume`` set if there is a checkpoint to go on from and ``found``, and the run's folder.
 
     Raises:
         ValueError: the named run is there already, and this is not ``again``; or the run to resume has no checkpoint.
     """
+    start, folder = _find(start, again, kind)
+    return replace(start, found=checkpoint_stamp(folder)), folder
+
+
+def _find(start: Start, again: bool, kind: str) -> tuple[Start, Path]:
     out, name = Path(start.config.run.out), start.config.run.name
     if start.resume is not None:
         if is_unbegun(start.resume):

@@ -10,6 +10,7 @@ from games.options.command_line import Start, fail, failures
 from games.options.config_file import save_config
 from games.options.flags import with_flags
 from games.runs.files import CHECKPOINT, CONFIG, METHOD, METRICS
+from games.runs.folder import checkpoint_stamp
 from games.runs.images import check_images, write_images
 from games.runs.lock import run_lock
 from patchgame_egg.atomic_write import write_json
@@ -64,6 +65,9 @@ def train_run(
     try:
         with failures(kept), _locked(folder):
             if is_rank_zero():
+                if checkpoint_stamp(folder) != start.found:
+                    # What was read before the lock was taken is of the past: going on from it would undo the rest.
+                    fail(f"another process has just trained {folder}: look at it, then {command} --resume {folder}")
                 # From here on the run is not whole, whenever it is killed.
                 (folder / METRICS).unlink(missing_ok=True)
                 if method is not None:

@@ -114,6 +114,8 @@ class Process:
 
     def used(self) -> float:
         """Seconds of processor time so far."""
+        if self._status is not None:
+            return self.seconds
         times = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 

@@ -69,8 +69,6 @@ def main(argv: list[str]) -> int:
         folder = scratch / f"{number:05d}"
         stage.begin(folder, real=number % 12 == 11)
         tries[name] += 1
-        if os.environ.get("ENDURE_LOUD"):
-            print(number, name, flush=True)
         try:
             trial(stage, np.random.default_rng((asked.seed, number)))
             shutil.rmtree(folder)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 from kills import finish, wait_for_a_moment
@@ -12,7 +14,8 @@ from play import GAMES, Lost, Stage, after_a_blow, check_same
 
 def rank_killed(stage: Stage, rng: np.random.Generator) -> None:
     """One rank of two is killed: the other ends by itself, in one line, and both go on. For real, under torchrun."""
-    play = stage.play(str(rng.choice([g for g in GAMES if "dropout" not in g])), "folder", ["--timeout", "30"], ranks=2)
+    game = str(rng.choice([name for name in GAMES if "dropout" not in name]))
+    play = stage.play(game, "folder", ["--timeout", "120"], ranks=2)
     words = [*play.words, "--out", str(stage.folder), "--name", "run", "--checkpoint-every", "2"]
     if stage.real:
         _killed_under_torchrun(stage, words, play.seconds, rng)
@@ -21,7 +24,10 @@ def rank_killed(stage: Stage, rng: np.random.Generator) -> None:
         if following is None:
             break
         group, victim = stage.start_ranks(following, 2), int(rng.integers(2))
-        group[victim].wait(float(rng.uniform(0, play.seconds)))
+        # Who waits at the meeting point waits for five minutes, unless torchrun ends it.
+        while not group[0].said() and group[0].status() is None:
+            time.sleep(0.01)
+        group[victim].wait(group[victim].used() + float(rng.uniform(0, play.seconds)))
         if not group[victim].blow(signal.SIGKILL):
             break
         stage.hit("SIGKILL")
@@ -43,10 +49,7 @@ def _killed_under_torchrun(stage: Stage, words: list[str], seconds: float, rng: 
     launch = "torch.distributed.run --standalone --nproc-per-node=2 --max-restarts=1 -m games.patchgame"
     process = stage.start(words, module=launch)
     wait_for_a_moment(stage, process, seconds, rng)
-    workers = open(f"/proc/{process.pid}/task/{process.pid}/children").read().split()  # noqa: SIM115
-    if workers:
-        import os
-
+    if workers := Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
         os.kill(int(rng.choice(workers)), signal.SIGKILL)
         stage.hit("SIGKILL")
     if process.ended():

@@ -284,6 +284,17 @@ def start_up_benchmark(*words: str) -> None:
     load(ROOT / "tests" / "benchmarks" / "start_up.py").main([*kept, "--repeats", "1", "--rows", "Python", "help"])
 
 
+def endurance(*words: str) -> None:
+    """One try."""
+    script = ROOT / "tests" / "endurance" / "run.py"
+    done = subprocess.run(
+        [sys.executable, script, *words, "--minutes", "0", "--only", "killed"],
+        capture_output=True, text=True, timeout=480,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^\| killed \| 1 \| \d+ \| 1 \| 0 \|$", done.stdout, re.MULTILINE), done.stdout
+
+
 def convert(*words: str) -> None:
     """Only read, as there is no checkpoint of the release: tests/games/test_convert.py converts one of its kind."""
     read_options(ConvertOptions, words, "convert", "")
@@ -368,6 +379,7 @@ STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "tests/benchmarks/scaling.py"): scaling_benchmark,
     ("python", "tests/benchmarks/patch_subset.py"): patch_subset_benchmark,
     ("python", "tests/benchmarks/start_up.py"): start_up_benchmark,
+    ("python", "tests/endurance/run.py"): endurance,
     ("torchrun",): launch,
     ("srun",): allocated,
     ("trap",): nothing,
@@ -487,7 +499,7 @@ def test_options_and_files_in_the_text_exist(name: str, capsys: pytest.CaptureFi
             analysis_command([word, "--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)) | {"--check"}
     known |= {option for action in launcher_options()._actions for option in action.option_strings}
-    for script in (ROOT / "tests" / "benchmarks").glob("*.py"):
+    for script in (*(ROOT / "tests" / "benchmarks").glob("*.py"), ROOT / "tests" / "endurance" / "run.py"):
         known |= set(re.findall(r'add_argument\("(--[a-z-]+)"', script.read_text()))
     for span in code_spans(ROOT / name):
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", span):

@@ -38,6 +38,15 @@ def test_both_kinds_say_the_same(tmp_path: Path, mark: str, end: str) -> None:
     assert read_captions(tmp_path / "said.csv") == READ
 
 
+def test_encodings_and_what_is_nested_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "said.csv"
+    path.write_bytes("file,caption\na.jpg,caf\u00e9\n".encode("utf-16"))
+    assert read_captions(path).by_name == {"a.jpg": ("caf\u00e9",)}
+    path.write_text('{"file": "a.jpg", "caption": ' + "[" * 100_000)
+    with pytest.raises(ValueError, match=r"said.csv, line 1 is not JSON"):
+        read_captions(path)
+
+
 def test_lists_line_breaks_and_dots(tmp_path: Path) -> None:
     (tmp_path / "x").write_text(
         '{"file": "./a//b.png", "caption": ["one", "two"]}\n{"file": "a/b.png", "caption": "one"}'

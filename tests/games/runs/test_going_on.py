@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,24 @@ def test_a_run_that_goes_on_knows_what_it_has_skipped(quick: list[str], photos: 
     # Nothing is left to be trained or validated on.
     assert main(["--resume", str(run)]) == 0
     assert (run / "skipped.txt").read_text().splitlines() == [str(path) for path in broken]
+
+
+def test_what_another_process_has_done_since_is_not_undone(
+    quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+
+    @contextmanager
+    def late(folder: Path) -> Iterator[None]:
+        # Another process has had the lock while this one was building its game.
+        (folder / "checkpoint.pt").write_bytes(b"of another")
+        yield
+
+    monkeypatch.setattr("games.runs.training.run_lock", late)
+    said = refused(capsys, quick)
+    assert f"another process has just trained {run}: look at it, then python -m games.patchgame --resume {run}" in said
+    assert [path.name for path in run.iterdir()] == ["checkpoint.pt"]
+    assert (run / "checkpoint.pt").read_bytes() == b"of another"
 
 
 def test_ctrl_c_before_and_after_training_is_one_line(

@@ -1,4 +1,4 @@
-"""The format that a device is fast in, and numbers that tie in half precision but must not where they decide."""
+"""The format that a device is fast in, and numbers that tie in half precision where they would decide symbols."""
 
 from __future__ import annotations
 
