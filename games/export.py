@@ -81,9 +81,10 @@ def export(options: Options) -> tuple[Path, str]:
     config, size = run.config, run.config.images.image_size
     if config.channel.channel == "continuous":
         raise ValueError("this run's channel is continuous: it passes numbers, and no symbols to export")
-    graph = SpeakerGraph(run.game).eval()
+    of_patches = config.speaker.speaker == "patch"
+    graph = SpeakerGraph(run.game, config.patches if of_patches else 1).eval()
     images = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))
-    names = ["symbols", "mask", *(["keep_prob"] if config.speaker.speaker == "patch" else [])]
+    names = ["symbols", "mask", *(["keep_prob"] if of_patches else [])]
     about = {"run": options.run.resolve().name, "vocab": str(config.speaker.vocab), "image_size": str(size)}
     model = model_of(graph, images, names, about)
     check_model(model, graph, images, names)

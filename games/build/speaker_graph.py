@@ -19,16 +19,21 @@ class SpeakerGraph(nn.Module):
 
     Args:
         game: whose sender and channel these are; its channel says symbols.
+        patches: P; of no use to other speakers.
     """
 
     mean: Tensor
     std: Tensor
+    turn: Tensor
 
-    def __init__(self, game: Game) -> None:
+    def __init__(self, game: Game, patches: int) -> None:
         super().__init__()
         self.sender, self.channel = game.sender, game.channel
         for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1))
+        # Of patches that are equally likely, the channel takes one after another in this order.
+        anyhow = torch.randperm(patches, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("turn", anyhow.argsort())
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Speaks.
@@ -52,10 +57,10 @@ class SpeakerGraph(nn.Module):
             return symbols, torch.ones_like(symbols, dtype=torch.bool), keep
         patches = keep.shape[1]
         if channel.keep is not None:
-            speaks = place(keep) < channel.keep
+            speaks = place(keep, self.turn) < channel.keep
             keep = inclusion(keep, channel.keep)
         else:
-            speaks = place(keep) < patches // 2 + 1 if channel.gate == "rank" else keep >= 0.5
+            speaks = place(keep, self.turn) < patches // 2 + 1 if channel.gate == "rank" else keep >= 0.5
         mask = speaks[:, :, None].expand(-1, -1, features.logits.shape[2]).flatten(1)
         return symbols, mask, keep
 
@@ -85,11 +90,8 @@ def keep_probability(channel: PatchChannel, scores: Tensor) -> Tensor:
     return ranks.float() / patches
 
 
-def place(probability: Tensor) -> Tensor:
-    """How many patches come before each, ``[B, P]``: likelier ones, and equals that the channel takes first."""
-    patches = probability.shape[1]
-    anyhow = torch.randperm(patches, generator=torch.Generator().manual_seed(0)).argsort()
-    turn = torch.tensor(anyhow.tolist())
+def place(probability: Tensor, turn: Tensor) -> Tensor:
+    """How many patches come before each, ``[B, P]``: likelier ones, and equals whose turn, ``[P]``, is earlier."""
     likelier = probability[:, None, :] > probability[:, :, None]  # [B, own, other]
     equal = (probability[:, None, :] == probability[:, :, None]) & (turn[None, :] < turn[:, None])
     return (likelier | equal).long().sum(dim=2)

@@ -1,7 +1,8 @@
 """A finished run in three lines: ``run = games.load("runs/first")`` speaks of any images, and listens.
 
 What `games.record` writes of the held-out images, this does for images in hand: they are seen in the same view, played
-in evaluation and in the run's number format. Letters in shapes: N images, M messages, T slots, V vocabulary, D width.
+in evaluation and in the run's number format. One file, because whatever is asked of a run goes this one way. Letters in
+shapes: N images, M messages, T slots, V vocabulary, D width.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ function choose(symbol, text) {
     if (!patch.speaks || !patch.symbols.includes(symbol)) continue;
     const [row, column, side] = patch.box;
     const frame = document.createElementNS(SVG, "rect");
-    const inner = { x: column + 0.06, y: row + 0.06, width: side - 0.12, height: side - 0.12, class: "hit" };
+    const inner = { x: column + 0.03, y: row + 0.03, width: side - 0.06, height: side - 0.06, class: "hit" };
     for (const [name, value] of Object.entries(inner)) frame.setAttribute(name, value);
     map.append(frame);
   }

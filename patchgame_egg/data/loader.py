@@ -2,7 +2,8 @@
 
 A source is a map-style data set of ``(uint8 image [3, S, S], label)`` with ``classes``; `patchgame_egg.data.sources`
 finds them. What the loader yields depends on the seed, the epoch and the position alone, whatever the number of workers
-and ranks.
+and ranks. One file, because the order, the images put in the place of broken ones, and the batches keep this promise
+together.
 """
 
 from __future__ import annotations

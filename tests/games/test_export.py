@@ -29,7 +29,8 @@ ALL_THERE = all(map(export.find_spec, export.NEEDED))
 
 @pytest.mark.parametrize("words", SPEAKERS, ids=lambda words: " ".join(words) or "patch")
 def test_the_graph_says_what_the_game_says(words: list[str]) -> None:
-    game = build_game(parse([*words[:2], *TINY] if words[:1] == ["--preset"] else [*TINY, *words]).config)
+    config = parse([*words[:2], *TINY] if words[:1] == ["--preset"] else [*TINY, *words]).config
+    game = build_game(config)
     with torch.no_grad():
         # Statistics of a batch: networks that were never trained say the same of everything.
         for _ in range(3):
@@ -38,7 +39,7 @@ def test_the_graph_says_what_the_game_says(words: list[str]) -> None:
         images = torch.rand(9, 3, 32, 32)
         images[1] = 0.5
         message = game.channel(game.sender(normalise(images.clone(), images.clone())))  # type: ignore[operator]
-        symbols, mask, *keep = SpeakerGraph(game).eval()(images)  # type: ignore[arg-type]
+        symbols, mask, *keep = SpeakerGraph(game, config.patches).eval()(images)  # type: ignore[arg-type]
     assert torch.equal(symbols, message.symbols) and torch.equal(mask, message.mask)
     assert bool(keep) == (message.keep_prob is not None)
     if keep:
