@@ -47,7 +47,7 @@ def render(
     Args:
         corpus: the record of a language.
         frame: of `analysis.evaluation.table.measure`.
-        records: the run's log, for the learning curves.
+        records: the run's log, for the learning curves and the retrieval of two views.
         title: what the run is called.
         command: how the page was made; stands at its foot.
         permutations: shuffled languages behind every p and every number of the heat maps.
@@ -82,7 +82,7 @@ def render(
             "title": title,
             "command": command,
             "sections": [(a, n) for a, n in _SECTIONS.items() if sections.get(there.get(a, a), True)],
-            "cards": headline(frame, corpus.vocab_size),
+            "cards": headline(frame, corpus.vocab_size, records),
             "findings": findings(frame, corpus.choices, corpus.vocab_size),
             "note": note,
             "facts": _facts(corpus),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pandas as pd
 
 from analysis.evaluation.glossary import GLOSSARY
@@ -169,14 +172,20 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def headline(frame: pd.DataFrame, vocab_size: int) -> list[tuple[str, str, str]]:
+def headline(
+    frame: pd.DataFrame, vocab_size: int, records: Sequence[Mapping[str, Any]] = ()
+) -> list[tuple[str, str, str]]:
     """The few numbers that stand first: name, value, what to hold it against.
 
     Args:
         frame: of `analysis.evaluation.table.measure`.
         vocab_size: V.
+        records: the run's log, whose last validation also plays the game itself, two random views.
     """
     cards = []
+    played = [r["two_views_acc"] for r in records if "two_views_acc" in r]
+    if played:
+        cards.append(("retrieval, two views", percent(played[-1]), "at the last validation"))
     for metric in ("retrieval", "active_symbols", "mean_length", "ami", "topographic_similarity"):
         found = _rows(frame, metric)
         if found.empty:
@@ -192,5 +201,6 @@ def headline(frame: pd.DataFrame, vocab_size: int) -> list[tuple[str, str, str]]
             beside = "symbols, mean"
         if pd.notna(top.null_mean):
             beside = f"{top.of}; shuffled {top.null_mean:z.2f}".lstrip("; ")
-        cards.append((GLOSSARY[metric].name, value, beside))
+        name = "retrieval, one view" if metric == "retrieval" and played else GLOSSARY[metric].name
+        cards.append((name, value, beside))
     return cards

@@ -48,3 +48,14 @@ def test_topographic_similarity_has_a_distance_chosen_beforehand_and_says_why() 
         assert f"{others.min():z.2f} by" in sentence and f"{others.max():z.2f} by" in sentence
         (card,) = [card for card in headline(frame, 8) if card[0] == "topographic similarity"]
         assert card[1] == f"{found.value.iloc[0]:.3g}" and card[2].startswith(first), "not the largest of many numbers"
+
+
+def test_both_retrievals_stand_first_where_the_log_has_them() -> None:
+    about = {"metric": "retrieval", "of": "", "value": 0.75, "chance": 0.01, "n": 50, "reason": ""}
+    frame = pd.DataFrame([about], columns=COLUMNS)
+    records = [{"kind": "validation", "two_views_acc": acc} for acc in (0.1, 0.5)]
+    assert headline(frame, 8) == [("retrieval accuracy", "75.0 %", "chance 1.0 %")]
+    assert headline(frame, 8, records) == [
+        ("retrieval, two views", "50.0 %", "at the last validation"),
+        ("retrieval, one view", "75.0 %", "chance 1.0 %"),
+    ]
