@@ -207,7 +207,7 @@ def _gallery(corpus: Corpus, met: Sequence[tuple[Concept, Cells]], permutations:
             | {entry["word"] for card in cards for entry in card["dictionary"]}
         ),
         "in_words": told["lines"],
-        "messages": told["messages"],
+        "glossed": told["messages"],
     }  # fmt: skip
 
 

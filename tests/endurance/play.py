@@ -38,8 +38,8 @@ GAMES: Mapping[str, Sequence[str]] = {
 }
 IMAGES = ("scenes", "folder", "folder, cached", "folder, workers", "shards")
 
-# Nobody waits longer than this for a tiny game, on however busy a machine.
-PATIENCE = 240.0
+# Seconds without any progress after which a process hangs, and the most processor time that one takes.
+PATIENCE, MOST_SECONDS = 240.0, 300.0
 
 
 class Lost(Exception):
@@ -100,10 +100,14 @@ class Process:
         Raises:
             Lost: it hangs.
         """
-        status = self.status(PATIENCE)
-        if status is None:
-            self.blow(signal.SIGKILL)
-            raise Lost(f"hangs: {self.said()[-500:]}")
+        used, since = self.used(), time.monotonic()
+        while (status := self.status(0.5)) is None:
+            if self.used() > used:
+                used, since = self.used(), time.monotonic()
+            # One that is starved by others still moves; one that turns in circles takes more than any game here.
+            if time.monotonic() - since > PATIENCE or used > MOST_SECONDS:
+                self.blow(signal.SIGKILL)
+                raise Lost(f"hangs after {used:.1f} s of processor time: {self.said()[-500:]}")
         return status
 
     def wait(self, seconds: float) -> None:
