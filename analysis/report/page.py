@@ -73,10 +73,10 @@ def render(
         **_gallery(corpus, met, max(permutations, 20), seed),
         **_maps(corpus, frame),
     }
-    sections["messages"] = message_rows(corpus, files_at)
-    sections["data"] |= {"messages": sections["messages"]}
+    sections["every"] = message_rows(corpus, files_at)
+    sections["data"] |= {"messages": sections["every"]}
     tables, tested = groups(frame)
-    there = {"learning": "curves"}
+    there = {"learning": "curves", "messages": "every"}
     return _page(
         sections | {
             "title": title,

@@ -21,7 +21,7 @@ function show() {
   showGallery();
   showMaps();
   showHeat();
-  showMessages();
+  showEvery();
 }
 
 // Rows are made when they are looked for, and a sheet of pictures is decoded with its first row.
@@ -30,7 +30,7 @@ const added = {};
 let sought = null;
 let matching = [];
 
-function showMessages() {
+function showEvery() {
   if (!data.messages || sought === (state.seek ?? "")) return;
   sought = state.seek ?? "";
   const box = element("seek");

@@ -132,7 +132,7 @@ class RecurrentDecoder(Decoder):
         return [(h, summary) if self.two else (h,)] * len(self.cells)
 
     def step(self, slot: int, state: State, previous: Tensor | None) -> tuple[Tensor, State]:
-        x = self.embed(previous, len(state[0][0]))
+        x = self.embed(previous, state[0][0].shape[0])
         after: State = []
         for cell, before in zip(self.cells, state, strict=True):
             after.append(cell(x, before) if self.two else (cell(x, before[0]),))
@@ -179,7 +179,7 @@ class TransformerDecoder(Decoder):
         return state
 
     def step(self, slot: int, state: State, previous: Tensor | None) -> tuple[Tensor, State]:
-        x = self.embed(previous, len(state[0][0])) + self.positions[slot]
+        x = self.embed(previous, state[0][0].shape[0]) + self.positions[slot]
         after: State = []
         for block, past in zip(self.blocks, state, strict=True):
             x, past = self._append(block, x, past)

@@ -50,7 +50,7 @@ class SequenceChannel(Channel):
                 "decoder; speakers of patches go with a PatchChannel"
             )
         decoder, length = features.decoder, features.decoder.max_len
-        rows, vocab, device = len(features.summary), decoder.vocab_size, features.summary.device
+        rows, vocab, device = features.summary.shape[0], decoder.vocab_size, features.summary.device
         scored, ends = self.estimator.scored and self.training, decoder.ends
         uniform = self.uniform(rows, length, decoder.choices, device=device) if self.training else None
         state, previous, expected = decoder.start(features.summary), None, None
