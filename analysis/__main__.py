@@ -246,6 +246,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(line)
         else:
             print(f"wrote {analyse(asked.run, asked.format, asked.out, asked.permutations, asked.seed)}")
+    except KeyboardInterrupt:
+        fail("stopped by Ctrl-C", 130)
     except NotRecorded as error:
         fail(f"{error} (of a run, python -m games.record {error.folder} records it)")
     except ValueError as error:

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from games.options.command_line import fail
+from games.options.command_line import fail, failures
 from games.options.config_file import load_config
 from games.reproduce.runner.setting import Setting, Training
 from games.runs.files import CONFIG, LOG, METRICS
@@ -128,6 +128,7 @@ def tabulate(frame: pd.DataFrame) -> str:
     return markdown(["", *head], rows)
 
 
+@failures()
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the comparison; returns the exit status."""
     parser = argparse.ArgumentParser(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from games.options.checks import check
-from games.options.command_line import fail, read_options
+from games.options.command_line import fail, failures, read_options
 from games.options.config import Config
 from games.options.config_file import save_config
 from games.options.presets import RELEASED
@@ -41,6 +41,7 @@ class Options:
     """Folder of images to play the run on, with train/ and val/; empty: where its training found them."""
 
 
+@failures()
 def main(argv: Sequence[str] | None = None) -> int:
     """Converts a checkpoint; returns the exit status."""
     try:

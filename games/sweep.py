@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from games.compare import Comparison, columns, tabulate
-from games.options.command_line import fail
+from games.options.command_line import fail, failures
 from games.options.config import Config
 from games.reproduce.runner.setting import Training, command_of, share_of
 from games.runs.files import CORPUS, LOG
@@ -154,6 +154,7 @@ def _option(name: str, value: tuple[str, ...]) -> list[str]:
     return [f"--{name}", *value]
 
 
+@failures()
 def main(argv: Sequence[str] | None = None) -> int:
     """Plays a grid; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)

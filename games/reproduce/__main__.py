@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from games.options.command_line import fail
+from games.options.command_line import fail, failures
 from games.reproduce.runner.scales import SCALES
 from games.reproduce.runner.setting import Setting, share_of
 from patchgame_egg import __version__
@@ -120,6 +120,7 @@ def parse_setting(argv: Sequence[str]) -> Setting:
     return Setting(seeds=tuple(range(seeds)), task=share_of(task), rates=rates, options=tuple(options), **given)
 
 
+@failures()
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs an experiment; returns the exit status."""
     began, words = time.perf_counter(), sys.argv[1:] if argv is None else list(argv)

@@ -33,7 +33,7 @@ from analysis.metrics.patch_importance import importance_scores, place_share
 from games.build.agents import build_game
 from games.build.data import build_loader, build_loaders, build_views, load_images
 from games.build.trainer import make_trainer
-from games.options.command_line import fail, parse
+from games.options.command_line import fail, failures, parse
 from games.reproduce.runner.tables import markdown
 from games.runs.corpus import annotate
 from games.runs.files import LOG
@@ -259,6 +259,7 @@ def read_words(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@failures()
 def main(argv: Sequence[str] | None = None) -> int:
     """Plays the runs that are missing, and prints the table of effects."""
     args = read_words(argv)
