@@ -145,6 +145,11 @@ class LossOptions:
     times --lr. The loss that is logged is the mean; AdamW's steps do not depend on this."""
     detach_negatives: bool = False
     """Gather embeddings without their gradients, as the release does."""
+    ground: str = ""
+    """Human sentences by which the listener learns, too, in training: a file as for --captions, or scenes for those
+    about the built-in ones; empty: none, the listener hears symbols alone."""
+    ground_share: float = 1.0
+    """Share of the captioned images whose sentences are read."""
 
 
 @dataclass(frozen=True)
