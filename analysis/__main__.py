@@ -9,6 +9,7 @@
     python -m analysis transfer a.jsonl runs/first         writes transfer.csv, what each is worth to a language model
     python -m analysis words runs/first                    writes runs/first/glosses.csv and runs/first/dictionary.csv
     python -m analysis morphemes runs/first                writes runs/first/morphemes.csv and runs/first/segments.csv
+    python -m analysis play runs/first                     serves a page on this machine that takes images
 
 A run is a folder with a corpus.npz, which `games.record` writes. A file may be such a corpus, JSON lines, or
 interactions of this library or of EGG.
@@ -21,6 +22,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -87,6 +89,7 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
     elif kind == "json":
         text = to_json(corpus, frame, title, permutations, seed)
     else:
+        from analysis.report.messages import files_from
         from analysis.report.page import render
         from patchgame_egg.training.loggers import CURVE_STEPS, read_log
 
@@ -94,7 +97,7 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
         command = f"python -m analysis {path} --permutations {permutations} --seed {seed}"
         text = render(
             corpus, frame, read_log(log, CURVE_STEPS) if log.is_file() else [], title=title, command=command,
-            permutations=permutations, seed=seed, note=note,
+            permutations=permutations, seed=seed, note=note, files_at=files_from(corpus, out),
         )  # fmt: skip
     return _write(text, out)
 
@@ -172,7 +175,7 @@ def to_json(corpus: Corpus, frame: pd.DataFrame, title: str, permutations: int, 
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     rows = [{name: plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
-    about = {"run": title, "messages": len(corpus), "vocab_size": corpus.vocab_size, "candidates": corpus.candidates}
+    about = {"run": title, "messages": len(corpus), "vocab_size": corpus.vocab_size, "candidates": corpus.choices}
     return json.dumps({**about, "permutations": permutations, "seed": seed, "metrics": rows}, indent=1) + "\n"
 
 
@@ -184,6 +187,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     print_any_name()
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["play"]:
+        # Agents are known to `games` alone, which imports this package and is imported by none of its modules: here, as
+        # on the command line, it is asked for by name.
+        status: int = import_module("games.serve.__main__").main(words[1:])
+        return status
     several, messages, in_words, morphemes, transfer = (words[:1] == [word] for word in VERBS)
     verb = f" {words[0]}" if words[:1] and words[0] in VERBS else ""
     parser = Parser(

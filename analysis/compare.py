@@ -108,9 +108,9 @@ def compare_transfer(
         ValueError: a language or the text cannot be read or are too short, or there is no seed.
     """
     if seeds < 1:
-        raise ValueError(f"--seeds {seeds}: must be at least 1")
+        raise ValueError(f"{seeds} seeds: give at least 1")
     if out.is_dir():
-        raise ValueError(f"--out {out} is a folder: give a file in it")
+        raise ValueError(f"{out} is a folder: give a file in it")
     sentences = read_sentences(text)
     rows, lines = [], [f"{len(sentences):,} sentences of {text or 'a rule about scenes'}, a fifth of them held out"]
     for run, corpus in [(run, load(run)) for run in runs]:

@@ -54,9 +54,11 @@ IMPORTS = re.compile(r"^ *(?:import|from) ([\w.]+)", re.MULTILINE)
 IMPORTED = {name for text in SOURCES.values() for name in IMPORTS.findall(text)}
 astroid.MANAGER.module_denylist.update(name for name in IMPORTED if name.split(".")[0] not in PACKAGES)
 
-# Package -> {a name that it hands on: where it is defined}.
+# Package -> {a name that it hands on: where it is defined}; commands have no pages.
 FACES = {
-    ".".join(path.parent.relative_to(ROOT).parts): {name: f"{home}.{name}" for name, home in homes(text).items()}
+    ".".join(path.parent.relative_to(ROOT).parts): {
+        name: f"{home}.{name}" for name, home in homes(text).items() if not home.endswith("__main__")
+    }
     for path, text in SOURCES.items()
     if path.name == "__init__.py"
 }

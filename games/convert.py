@@ -8,7 +8,6 @@ evaluation they compute what the release's compute without their noise, which th
 from __future__ import annotations
 
 import math
-import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from games.options.config import Config
 from games.options.config_file import save_config
 from games.options.presets import RELEASED
 from games.runs.files import CHECKPOINT, CONFIG
+from patchgame_egg.atomic_write import making
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,15 +92,12 @@ def convert(path: Path, to: Path, root: str = "") -> Config:
         raise ValueError(f"{path} cannot be converted: {why}") from error
     epoch = saved.get("epoch")
     position = {"epoch": epoch if isinstance(epoch, int) else 0, "batch": 0, "step": 0}
-    unfinished = to.with_name(f".{to.name}.tmp")
     try:
-        unfinished.mkdir(parents=True, exist_ok=True)
-        checkpoint.save({"game": game.state_dict(), "position": position}, unfinished / CHECKPOINT)
-        save_config(config, "released", unfinished / CONFIG)
-        unfinished.rename(to)
+        with making(to, to.with_name(f".{to.name}.tmp")) as unfinished:
+            checkpoint.save({"game": game.state_dict(), "position": position}, unfinished / CHECKPOINT)
+            save_config(config, "released", unfinished / CONFIG)
     except OSError as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise ValueError(f"--to {to} cannot be written: {error}") from error
+        raise ValueError(f"--to: {error}") from error
     return config
 
 

@@ -18,7 +18,7 @@ import tyro
 
 from games.options.checks import check
 from games.options.command_line import fail, failures, pick_device, read_options
-from games.options.config import IMAGES, Config
+from games.options.config import IMAGES, RANDOM, Config
 from games.options.config_file import load_config, run_of
 from games.options.flags import errors_with_flags
 from games.runs.files import CONFIG, CORPUS
@@ -80,6 +80,7 @@ def _record_run(options: Options) -> Path:
 
     from games.build.data import build_loader, load_images, say_understood
     from games.runs.corpus import check_annotations, check_captions, write_corpus
+    from games.runs.distractors import distractors_for
     from games.runs.load import load_learnt_game
     from patchgame_egg.data.folders import unseen_folder
     from patchgame_egg.views.loader import ViewLoader
@@ -98,6 +99,9 @@ def _record_run(options: Options) -> Path:
             f"--to FILE is needed for other images than the run's, whose language is in {options.run / CORPUS}"
         )
     config = replace(own, images=replace(own.images, **asked))
+    if others and Path(own.loss.distractors).is_file():
+        print(f"note: {own.loss.distractors} names other images: these have random distractors")
+        config = replace(config, loss=replace(config.loss, distractors=RANDOM))
     check(config)
     game.to(memory_format=torch.channels_last)
     if config.images.data == "folder" and options.root is not None:
@@ -107,10 +111,11 @@ def _record_run(options: Options) -> Path:
         _tell_of_seen(options.run, own, folder)
     else:
         source = load_images(config, config.load_size)[1]
-    for understood in (check_annotations(config, source), check_captions(config.images, source)):
+    for understood in (check_annotations(config, source), check_captions(config, source)):
         if understood:
             print(understood)
-    held_out = build_loader(config, source, device, training=False)
+    beside = distractors_for(config, source, device, training=False)
+    held_out = build_loader(config, source, device, training=False, beside=beside)
     batches = ViewLoader(held_out, EvaluationView(config.images.image_size), device)
     path = options.to or options.run / CORPUS
     say(f"{options.run}: as it was after step {learnt['step']:,}, of epoch {learnt['epoch']}, on {device}")

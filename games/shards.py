@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from games.options.command_line import fail
+from games.options.command_line import fail, failures
 from games.options.flags import errors_with_flags
+from patchgame_egg.atomic_write import making, write_text
 from patchgame_egg.data.names import print_any_name
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def write_shards(source: ImageSource, folder: Path, part: str, options: Options)
         ValueError: files should be copied and the source has none.
     """
     import numpy as np
-    from tqdm import tqdm
     from webdataset import ShardWriter
 
+    from patchgame_egg.counted import counted
     from patchgame_egg.data.images import EncodedImages
     from patchgame_egg.data.pixels import UNREADABLE
     from patchgame_egg.data.shards import shard_index
@@ -75,7 +75,7 @@ def write_shards(source: ImageSource, folder: Path, part: str, options: Options)
         shard_index(Path(name))
 
     with ShardWriter(pattern, maxcount=options.per_shard, post=finished, verbose=0, mtime=0) as writer:
-        for number, index in enumerate(tqdm(order, part, leave=False, disable=None)):
+        for number, index in enumerate(counted(order, f"writes {part}")):
             try:
                 suffix, data, label = _sample(source, index, options.size)
             except UNREADABLE as error:
@@ -129,12 +129,9 @@ def write_sets(options: Options) -> tuple[list[Path], list[Path]]:
             limit=o.limit,
         )
     say_understood(o.data, o.root, {"to train on": sets[0], "held out": sets[1]})
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    (partial / "classes.txt").write_text("".join(f"{name}\n" for name in sets[0].classes), encoding="utf-8")
-    train, val = (write_shards(s, partial, part, o) for s, part in zip(sets, ("train", "val"), strict=True))
-    partial.rename(out)
+    with making(out, out.with_name(f"{out.name}.partial")) as partial:
+        write_text("".join(f"{name}\n" for name in sets[0].classes), partial / "classes.txt")
+        train, val = (write_shards(s, partial, part, o) for s, part in zip(sets, ("train", "val"), strict=True))
     return [out / path.name for path in train], [out / path.name for path in val]
 
 
@@ -142,10 +139,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Writes shards as the given command line asks, or the process's own; returns the exit status."""
     print_any_name()
     options = tyro.cli(Options, prog="python -m games.shards", args=argv)
-    try:
-        train, val = write_sets(options)
-    except (ValueError, OSError) as error:
-        fail(error)
+    with failures():
+        try:
+            train, val = write_sets(options)
+        except ValueError as error:
+            fail(error)
     pattern = train[0] if len(train) == 1 else train[0].with_name(f"train-{{0000..{len(train) - 1:04d}}}.tar")
     print(f"wrote {len(train)} shards to train on and {len(val)} held out; play on them with:")
     print(f"python -m games.patchgame --data shards --root '{pattern}'")

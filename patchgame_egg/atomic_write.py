@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,14 +50,14 @@ def errors_of(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, together: bool = False) -> Iterator[BinaryIO]:
     """Opens a file to write that takes the place of another when the block ends, and not if it fails.
 
     It is written under a temporary name, flushed to disk, then renamed: the old file stays until the new one is whole.
-    Two processes must not do so at once.
 
     Args:
         path: the file to replace; its folder is made.
+        together: several processes may write the same here at once; each then has a temporary name of its own.
 
     Yields:
         The new file.
@@ -64,7 +65,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         NotWritten: the disk is full, the folder cannot be written to, or a file is in its place.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    own = f".{socket.gethostname()}-{os.getpid()}" if together else ""
+    temporary = path.with_name(f"{path.name}{own}.tmp")
     with errors_of(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -77,19 +79,54 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             # A disk that is full should not stay so.
             temporary.unlink(missing_ok=True)
             raise
-        folder = os.open(path.parent, os.O_RDONLY)
+        _flush(path.parent)
+
+
+@contextmanager
+def making(folder: Path, draft: Path) -> Iterator[Path]:
+    """Makes a folder of files that is there when the block ends, whole, and not if it fails.
+
+    Args:
+        folder: the folder; it must not be there.
+        draft: its name until it is whole, beside it; what a process that was killed has left there is deleted.
+
+    Yields:
+        The draft, an empty folder.
+
+    Raises:
+        NotWritten: the disk is full, or the folder cannot be made there.
+    """
+    with errors_of(folder):
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            yield draft
+            for parent, _, names in os.walk(draft):
+                for name in names:
+                    _flush(Path(parent, name))
+                _flush(Path(parent))
+            os.rename(draft, folder)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        _flush(folder.parent)
 
 
-def write_text(text: str, path: Path) -> None:
+def _flush(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(text: str, path: Path, together: bool = False) -> None:
     """Writes a text in UTF-8, the whole file or nothing, by `replacing`.
 
     What is no character, such as a byte of a file's name that is not UTF-8, is written escaped.
     """
-    with replacing(path) as file:
+    with replacing(path, together) as file:
         file.write(text.encode(errors="backslashreplace"))
 
 

@@ -123,14 +123,18 @@ def check_pair(output: Any) -> tuple[Tensor, Tensor]:
     """What a receiver gave, for a loss that compares messages with images.
 
     Raises:
-        ValueError: it is not a pair of two tensors ``[B, D]`` of one shape.
+        ValueError: it is not a pair of two tensors ``[B, D]`` of one shape, or ``[B, D]`` and ``[B, 1 + K, D]``.
     """
     parts = list(output) if isinstance(output, tuple | list) else [output]
     shapes = [list(x.shape) if isinstance(x, Tensor) else _kind(x) for x in parts]
-    if len(parts) != 2 or shapes[0] != shapes[1] or not isinstance(shapes[0], list) or len(shapes[0]) != 2:
+    said, seen = shapes if len(shapes) == 2 else ("", "")
+    if isinstance(seen, list) and len(seen) == 3 and seen[1] > 1:
+        seen = seen[:1] + seen[2:]
+    if said != seen or not isinstance(said, list) or len(said) != 2:
         raise ValueError(
             f"the receiver gave {' and '.join(map(str, shapes))}: this loss compares a pair, "
-            "the embeddings of the messages and those of the images, both [B, D]"
+            "the embeddings of the messages and those of the images, both [B, D], or [B, 1 + K, D] of images with "
+            "their K distractors"
         )
     return parts[0], parts[1]
 

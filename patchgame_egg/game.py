@@ -65,7 +65,8 @@ class Game(nn.Module):
             sender_input: what the sender sees, ``[B, ...]``. For the agents of this library: images, float
                 ``[B, 3, H, W]``, normalised, as a `ViewLoader` gives them, not the uint8 of an `ImageLoader`.
             labels: ``[B]``, or None; handed to the loss and recorded.
-            receiver_input: what the receiver sees, float ``[B, 3, H, W]`` as well, or None.
+            receiver_input: what the receiver sees, float ``[B, 3, H, W]`` as well, or None. With K distractors beside
+                each image, ``[B, 1 + K, 3, H, W]``, the image itself first.
             aux_input: more tensors with B rows; handed to both agents and the loss, and recorded.
 
         Returns:
@@ -101,4 +102,9 @@ class Game(nn.Module):
 
 
 def _stack(output: Tensor | Sequence[Tensor]) -> Tensor:
-    return output if isinstance(output, Tensor) else torch.stack(tuple(output), dim=1)
+    if isinstance(output, Tensor):
+        return output
+    if len({part.shape for part in output}) == 1:
+        return torch.stack(tuple(output), dim=1)
+    # A text, and an image with its distractors.
+    return torch.cat([part[:, None] if part.dim() == 2 else part for part in output], dim=1)

@@ -100,11 +100,20 @@ def _read_json(table: AnnotationTable, text: str, lines: Sequence[str]) -> None:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                entry = json.loads(line)
+                entry = json.loads(line, object_pairs_hook=_once)
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{table.path}, line {number}: {error}") from error
             _add(table, f"line {number}", entry)
     return None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, of whose keys none is there twice: the last one would win."""
+    entry = dict(pairs)
+    if len(entry) < len(pairs):
+        twice = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
+        raise ValueError(f"{twice!r} is there twice")
+    return entry
 
 
 def _json(text: str) -> Any:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from patchgame_egg.data.names import listed, printable
+
 Box = tuple[float, float, float, float]
 
 LARGEST_PLACE = 10_000_000
@@ -89,10 +91,12 @@ class AnnotationTable(Mapping[str, Notes]):
         path: of the annotations.
         flat: boxes without area, which are left out.
         first_flat: where the first of them is.
+        unread: keys whose values are lists or objects, which are left out, counted.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.flat, self.first_flat = path, 0, ""
+        self.unread = Counter[str]()
         self._notes: dict[str, Notes] = {}
         self._boxes: dict[str, list[NotedObject]] = {}
 
@@ -134,7 +138,7 @@ class AnnotationTable(Mapping[str, Notes]):
         name = clean(name)
         if not name:
             raise ValueError(f"{self.path}, {place}: the image has no name")
-        said = known_values(values)
+        said = self._known(values)
         notes = Notes(said, None, file, dict.fromkeys(["", *said], place))
         boxes = None if objects is None else [o for box, what in objects if (o := self._object(place, box, what))]
         earlier = self._notes.get(name)
@@ -155,7 +159,11 @@ class AnnotationTable(Mapping[str, Notes]):
             self.flat += 1
             self.first_flat = self.first_flat or place
             return None
-        return NotedObject(box, known_values(values))
+        return NotedObject(box, self._known(values))
+
+    def _known(self, values: Mapping[str, object]) -> dict[str, str]:
+        self.unread.update(clean(key) for key, value in values.items() if isinstance(value, list | dict) and value)
+        return known_values(values)
 
     def check(self) -> AnnotationTable:
         """Itself, once it is read whole.
@@ -193,6 +201,9 @@ class AnnotationTable(Mapping[str, Notes]):
                 said.append(f"{kinds.total:,} kinds kept {KINDS} of {key!r}, the rest is {OTHER!r}")
         if self.flat:
             said.append(f"{self.flat:,} boxes without area skipped, the first in {self.first_flat}")
+        if self.unread:
+            keys = listed(map(printable, self.unread))
+            said.append(f"{self.unread.total():,} lists and objects in the place of values skipped ({keys})")
         return ", ".join(said)
 
 

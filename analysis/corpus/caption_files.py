@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from patchgame_egg.text_files import read_text
+
 _COLUMNS = ("file", "caption")
 
 
@@ -38,7 +40,7 @@ def read_captions(path: Path) -> CaptionFile:
     r"""Reads captions; a file that begins with a brace is JSON lines, any other is CSV.
 
     Args:
-        path: text in UTF-8, with or without a byte order mark. Lines of JSON end at ``\n`` and nowhere else.
+        path: text in UTF-8, or as its byte order mark says. Lines of JSON end at ``\n`` and nowhere else.
 
     Returns:
         The sentences by the names of the images, as `captions_of_files` takes them.
@@ -47,11 +49,9 @@ def read_captions(path: Path) -> CaptionFile:
         ValueError: there is no such file, or it is something else; which line, what it holds and what to do.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_text(path)
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}): give JSON lines or CSV with captions") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text in UTF-8 (at byte {error.start}): save it in this encoding") from error
     found: dict[str, list[str]] = {}
     blank = 0
     for number, name, sentences in _json_rows(text, path) if text.lstrip()[:1] == "{" else _csv_rows(text, path):
@@ -72,7 +72,7 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, str, list[str]]]:
             continue
         try:
             row: Any = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, line {number} is not JSON ({error}): give an object a line") from error
         name, said = (row.get(key) if isinstance(row, dict) else None for key in _COLUMNS)
         sentences: list[Any] = said if isinstance(said, list) else [said]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from analysis.corpus.corpus import Corpus, image_numbers
+from analysis.corpus.image_names import ImageNames
 from patchgame_egg.data.images import ImageFiles
 from patchgame_egg.data.scenes import CONCEPTS, Scene, SceneObject
 
@@ -31,31 +32,52 @@ def describe_scene(scene: Scene) -> str:
 
 
 def captions_of_files(
-    corpus: Corpus, captions: Mapping[str, tuple[str, ...]], source: ImageFiles, root: Path
+    corpus: Corpus,
+    captions: Mapping[str, tuple[str, ...]],
+    source: ImageFiles,
+    root: Path,
+    others: Iterable[Path] = (),
 ) -> Corpus:
     """Adds what people say of image files.
 
     Args:
         corpus: of these images; ``info["index"]`` says which.
-        captions: sentences by the images' names from ``root`` on, as `analysis.corpus.caption_files.read_captions`
-            gives them.
+        captions: sentences by the images' names, as `analysis.corpus.caption_files.read_captions` gives them.
         source: the images.
         root: the folder from which on images are named.
+        others: further images, which the captions may mean as well: what is said of them is given to no other.
 
     Returns:
         The corpus with ``captions``; an image that is not named has none.
 
     Raises:
-        ValueError: none of the images is named, or the corpus does not say which images it is about.
+        ValueError: none of the images is named, a name fits several, or the corpus does not say which images it is
+            about.
     """
     paths = [source.paths[i] for i in image_numbers(corpus)]
-    found = tuple(captions.get(caption_name(path, root), ()) for path in paths)
+    said = captions_by_path(captions, [*source.paths, *others], root)
+    found = tuple(said.get(path, ()) for path in paths)
     if paths and not any(found):
         raise ValueError(
             f"no image has a caption: the captions speak of {next(iter(captions), 'none')!r} and others, the first "
             f"image is {caption_name(paths[0], root)!r} in {root}"
         )
     return replace(corpus, captions=found)
+
+
+def captions_by_path(
+    captions: Mapping[str, tuple[str, ...]], paths: Iterable[Path], root: Path
+) -> dict[Path, tuple[str, ...]]:
+    """Which sentences are about which image, by the rule of `ImageNames`; names that fit no image are left out.
+
+    Raises:
+        ValueError: a name fits several images.
+    """
+    names, found = ImageNames(paths, root), dict[Path, tuple[str, ...]]()
+    for name, sentences in captions.items():
+        for path in names.of(name, "the captions"):
+            found[path] = (*found.get(path, ()), *sentences)
+    return found
 
 
 def caption_name(path: Path, root: Path) -> str:

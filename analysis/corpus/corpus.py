@@ -57,6 +57,8 @@ class Corpus:
         image: what it made of each image, float ``[N, D]``, of length 1.
         temperature: of the receiver's softmax over candidates.
         candidates: among how many images, in order, each message was matched.
+        distractors: how many images stood beside each image for the listener to choose among, of its own.
+        in_batch: whether a message was matched among its ``candidates``, too, where there are distractors.
         changed_maps: name -> ``keep_prob`` of the same items once their image is changed, float ``[N, P]``, as
             `analysis.corpus.changed_images.play_changed_images` gives it.
         probes: name -> whether the right image came first, bool ``[N]``; ``"as played"``, then interventions.
@@ -87,12 +89,21 @@ class Corpus:
     image: NDArray[np.float32] | None = None
     temperature: float | None = None
     candidates: int | None = None
+    distractors: int = 0
+    in_batch: bool = True
     changed_maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     probes: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.symbols)
+
+    @property
+    def choices(self) -> int | None:
+        """Among how many images a message had to find its own: a guess is right in 1 of so many."""
+        if self.distractors and not self.in_batch:
+            return 1 + self.distractors
+        return self.candidates and self.candidates + self.distractors
 
     @property
     def symbols_per_patch(self) -> int:

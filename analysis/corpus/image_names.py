@@ -70,19 +70,34 @@ class ImageNames:
         found: dict[Path, Notes] = {}
         lost = []
         for name, notes in table.items():
-            fitting = self._of_name(name) if notes.file is None else self._of_voc(name, notes.file)
-            if len(fitting) > 1:
-                first, second = (self.paths[i] for i in fitting[:2])
-                where = f"{path}, {notes.places['']}" if "" in notes.places else str(path)
-                raise ValueError(
-                    f"{where}: {name!r} fits {len(fitting)} images, {str(first)!r} and {str(second)!r}: name the image "
-                    f"with its folders, from {str(self.root)!r} on"
-                )
-            for number in fitting:
-                image = self.paths[number]
+            where = f"{path}, {notes.places['']}" if "" in notes.places else str(path)
+            numbers = self._of_name(name) if notes.file is None else self._of_voc(name, notes.file)
+            fitting = self._one(numbers, name, where)
+            for image in fitting:
                 found[image] = found[image].joined(notes, name, path) if image in found else notes
             lost += [] if fitting else [name]
         return Found(found, lost)
+
+    def of(self, name: str, where: str) -> list[Path]:
+        """The image that a name means; none if it fits none.
+
+        Args:
+            name: see above.
+            where: it stands, for errors.
+
+        Raises:
+            ValueError: it fits several images.
+        """
+        return self._one(self._of_name(name), name, where)
+
+    def _one(self, fitting: list[int], name: str, where: str) -> list[Path]:
+        if len(fitting) > 1:
+            first, second = (self.paths[i] for i in fitting[:2])
+            raise ValueError(
+                f"{where}: {name!r} fits {len(fitting)} images, {str(first)!r} and {str(second)!r}: name the image "
+                f"with its folders, from {str(self.root)!r} on"
+            )
+        return [self.paths[i] for i in fitting]
 
     def _of_name(self, name: str) -> list[int]:
         *folders, last = _parts(name) or ("",)

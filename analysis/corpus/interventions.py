@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from analysis.corpus.recording import evaluating, listen, one_pair, speak
 from patchgame_egg.game import Game
@@ -187,12 +188,25 @@ def _in_order(message: Message, keys: NDArray[np.float64]) -> Message:
 
 def _other_images(batch: Batch, rng: np.random.Generator) -> dict[str, Batch]:
     """The same group with other images, which both agents see; empty where they do not see one image."""
-    seen = batch.sender_input
-    if seen.dim() != 4 or batch.receiver_input is None or batch.receiver_input.shape != seen.shape:
+    seen, shown = batch.sender_input, batch.receiver_input
+    if seen.dim() != 4 or shown is None or shown.shape[:1] + shown.shape[-3:] != seen.shape:
         return {}
-    noise = torch.from_numpy(rng.standard_normal(seen.shape, dtype=np.float32)).to(seen)
-    order = torch.from_numpy(rng.random((len(seen), seen[0, 0].numel()), dtype=np.float32)).argsort(dim=1)
-    order = order.to(seen.device)[:, None].expand(-1, seen.shape[1], -1)
-    shuffled = seen.flatten(2).gather(2, order).view_as(seen)
-    views = {"noise images": noise, "pixels shuffled": shuffled}
-    return {name: Batch(view, batch.labels, view, batch.aux_input) for name, view in views.items()}
+    found = {}
+    for name, change in (("noise images", _noise), ("pixels shuffled", _shuffled)):
+        view = change(seen, rng)
+        both = view
+        if shown.dim() == 5:
+            others = change(shown[:, 1:].flatten(0, 1), rng).unflatten(0, (len(seen), -1))
+            both = torch.cat([view[:, None], others], dim=1)
+        found[name] = Batch(view, batch.labels, both, batch.aux_input)
+    return found
+
+
+def _noise(images: Tensor, rng: np.random.Generator) -> Tensor:
+    return torch.from_numpy(rng.standard_normal(images.shape, dtype=np.float32)).to(images)
+
+
+def _shuffled(images: Tensor, rng: np.random.Generator) -> Tensor:
+    order = torch.from_numpy(rng.random((len(images), images[0, 0].numel()), dtype=np.float32)).argsort(dim=1)
+    order = order.to(images.device)[:, None].expand(-1, images.shape[1], -1)
+    return images.flatten(2).gather(2, order).view_as(images)

@@ -54,7 +54,8 @@ def record(
     Returns:
         The language. What a game does not have is left out: ``grid`` (a square), ``scales``, ``keep_prob`` and
         ``confidence`` are of speakers of patches; ``text``, ``image``, ``temperature`` and ``candidates``, the size of
-        a group, of receivers that embed both. ``probes["as played"]`` says who was understood, ``info["index"]`` is
+        a group, of receivers that embed both; ``distractors`` and ``in_batch`` where the batches have distractors.
+        ``probes["as played"]`` says who was understood, ``info["index"]`` is
         the batches' ``aux_input["index"]``. Labels ``[B, A]`` are taken as attributes.
 
     Raises:
@@ -75,7 +76,9 @@ def record(
     if pairs and len(sizes) > 1:
         raise ValueError(f"messages were matched among {min(sizes)} to {max(sizes)} images: give groups of one size")
     understood, index, labels = (columns.pop(name, None) for name in ("as played", "index", "labels"))
-    scales = int(columns.pop("scales", [1])[0])
+    scales, distractors = (
+        int(columns.pop(name, [default])[0]) for name, default in (("scales", 1), ("distractors", 0))
+    )
     corpus = Corpus(
         **columns,
         vocab_size=vocab_size,
@@ -83,6 +86,8 @@ def record(
         scales=scales,
         temperature=temperature if pairs else None,
         candidates=min(sizes) if pairs else None,
+        distractors=distractors,
+        in_batch=getattr(game.loss, "in_batch", True),
         probes={} if understood is None else {"as played": understood},
         info={} if index is None else {"index": index.tolist()},
     )
@@ -128,15 +133,16 @@ def listen(game: Game, message: Message, batch: Batch) -> tuple[Output, Tensor |
     """What the receiver makes of a message, and whether it understood.
 
     Returns:
-        The receiver's output; of a receiver that embeds message and image, both ``[B, D]``, float32, of length 1. And
-        bool ``[B]``: whether the right image came first in its group; of other receivers, what the loss records as
-        ``acc``; None where it records none.
+        The receiver's output; of a receiver that embeds message and image, both ``[B, D]``, float32, of length 1, of
+        images with distractors ``[B, 1 + K, D]``. And bool ``[B]``: whether the right image came first in its group
+        and among its distractors, or among these alone where the loss says so (`Corpus.choices`); of other receivers,
+        what the loss records as ``acc``; None where it records none.
     """
     output = game.receiver(message, batch.receiver_input, batch.aux_input)
     with torch.autocast(batch.sender_input.device.type, enabled=False):
         if _is_pair(output):
             text, image = (unit_length(x.float()) for x in output)
-            return (text, image), came_first(text, image)
+            return (text, image), came_first(text, image, getattr(game.loss, "in_batch", True))
         seen = batch.sender_input, message, batch.receiver_input
         _, aux = game.loss(*seen, output, batch.labels, batch.aux_input)
     return output, aux["acc"] > 0.5 if "acc" in aux else None
@@ -156,18 +162,24 @@ def unit_length(vectors: Tensor) -> Tensor:
     return F.normalize(torch.ldexp(vectors, -exponent), dim=-1)
 
 
-def came_first(text: Tensor, image: Tensor) -> Tensor:
+def came_first(text: Tensor, image: Tensor, in_batch: bool = True) -> Tensor:
     """Whether each message is nearer to its own image than to all others; ties, and what is not a number, are lost.
 
     Args:
         text: of length 1, ``[B, D]``.
-        image: of length 1, ``[B, D]``; in the same order.
+        image: of length 1, ``[B, D]``, or with distractors ``[B, 1 + K, D]``; in the same order.
+        in_batch: whether the others are those of the group, too, or distractors alone.
 
     Returns:
-        bool ``[B]``; 1 / B of them is chance.
+        bool ``[B]``; 1 / B, 1 / (B + K) or 1 / (1 + K) of them is chance.
     """
-    cosines = text @ image.T
-    return (cosines >= cosines.diagonal()[:, None]).sum(dim=1) == 1
+    own = image[:, 0] if image.dim() == 3 else image
+    cosines = text @ own.T
+    if image.dim() == 3:
+        beside = (image @ text[:, :, None])[:, :, 0]
+        cosines = torch.cat([cosines, beside[:, 1:]], dim=1) if in_batch else beside
+    right = cosines[:, :1] if image.dim() == 3 and not in_batch else cosines.diagonal()[:, None]
+    return (cosines >= right).sum(dim=1) == 1
 
 
 def with_labels(corpus: Corpus, labels: NDArray[np.int64], names: Sequence[str] = ()) -> Corpus:
@@ -199,7 +211,7 @@ def confidence_of(features: PatchFeatures, symbols: Tensor, channel: Channel) ->
 
 
 def _is_pair(output: Output) -> bool:
-    return not isinstance(output, Tensor) and len(output) == 2 and output[0].dim() == 2 == output[1].dim()
+    return not isinstance(output, Tensor) and len(output) == 2 and output[0].dim() == 2 and output[1].dim() in (2, 3)
 
 
 def _play(game: Game, batch: Batch, room: int, span: _Span) -> dict[str, NDArray[Any]]:
@@ -213,7 +225,11 @@ def _play(game: Game, batch: Batch, room: int, span: _Span) -> dict[str, NDArray
         found["confidence"] = confidence_of(features, chosen, game.channel).flatten(1)
         found["scales"] = torch.tensor([features.scales])
     if _is_pair(output):
-        text, image = span(torch.cat(tuple(output))).chunk(2)
+        said, shown = output
+        if shown.dim() == 3:
+            found["distractors"] = torch.tensor([shown.shape[1] - 1])
+            shown = shown[:, 0]
+        text, image = span(torch.cat([said, shown])).chunk(2)
         found |= {"text": text, "image": image}
     if understood is not None:
         found["as played"] = understood

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from analysis.corpus.voc_xml import SIDES, VocObject, read_voc, voc_files
 from analysis.detection.boxes import BoxedImage, Objects
+from patchgame_egg.atomic_write import replacing, write_text
 from patchgame_egg.data.pixels import UnreadableImage, read_rgb
 from patchgame_egg.text_files import read_lines
 
@@ -214,9 +215,11 @@ def write_voc(root: Path, parts: dict[str, Iterable[tuple[np.ndarray, Sequence[V
         for number, (image, objects) in enumerate(pairs):
             names.append(f"{part}-{number:06d}")
             pixels = image.transpose(1, 2, 0)
-            Image.fromarray(pixels).save(images / f"{names[-1]}.jpg", quality=95)
-            ElementTree.ElementTree(_annotation(names[-1], pixels, objects)).write(annotations / f"{names[-1]}.xml")
-        (lists / f"{part}.txt").write_text("".join(f"{name}\n" for name in names))
+            with replacing(images / f"{names[-1]}.jpg") as file:
+                Image.fromarray(pixels).save(file, "JPEG", quality=95)
+            with replacing(annotations / f"{names[-1]}.xml") as file:
+                ElementTree.ElementTree(_annotation(names[-1], pixels, objects)).write(file)
+        write_text("".join(f"{name}\n" for name in names), lists / f"{part}.txt")
 
 
 def _annotation(name: str, pixels: np.ndarray, objects: Sequence[VocObject]) -> ElementTree.Element:

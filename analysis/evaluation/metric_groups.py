@@ -62,7 +62,7 @@ def of_their_own(group: str, corpus: Corpus, permutations: int, seed: int) -> It
 
 def success(corpus: Corpus) -> Iterator[Row]:
     """How often the listener was right, as played and after each intervention."""
-    chance = 1 / corpus.candidates if corpus.candidates else math.nan
+    chance = 1 / corpus.choices if corpus.choices else math.nan
     for name, correct in corpus.probes.items():
         metric = "retrieval" if name == PLAYED else "retrieval_under_intervention"
         yield row("success", metric, "" if name == PLAYED else name, wilson(correct), chance)

@@ -22,13 +22,6 @@ from analysis.metrics.joint_counts import Counted, Joint, count_pairs
 from analysis.metrics.result import Result, against_null, undefined
 
 
-class _Column(NamedTuple):
-    """Values renamed 0 to ``size`` - 1, ``[N]``; -1 where the value is not known."""
-
-    codes: NDArray[np.int64]
-    size: int
-
-
 class _Places(NamedTuple):
     """What stands at the places of messages, but for one value of each place that items have without being listed.
 
@@ -185,8 +178,9 @@ def _disentanglement(places: _Places, values: NDArray[np.int64], axis: int, perm
         return undefined("single_attribute" if axis else "single_slot", count)
     logs = xlogy(np.arange(count + 1.0), np.arange(count + 1.0))
 
-    joint = Joint(places.items, places.contents, len(places.owner), [c.codes for c in wanted], [c.size for c in wanted])
-    known = [np.bincount(c.codes[c.codes >= 0], minlength=c.size) for c in wanted]
+    codes, sizes = zip(*wanted, strict=True)
+    joint = Joint(places.items, places.contents, len(places.owner), codes, sizes)
+    known = [np.bincount(column[column >= 0], minlength=size) for column, size in wanted]
 
     def gap(order: NDArray[np.int64] | slice) -> float:
         shares = [_shares(places, met, of, axis, logs) for met, of in zip(joint(order), known, strict=True)]
@@ -230,8 +224,8 @@ def _shares(
     return np.clip(told / second, 0.0, 1.0)
 
 
-def _columns(values: NDArray[np.int64]) -> list[_Column]:
-    """The attributes that take at least two values."""
+def _columns(values: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], int]]:
+    """The attributes that take at least two values, renamed from 0, -1 where not known, ``[N]``; and how many."""
     columns = []
     for column in values.T:
         known = column >= 0
@@ -239,7 +233,7 @@ def _columns(values: NDArray[np.int64]) -> list[_Column]:
         if len(names) > 1:
             held = np.full(len(column), -1)
             held[known] = codes.reshape(-1)
-            columns.append(_Column(held, len(names)))
+            columns.append((held, len(names)))
     return columns
 
 

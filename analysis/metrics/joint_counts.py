@@ -10,11 +10,13 @@ Vinh, Epps and Bailey 2010, "Information theoretic measures for clusterings comp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 # Weights smaller than this, the largest being 1, no longer change a sum.
 _NEGLIGIBLE = 1e-18
@@ -110,6 +112,9 @@ class Joint:
         if max(n, size) * values <= _NUMBERS and values <= _VALUES * len(widths):
             # Whole numbers up to 2^24 are exact in single precision.
             kind = np.float32 if len(items) < 2**24 else np.float64
+            # Loaded late: a run that counts pairs alone does without SciPy, which takes a while to import.
+            from scipy.sparse import csr_array
+
             self.held = csr_array((np.ones(len(items), dtype=kind), (items, contents)), shape=(n, size)).T
             self.spelt = np.zeros((n, values), dtype=kind)
             for codes, start in zip(attributes, np.cumsum([0, *widths]).tolist(), strict=False):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -188,6 +189,37 @@ def _spearman(first: Blocks, second: Blocks, levels: tuple[int, int]) -> tuple[f
 
 
 @dataclass(frozen=True, eq=False)
+class _Ranked:
+    """One side's levels: how many pairs are on each, and the mean rank there, less that of everything."""
+
+    counts: Ints
+    ranks: Floats
+
+    @staticmethod
+    def of(levels: Ints) -> _Ranked:
+        counts = np.bincount(levels)
+        return _Ranked(counts, _ranks(counts))
+
+    def without(self, gone: Ints) -> tuple[Floats, float]:
+        """The mean ranks when some pairs are left out, given by their levels, and the sum of squares over all left."""
+        levels, less = np.unique(gone, return_counts=True)
+        # A pair that is left out lifts those above it by one, and those of its level by half.
+        ends = np.concatenate([[0], levels.astype(np.int64), [len(self.counts)]])
+        lifted = len(gone) / 2 - np.concatenate([[0], np.cumsum(less)])
+        ranks = self.ranks + np.repeat(lifted, np.diff(ends))
+        ranks[levels] += less / 2
+        touched = self.counts[levels]
+        cubes = self._cubes - float((touched**3.0 - (touched - less) ** 3.0).sum())
+        # Of n ranks around 0 the squares add up to (n^3 - n) / 12, less (t^3 - t) / 12 for t that are equal.
+        left = float(self.counts.sum() - len(gone))
+        return ranks, max(left**3 - cubes, 0.0) / 12
+
+    @cached_property
+    def _cubes(self) -> float:
+        return float((self.counts**3.0).sum())
+
+
+@dataclass(frozen=True, eq=False)
 class _Sample:
     """Few enough items to hold all their pairs: levels of the pairs on either side, in SciPy's condensed order."""
 
@@ -228,17 +260,17 @@ class _Sample:
         ends = np.concatenate([np.arange(len(row)), np.flatnonzero(row != column)])
         of = np.concatenate([row, column[row != column]])
         touched = np.split(ends[np.argsort(of, kind="stable")], np.cumsum(np.bincount(of, minlength=groups))[:-1])
-        counts_a, counts_b = np.bincount(self.a), np.bincount(self.b)
-        met = count_pairs(self.a, self.b, len(counts_b))
+        sides = _Ranked.of(self.a), _Ranked.of(self.b)
+        met = count_pairs(self.a, self.b, len(sides[1].counts))
+        often = met.counts.astype(float)
         values = np.empty(groups)
         for left_out, pairs in enumerate(touched):
             a, b = self.a[pairs], self.b[pairs]
-            kept_a, kept_b = (
-                counts - np.bincount(gone, minlength=len(counts)) for counts, gone in ((counts_a, a), (counts_b, b))
+            (ranks_a, squares_a), (ranks_b, squares_b) = (
+                side.without(gone) for side, gone in zip(sides, (a, b), strict=True)
             )
-            ranks_a, ranks_b = _ranks(kept_a), _ranks(kept_b)
-            spread = math.sqrt((kept_a @ ranks_a**2) * (kept_b @ ranks_b**2))
-            shared = met.counts @ (ranks_a[met.rows] * ranks_b[met.columns]) - ranks_a[a] @ ranks_b[b]
+            shared = often @ (ranks_a[met.rows] * ranks_b[met.columns]) - ranks_a[a] @ ranks_b[b]
+            spread = math.sqrt(squares_a * squares_b)
             values[left_out] = np.clip(shared / spread, -1.0, 1.0) if spread else math.nan
         weights = (self.items / np.bincount(group) - 1) / groups
         error = np.sqrt(weights @ (values - values.mean()) ** 2)

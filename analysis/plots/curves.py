@@ -91,9 +91,9 @@ def _draw_loss(ax: Axes, train: Sequence[Record], validation: Sequence[Record]) 
         levels += [smooth.min(), smooth.max()]
     _draw(ax, _curve(validation, "loss"), "validation", ORANGE)
     levels += list(_curve(validation, "loss")[1])
-    for candidates in _distinct(validation, "candidates"):
-        chance = math.log(candidates)
-        label = f"chance in validation, ln {candidates:.0f} = {chance:.3g}"
+    told = _distinct(validation, "chance_loss")
+    for chance in told or [math.log(candidates) for candidates in _distinct(validation, "candidates")]:
+        label = f"chance in validation, {'' if told else f'ln {math.exp(chance):.0f} = '}{chance:.3g}"
         ax.axhline(chance, color=GREY, linestyle="--", label=label)
         levels.append(chance)
     # Limits from the smoothed curve: one spike must not flatten everything else.

@@ -23,6 +23,7 @@ from analysis.metrics.topsim import VALUE_ITEMS
 from analysis.plots.curves import Record
 from analysis.report.dictionary import gallery, heat_tables
 from analysis.report.figures import draw_entropies, draw_learning, draw_lengths, draw_position_entropy, draw_usage
+from analysis.report.messages import message_rows
 from analysis.report.summary import findings, headline, percent
 from analysis.report.tables import bars, groups, pivot_rivals
 from analysis.report.thumbnails import MAPS, PER_ROW, SIDE, symbol_sheets, thumbnail
@@ -32,13 +33,14 @@ from patchgame_egg.patches import grid_shapes
 _HERE = Path(__file__).parent
 _SECTIONS = {
     "short": "In short", "game": "The game", "played": "Success", "learning": "Learning", "metrics": "Metrics",
-    "usage": "Usage", "heat": "Concepts", "gallery": "Dictionary", "maps": "Patches", "glossary": "Glossary",
+    "usage": "Usage", "heat": "Concepts", "gallery": "Dictionary", "maps": "Patches", "messages": "Messages",
+    "glossary": "Glossary",
 }  # fmt: skip
 
 
 def render(
     corpus: Corpus, frame: pd.DataFrame, records: Sequence[Record] = (), *, title: str = "", command: str = "",
-    permutations: int = 100, seed: int = 0, note: str = "",
+    permutations: int = 100, seed: int = 0, note: str = "", files_at: str = "",
 ) -> str:  # fmt: skip
     """Writes the report; sections for which the corpus has no data are left out.
 
@@ -51,6 +53,7 @@ def render(
         permutations: shuffled languages behind every p and every number of the heat maps.
         seed: seed of the shuffling.
         note: what readers are to know before anything else.
+        files_at: the folder of the images' files, from the page on, to link messages to them; empty: they are named.
 
     Returns:
         HTML, three megabytes at most.
@@ -70,6 +73,8 @@ def render(
         **_gallery(corpus, met, max(permutations, 20), seed),
         **_maps(corpus, frame),
     }
+    sections["messages"] = message_rows(corpus, files_at)
+    sections["data"] |= {"messages": sections["messages"]}
     tables, tested = groups(frame)
     there = {"learning": "curves"}
     return _page(
@@ -78,12 +83,12 @@ def render(
             "command": command,
             "sections": [(a, n) for a, n in _SECTIONS.items() if sections.get(there.get(a, a), True)],
             "cards": headline(frame, corpus.vocab_size),
-            "findings": findings(frame, corpus.candidates, corpus.vocab_size),
+            "findings": findings(frame, corpus.choices, corpus.vocab_size),
             "note": note,
             "facts": _facts(corpus),
             "options": _options(corpus.info),
-            "candidates": corpus.candidates,
-            "chance": percent(1 / corpus.candidates) if corpus.candidates else "",
+            "candidates": corpus.choices,
+            "chance": percent(1 / corpus.choices) if corpus.choices else "",
             "permutations": permutations,
             "sampled": _sampled(len(corpus)),
             "groups": tables,
@@ -103,6 +108,13 @@ def _page(context: dict[str, Any]) -> str:
     return environment.get_template("report.html.jinja").render(style=style, script=script, **context)
 
 
+def _beside(corpus: Corpus) -> str:
+    if not corpus.distractors:
+        return ""
+    others = f"{corpus.candidates} of the group and " if corpus.in_batch else "the image and "
+    return f" ({others}{corpus.distractors} distractors)"
+
+
 def _facts(corpus: Corpus) -> list[tuple[str, str]]:
     found = [("messages", f"{len(corpus):,}"), ("vocabulary", f"{corpus.vocab_size:,} symbols")]
     if corpus.symbol_ids:
@@ -116,8 +128,8 @@ def _facts(corpus: Corpus) -> list[tuple[str, str]]:
     learnt = corpus.info.get("learnt")
     if isinstance(learnt, dict):
         found.append(("learnt for", f"{learnt['step']:,} steps, {learnt['epoch']:,} epochs"))
-    if corpus.candidates:
-        found.append(("candidates", f"{corpus.candidates} images, chance {percent(1 / corpus.candidates)}"))
+    if corpus.choices:
+        found.append(("candidates", f"{corpus.choices} images{_beside(corpus)}, chance {percent(1 / corpus.choices)}"))
     if corpus.images is not None and len(corpus.images):
         found.append(("images", f"{corpus.images.shape[3]} by {corpus.images.shape[2]} pixels"))
     if len(corpus.label_names) > 1:

@@ -2,7 +2,7 @@
 // The page's state is its address: #symbol=12&k=5, #find=sky, #by=colour, #list=all. So a view can be kept and sent on.
 const data = JSON.parse(document.getElementById("data").textContent);
 const element = (id) => document.getElementById(id);
-const NAMES = ["symbol", "find", "k", "by", "list"];
+const NAMES = ["symbol", "find", "k", "by", "list", "seek"];
 const AT_FIRST = 24;
 let state = {};
 
@@ -21,6 +21,79 @@ function show() {
   showGallery();
   showMaps();
   showHeat();
+  showMessages();
+}
+
+// Rows are made when they are looked for, and a sheet of pictures is decoded with its first row.
+const AT_A_TIME = 50;
+const added = {};
+let sought = null;
+let matching = [];
+
+function showMessages() {
+  if (!data.messages || sought === (state.seek ?? "")) return;
+  sought = state.seek ?? "";
+  const box = element("seek");
+  if (box !== document.activeElement) box.value = sought;
+  const words = sought.toLowerCase().split(/\s+/).filter(Boolean);
+  matching = [...data.messages.rows.keys()].filter((i) => {
+    const [file, kind, , said] = data.messages.rows[i];
+    const text = `${file} ${kind}`.toLowerCase();
+    return words.every((word) => text.includes(word) || (/^\d+$/.test(word) && ` ${said} `.includes(` ${word} `)));
+  });
+  element("sought").textContent = sought ? `${matching.length} ${matching.length === 1 ? "message" : "messages"}` : "";
+  element("rows").replaceChildren();
+  addRows();
+}
+
+function addRows() {
+  const done = element("rows").childElementCount;
+  element("rows").append(...matching.slice(done, done + AT_A_TIME).map(row));
+  element("more").hidden = element("rows").childElementCount >= matching.length;
+}
+
+function row(i) {
+  const { rows, sheets, side, per_row: across, at } = data.messages;
+  const [file, kind, right, said] = rows[i];
+  const line = document.createElement("tr");
+  const [picture, name, understood, message] = Array.from({ length: 4 }, () => line.appendChild(document.createElement("td")));
+  const sheet = sheets[Math.floor(i / across ** 2)];
+  if (sheet) {
+    const place = i % across ** 2;
+    const thumb = picture.appendChild(document.createElement("i"));
+    thumb.className = sheetClass(Math.floor(i / across ** 2));
+    thumb.style.backgroundPosition = `-${(place % across) * side}px -${Math.floor(place / across) * side}px`;
+  }
+  const called = name.appendChild(document.createElement(at ? "a" : "span"));
+  called.textContent = file;
+  if (at) called.href = `${at.split("/").map((part) => (/^file:$/.test(part) ? part : encodeURIComponent(part))).join("/")}/${file.split("/").map(encodeURIComponent).join("/")}`;
+  if (kind) name.appendChild(document.createElement("small")).textContent = ` ${kind}`;
+  understood.textContent = right === null ? "" : right ? "yes" : "no";
+  for (const symbol of said ? said.split(" ") : []) {
+    const link = message.appendChild(document.createElement("a"));
+    link.textContent = symbol;
+    link.href = `#symbol=${symbol}`;
+    link.addEventListener("click", toSymbol);
+    message.append(" ");
+  }
+  return line;
+}
+
+function sheetClass(number) {
+  const name = `sheet${number}`;
+  if (!(number in added)) {
+    const style = document.head.appendChild(document.createElement("style"));
+    style.textContent = `.${name} { background-image: url("${data.messages.sheets[number]}"); }`;
+    added[number] = style;
+  }
+  return name;
+}
+
+function toSymbol(event) {
+  const link = event.currentTarget;
+  event.preventDefault();
+  change({ symbol: link.getAttribute("href").split("=")[1], find: "" });
+  if (!link.closest(".gallery")) element("gallery")?.scrollIntoView({ behavior: "smooth" });
 }
 
 function showGallery() {
@@ -127,13 +200,9 @@ element("all")?.addEventListener("click", () => change({ symbol: "", find: "" })
 element("list")?.addEventListener("click", () => change({ list: "all" }));
 element("by")?.addEventListener("change", (event) => change({ by: event.target.value }));
 for (const map of document.querySelectorAll(".map")) map.addEventListener("click", tapped);
-for (const link of document.querySelectorAll('a[href^="#symbol="]')) {
-  link.addEventListener("click", (event) => {
-    event.preventDefault();
-    change({ symbol: link.getAttribute("href").split("=")[1], find: "" });
-    if (!link.closest(".gallery")) element("gallery")?.scrollIntoView({ behavior: "smooth" });
-  });
-}
+for (const link of document.querySelectorAll('a[href^="#symbol="]')) link.addEventListener("click", toSymbol);
+element("seek")?.addEventListener("input", (event) => change({ seek: event.target.value.trim() }));
+element("more")?.addEventListener("click", addRows);
 addEventListener("hashchange", () => {
   // A link to a section is no state: what was chosen stays.
   if (!location.hash.includes("=")) return;

@@ -45,7 +45,7 @@ _JUDGES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def retrieval_controls(batches: Iterable[Batch]) -> dict[str, float]:
+def retrieval_controls(batches: Iterable[Batch], in_batch: bool = True) -> dict[str, float]:
     """Retrieval accuracy of three judges that see both views and know no language.
 
     The game asks agents to find an image among the batch's by another view of it. Where views keep the layout or the
@@ -53,7 +53,9 @@ def retrieval_controls(batches: Iterable[Batch]) -> dict[str, float]:
     level.
 
     Args:
-        batches: groups of candidates with both views, normalised, as `RepeatedViews` gives them.
+        batches: groups of candidates with both views, normalised, as `RepeatedViews` gives them; second views may be
+            followed by those of distractors, ``[B, 1 + K, 3, S, S]``.
+        in_batch: whether the group's other images are candidates, or distractors alone.
 
     Returns:
         The share of first views whose second view is the most alike one, 0 to 1, by the cosine of: ``thumbnail``, 8 x 8
@@ -79,9 +81,14 @@ def retrieval_controls(batches: Iterable[Batch]) -> dict[str, float]:
             raise ValueError("a batch has no receiver_input: two views are needed, see RepeatedViews")
         for name, features in _JUDGES.items():
             asked = features(first)
-            alike = asked @ gather_rows(features(second)).T
-            alike = torch.maximum(alike, asked @ gather_rows(features(second.flip(3))).T)
-            right[name].append(gather_rows((rivals(alike) == 0).float()))
+            own = second[:, 0] if second.dim() == 5 else second
+            alike = asked @ gather_rows(features(own)).T
+            alike = torch.maximum(alike, asked @ gather_rows(features(own.flip(3))).T)
+            if second.dim() == 5:
+                both = [features(x.flatten(0, 1)).unflatten(0, x.shape[:2]) for x in (second, second.flip(4))]
+                beside = torch.maximum(*((x @ asked[:, :, None])[:, :, 0] for x in both))
+                alike = torch.cat([alike, beside[:, 1:]], dim=1) if in_batch else beside
+            right[name].append(gather_rows((rivals(alike, first=not in_batch) == 0).float()))
     if not right["thumbnail"]:
         raise ValueError("there is no batch of views")
     return {name: float(torch.cat(found).mean()) for name, found in right.items()}

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from analysis.corpus.recording import evaluating
+from patchgame_egg.counted import counted
 from patchgame_egg.distributed.processes import is_distributed, world_size
 from patchgame_egg.interaction import Batch
 
@@ -24,10 +25,12 @@ class Features:
     Attributes:
         values: float32 ``[N, D]``.
         labels: classes, int64 ``[N]``, -1 where there is none.
+        index: the images' numbers in their data set, int64 ``[N]``; None: the batches did not say.
     """
 
     values: Tensor
     labels: Tensor
+    index: Tensor | None = None
 
     def labelled(self) -> Features:
         """The images whose class is known.
@@ -49,7 +52,9 @@ class Features:
                 f"{broken} of {int(known.sum())} images have features that are not finite numbers: the network's "
                 "training has diverged, take one of an earlier checkpoint or a lower learning rate"
             )
-        return self if known.all() else Features(self.values[known], self.labels[known])
+        if known.all():
+            return self
+        return Features(self.values[known], self.labels[known], None if self.index is None else self.index[known])
 
 
 def extract_features(trunk: nn.Module, batches: Iterable[Batch], device: torch.device | str) -> Features:
@@ -71,7 +76,7 @@ def extract_features(trunk: nn.Module, batches: Iterable[Batch], device: torch.d
     """
     values, labels, places = [], [], []
     with evaluating(trunk):
-        for batch in batches:
+        for batch in counted(batches, "computes features, in batches"):
             found = trunk(batch.sender_input.to(device)).float().cpu()
             if found.dim() != 2 or len(found) != len(batch.sender_input):
                 raise ValueError(
@@ -94,4 +99,4 @@ def extract_features(trunk: nn.Module, batches: Iterable[Batch], device: torch.d
     order = place.argsort(stable=True)
     first = torch.ones(len(order), dtype=torch.bool)
     first[1:] = place[order][1:] != place[order][:-1]
-    return Features(feature[order][first], label[order][first])
+    return Features(feature[order][first], label[order][first], place[order][first])

@@ -138,8 +138,8 @@ def _roughly(seen: Tensor, asked: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def _in_order(seen: Tensor, asked: Tensor, places: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k nearest of the rows at these places, as `_nearest` gives them."""
     found = []
-    for some, at in zip(*(x.split(max(1, _NUMBERS // (places.shape[1] * seen.shape[1]))) for x in (asked, places)),
-                        strict=True):  # fmt: skip
+    some_rows = max(1, _NUMBERS // (places.shape[1] * seen.shape[1]))
+    for some, at in zip(asked.split(some_rows), places.split(some_rows), strict=True):
         near = unit_length(seen[at].double())  # [rows, places, D]
         found.append(_keys((near @ some[:, :, None])[:, :, 0], at, len(seen)).topk(k, dim=1).values)
     return _read(torch.cat(found), len(seen))

@@ -5,7 +5,7 @@ Letters in shapes: N messages, T slots, K places where a form may stand, F forms
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,6 +38,28 @@ class Forms:
     def counts(self) -> csr_array:
         """How often each form was said in each message, ``[N, F]``."""
         return _tally(self.said, len(self.names))
+
+    def again(self, symbols: ArrayLike, mask: ArrayLike) -> Forms:
+        """The same forms in other messages; what is not among them is -1.
+
+        Args:
+            symbols: ids from 0, ``[N, T]``.
+            mask: true where a symbol was said, ``[N, T]``.
+
+        Raises:
+            ValueError: these are pairs, which depend on more than symbols and places.
+
+        Example:
+            >>> symbol_forms([[7, 2]], [[1, 1]]).again([[2, 5]], [[1, 1]]).said.tolist()
+            [[0, -1]]
+        """
+        if self.kind not in ("symbol", "place"):
+            raise ValueError(f"forms of kind {self.kind} cannot be looked for in other messages")
+        new = (symbol_forms if self.kind == "symbol" else place_forms)(symbols, mask)
+        number = {name: i for i, name in enumerate(self.names)}
+        said = np.array([*(number.get(name, -1) for name in new.names), -1])[new.said]
+        of_symbols = np.where(said >= 0, np.append(self.parts[:, 0], -1)[said], -1)
+        return replace(self, said=said, counts_of_symbols=_tally(of_symbols, self.counts_of_symbols.shape[1]))
 
 
 def symbol_forms(symbols: ArrayLike, mask: ArrayLike) -> Forms:

@@ -6,11 +6,11 @@ caption has it. Whatever no such word explains is a question mark. Letters in sh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.corpus.corpus import Corpus
 from analysis.metrics.result import Result, against_null, undefined
@@ -64,6 +64,22 @@ def gloss_messages(reader: Reader, images: NDArray[np.int64]) -> list[tuple[Glos
             glosses.append(Gloss(UNKNOWN, float("nan"), tuple(np.flatnonzero(rest).tolist())))
         found.append(tuple(glosses))
     return found
+
+
+def gloss_others(reader: Reader, symbols: ArrayLike, mask: ArrayLike) -> list[tuple[Gloss, ...]]:
+    """Puts messages into words that were no part of what the reader learnt from.
+
+    Args:
+        reader: who has learnt to read the language.
+        symbols: ids from 0, ``[N, T]``.
+        mask: true where a symbol was said, ``[N, T]``.
+
+    Returns:
+        As `gloss_messages`.
+    """
+    forms = reader.lexicon.forms.again(symbols, mask)
+    other = replace(reader, lexicon=replace(reader.lexicon, forms=forms))
+    return gloss_messages(other, np.arange(len(forms.said)))
 
 
 @dataclass(frozen=True)

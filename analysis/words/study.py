@@ -14,8 +14,8 @@ from analysis.words.dictionary import dictionary
 from analysis.words.forms import place_forms, symbol_forms
 from analysis.words.glosses import Worth, gloss_table, measure_glosses
 from analysis.words.held_out import Told, measure_told
-from analysis.words.reading import learn_reader
-from analysis.words.text import captions_of, count_words
+from analysis.words.reading import Reader, learn_reader
+from analysis.words.text import Words, captions_of, count_words
 
 _LIKE_LUCK = 0.05
 # Below this nothing could be sure.
@@ -62,6 +62,34 @@ def study_words(
     """
     if not 0 < held_out < 1:
         raise ValueError(f"held_out={held_out}: give a share above 0 and below 1")
+    corpus, words, learnt, reader = _read(corpus, held_out, least, seed)
+    return Study(
+        learnt,
+        len(words.words),
+        reader.lexicon.forms.kind,
+        measure_told(reader, words, ~learnt, permutations=permutations, seed=seed),
+        measure_glosses(reader, words, ~learnt, permutations=permutations, seed=seed),
+        dictionary(corpus, words, learnt),
+        gloss_table(corpus, reader, learnt),
+    )
+
+
+def reader_of(corpus: Corpus, *, least: int = 5, seed: int = 0) -> Reader:
+    """Who has learnt to read a language, from all of its images of which something is said in words.
+
+    Args:
+        corpus: with captions, or with the names of classes.
+        least: words of fewer images are left out.
+        seed: of what is left aside while learning.
+
+    Raises:
+        ValueError: nothing is known in words, or of too few images; what to do.
+    """
+    return _read(corpus, 0.0, least, seed)[3]
+
+
+def _read(corpus: Corpus, held_out: float, least: int, seed: int) -> tuple[Corpus, Words, NDArray[np.bool_], Reader]:
+    """The language by its own ids, the words, which images were learnt from, and who learnt."""
     corpus = with_its_own_ids(corpus)
     captions = captions_of(corpus)
     if not any(captions):
@@ -69,7 +97,7 @@ def study_words(
     words = count_words(captions, least)
     known = np.asarray(words.all.sum(axis=1)) > 0
     rows = np.random.default_rng(seed).permutation(np.flatnonzero(known))
-    asked = max(round(held_out * len(rows)), 1)
+    asked = max(round(held_out * len(rows)), 1) if held_out else 0
     if len(rows) - asked < _FEWEST:
         raise ValueError(
             f"{len(rows)} of {len(corpus)} images have words that {least} images have: at least {_FEWEST} are needed "
@@ -80,16 +108,7 @@ def study_words(
     if not corpus.mask[learnt].any():
         raise ValueError("nothing is said in these messages: there is nothing to put into words")
     forms = [symbol_forms(corpus.symbols, corpus.mask), place_forms(corpus.symbols, corpus.mask)]
-    reader = learn_reader(forms, words, learnt, seed=seed)
-    return Study(
-        learnt,
-        len(words.words),
-        reader.lexicon.forms.kind,
-        measure_told(reader, words, ~learnt, permutations=permutations, seed=seed),
-        measure_glosses(reader, words, ~learnt, permutations=permutations, seed=seed),
-        dictionary(corpus, words, learnt),
-        gloss_table(corpus, reader, learnt),
-    )
+    return corpus, words, learnt, learn_reader(forms, words, learnt, seed=seed)
 
 
 def with_its_own_ids(corpus: Corpus) -> Corpus:

@@ -55,11 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             method, start = read_command(sys.argv[1:] if argv is None else argv)
         except ValueError as error:
             fail(error)
-    # Only now: torch takes seconds to import, help and mistakes do without.
-    from games.baselines.play import play
-    from games.runs.device import on_device
+        # Only now: torch takes seconds to import, help and mistakes do without.
+        from games.baselines.play import play
+        from games.runs.device import on_device
 
-    return on_device(start.config, lambda device: play(method, start, device))
+        return on_device(start.config, lambda device: play(method, start, device))
 
 
 if __name__ == "__main__":

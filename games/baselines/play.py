@@ -16,6 +16,7 @@ from games.build.baselines import build_baseline
 from games.build.data import build_loaders, build_views
 from games.build.trainer import make_trainer
 from games.options.command_line import Start, fail, failures
+from games.runs.device import with_precision
 from games.runs.files import LOG
 from games.runs.folder import find_run
 from games.runs.rehearsal import rehearse
@@ -48,6 +49,7 @@ def build(method: str, start: Start, device: torch.device, folder: Path) -> tupl
     """
     config = start.config
     foreign = {"--micro-batch": config.training.micro_batch, "--frozen-speaker": config.run.frozen_speaker}
+    foreign["--distractors"] = config.loss.distractors
     for name, given in foreign.items():
         if given:
             raise ValueError(f"{name} is PatchGame's: no baseline has it")
@@ -90,6 +92,7 @@ def play(method: str, start: Start, device: torch.device) -> int:
     again = is_restarted()
     try:
         start, folder = find_run(start, again, method)
+        start = with_precision(start, device)
         trainer, loaders = build(method, start, device, folder)
         if start.resume is not None and not again:
             check_unfinished(trainer, start, folder)

@@ -110,8 +110,8 @@ def build_game(config: Config, captions: Sequence[Sequence[str]] = ()) -> Game |
         torch.default_generator.manual_seed(seed)
         speakers = [build_speaker(config, seed + 1000 * n) for n in range(config.speaker.speakers)]
         listeners = [build_listener(config, captions, seed + 5 + 1000 * n) for n in range(config.listener.listeners)]
-    contrast = GroundedInfoNCE if captions else SymmetricInfoNCE
-    loss = contrast(config.loss.temperature, config.loss.learn_temperature, config.loss.detach_negatives)
+    own, contrast = config.loss, GroundedInfoNCE if captions else SymmetricInfoNCE
+    loss = contrast(own.temperature, own.learn_temperature, own.detach_negatives, own.in_batch)
     micro = config.training.micro_batch
     if len(speakers) > 1 or len(listeners) > 1:
         return Population([s for s, _ in speakers], [c for _, c in speakers], listeners, loss, seed + 4, micro)

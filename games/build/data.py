@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from games.options.config import Config, DataOptions
 from games.options.flags import errors_with_flags, with_flags
 from patchgame_egg.data.cache import CachedImages
+from patchgame_egg.data.distractors import Distractors
 from patchgame_egg.data.images import ImageSource
 from patchgame_egg.data.loader import EveryImage, ImageLoader
 from patchgame_egg.data.names import printable
@@ -127,8 +128,15 @@ def _print_once(text: str) -> None:
     print(text, flush=True)
 
 
-def build_loaders(config: Config, device: torch.device) -> tuple[ImageLoader, ImageLoader]:
+def build_loaders(
+    config: Config, device: torch.device, beside: Callable[[ImageSource, bool], Distractors | None] = lambda *_: None
+) -> tuple[ImageLoader, ImageLoader]:
     """Loaders of the training and the held-out images.
+
+    Args:
+        config: the options.
+        device: of the training.
+        beside: gives the distractors of a part, and is told whether it is trained on.
 
     Raises:
         ValueError: the images are not there, or too few.
@@ -137,11 +145,23 @@ def build_loaders(config: Config, device: torch.device) -> tuple[ImageLoader, Im
     train, val = load_images(config, config.load_size)
     if len(train) < batch_size:
         raise ValueError(f"{len(train)} images to train on are less than --batch-size {batch_size}")
-    return build_loader(config, train, device, training=True), build_loader(config, val, device, training=False)
+    return (
+        build_loader(config, train, device, True, beside(train, True)),
+        build_loader(config, val, device, False, beside(val, False)),
+    )
 
 
-def build_loader(config: Config, source: ImageSource, device: torch.device, training: bool) -> ImageLoader:
+def build_loader(
+    config: Config, source: ImageSource, device: torch.device, training: bool, beside: Distractors | None = None
+) -> ImageLoader:
     """A loader of images: in the batches of training, shuffled anew in every epoch, or else in groups of candidates.
+
+    Args:
+        config: the options.
+        source: the images.
+        device: of the training.
+        training: whether they are trained on.
+        beside: which images stand beside each image.
 
     Raises:
         ValueError: the options cannot be met on this device, or the images are too few.
@@ -161,10 +181,12 @@ def build_loader(config: Config, source: ImageSource, device: torch.device, trai
         from patchgame_egg.data.gpu_jpeg import GpuJpegLoader, NoDecoder
 
         try:
-            return GpuJpegLoader(source, size, device=device, seed=t.seed, shuffle=training, workers=workers)
+            return GpuJpegLoader(
+                source, size, device=device, seed=t.seed, shuffle=training, workers=workers, distractors=beside
+            )
         except NoDecoder as error:
             raise ValueError(f"--decode gpu: {error}") from error
-    return ImageLoader(source, size, t.seed, training, workers, pin_memory=device.type == "cuda")
+    return ImageLoader(source, size, t.seed, training, workers, device.type == "cuda", beside)
 
 
 def labelled_loaders(config: Config, device: torch.device, batch_size: int = 256) -> tuple[ViewLoader, ViewLoader]:

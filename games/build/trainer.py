@@ -7,18 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from games.build.agents import take_over_agents
 from games.build.optimizer import build_optimizer, schedules, with_rates_of
 from games.options.command_line import Start
+from games.options.config import Config
 from games.runs.files import CHECKPOINT, LOG, TENSORBOARD
+from patchgame_egg.distributed.gather import gather_rows
 from patchgame_egg.distributed.processes import is_rank_zero
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.training import checkpoint
 from patchgame_egg.training.callback import Callback, StopOnSignal
 from patchgame_egg.training.checkpoint import Checkpoint
 from patchgame_egg.training.loggers import Console, JsonLines, TensorBoard, WeightsAndBiases
+from patchgame_egg.training.precision import Precision, native_precision
 from patchgame_egg.training.trainer import Trainer
 from patchgame_egg.views.loader import ViewLoader
 
@@ -68,7 +72,7 @@ def make_trainer(
         device,
         everything,
         config.training.grad_norm,
-        precision=config.training.precision,
+        precision=chosen_precision(config, device),
         accumulate=config.training.accumulate,
         metrics=metrics,
         also_validate=also_validate,
@@ -84,3 +88,11 @@ def make_trainer(
     elif config.run.init_from:
         take_over_agents(game, Path(config.run.init_from))
     return trainer
+
+
+def chosen_precision(config: Config, device: torch.device) -> Precision:
+    """The number format that is asked for; where that is open, the one that all processes are fast in."""
+    if config.training.precision != "auto":
+        return config.training.precision
+    fast = torch.tensor([native_precision(device) == "bf16"], dtype=torch.float32, device=device)
+    return "bf16" if bool(gather_rows(fast).all()) else "fp32"

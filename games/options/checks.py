@@ -38,6 +38,7 @@ def check(config: Config) -> None:
         ("--entropy-end", channel.entropy_end, 0),
         ("--commitment", channel.commitment, 0),
         ("--logit-scale", speaker.logit_scale, 0),
+        ("--num-distractors", config.loss.num_distractors, 1),
         ("--speakers", speaker.speakers, 1),
         ("--listeners", config.listener.listeners, 1),
         ("--epochs", training.epochs, 1),
@@ -82,6 +83,8 @@ def check(config: Config) -> None:
     ):
         if not 0 <= share <= 1:
             raise ValueError(f"{name} {share}: must be between 0 and 1")
+    if not config.loss.in_batch and not config.loss.distractors:
+        raise ValueError("--no-in-batch leaves a message nothing to be matched with: give --distractors")
     if training.warmup < 0 or training.warmup > training.epochs:
         raise ValueError(f"--warmup {training.warmup}: must be between 0 and the {training.epochs} epochs")
     if training.freeze_epochs and not config.listener.head_wide:
@@ -101,6 +104,8 @@ def _check_ground(config: Config) -> None:
             f"--ground {loss.ground} does not go with --data {data}: give --ground scenes for the built-in scenes, a "
             "file of captions for a folder"
         )
+    if loss.distractors:
+        raise ValueError("--ground does not go with --distractors: sentences are matched to the images of a batch")
     if config.channel.channel == "reinforce":
         raise ValueError("--ground does not go with --channel reinforce, which would take its loss for the speaker's")
 

@@ -41,12 +41,14 @@ class Start:
         preset: the preset that they started from.
         resume: the run to go on with, or None.
         dry_run: say what would be done, and write nothing.
+        found: what told the run's checkpoint from later ones when the run was found, None without one.
     """
 
     config: Config
     preset: str
     resume: Path | None
     dry_run: bool = False
+    found: tuple[int, ...] | None = None
 
 
 def parse(argv: Sequence[str], prog: str = "python -m games.patchgame", about: str | None = None) -> Start:
@@ -225,6 +227,8 @@ def fail(message: object, status: int = 2) -> NoReturn:
 def failures(kept: Callable[[], str] = str) -> Iterator[None]:
     """Ends the program with one line and status 1 where a file cannot be read or written, or a process is lost.
 
+    Ctrl-C ends it with one line, too, and the status that shells have for it, 130.
+
     Args:
         kept: what to say of what is not lost, asked for when it is needed.
 
@@ -233,6 +237,9 @@ def failures(kept: Callable[[], str] = str) -> Iterator[None]:
     """
     try:
         yield
+    except KeyboardInterrupt:
+        # While a run is trained, it is no error; before that, after it, or the second time.
+        fail(f"stopped by Ctrl-C{kept().replace('once that is mended, ', '')}", 130)
     except BrokenPipeError:
         # Whoever read what is printed has gone, as head does; there is nobody left to tell.
         raise

@@ -16,6 +16,10 @@ IMAGES = 4096
 """The most images whose messages are written down as the language of a run."""
 
 
+RANDOM, SAME_CLASS = KINDS = ("random", "class")
+"""What ``--distractors`` may be, beside a run or a file."""
+
+
 @dataclass(frozen=True)
 class SpeakerOptions:
     """The speaker: who looks at the image, and what there is to say."""
@@ -134,7 +138,7 @@ class ListenerOptions:
 
 @dataclass(frozen=True)
 class LossOptions:
-    """The loss: symmetric InfoNCE over the batch of all processes."""
+    """The loss: symmetric InfoNCE over the batch of all processes, and over distractors if wanted."""
 
     temperature: float = 0.07
     """tau, or where it starts if it is learnt."""
@@ -145,6 +149,14 @@ class LossOptions:
     times --lr. The loss that is logged is the mean; AdamW's steps do not depend on this."""
     detach_negatives: bool = False
     """Gather embeddings without their gradients, as the release does."""
+    distractors: str = ""
+    """Images that stand beside each image, of the same part: random; class, of the same class; the folder of a run,
+    nearest by its features; or a file that names some for each, JSON lines with file and distractors. Empty: none."""
+    num_distractors: int = 7
+    """K, how many distractors stand beside each image."""
+    in_batch: bool = True
+    """The other images of a batch are candidates, too. Without: an image and its distractors alone, by chance
+    1 / (1 + K), as in EGG's discrimination games."""
     ground: str = ""
     """Human sentences by which the listener learns, too, in training: a file as for --captions, or scenes for those
     about the built-in ones; empty: none, the listener hears symbols alone."""
@@ -233,8 +245,8 @@ class TrainingOptions:
     """Batches per optimizer step; each has only its own negatives."""
     micro_batch: int = 0
     """Images whose activations are in memory at once, 0: all; the whole batch's loss, for one more forward pass."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Number format of the networks."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number format of the networks; auto: bf16 where the device multiplies it natively, else fp32. A run keeps its."""
     compile: bool = False
     """Compile the networks, but for the text encoder, whose messages vary in length; takes minutes at the start."""
     device: str = "auto"
@@ -264,6 +276,8 @@ class RunOptions:
     init_from: str = ""
     """Folder of a finished run from whose options and agents a new run starts, on other images or schedules; its
     optimizer starts anew."""
+    keep_memory: bool = True
+    """On a CPU, keep freed memory for the next tensors (glibc): faster, for a higher peak."""
     timeout: float = 600.0
     """Seconds after which the processes under torchrun give up one that does not answer, and end."""
     frozen_speaker: str = ""
@@ -317,6 +331,11 @@ class Config:
         if asked is None:
             return 0.1 if self.channel.channel == "reinforce" else 1.0
         return asked
+
+    def choices(self, group: int) -> int:
+        """Among how many images a message of a group of so many finds its own: a guess is right in 1 of them."""
+        beside = self.loss.num_distractors if self.loss.distractors else 0
+        return (group if self.loss.in_batch else 1) + beside
 
     @property
     def load_size(self) -> int:

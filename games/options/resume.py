@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,6 +70,13 @@ def check_resumed(asked: Config, saved: Config, run: Path) -> None:
             )
     if saved.loss.learn_temperature and asked.loss.temperature != saved.loss.temperature:
         raise ValueError("--temperature is where a learnt one started: leave it out")
+
+
+def as_recorded(asked: Config, saved: Config) -> Config:
+    """The options asked for, with the number format that a run has where they leave it open."""
+    if asked.training.precision != "auto":
+        return asked
+    return replace(asked, training=replace(asked.training, precision=saved.training.precision))
 
 
 def check_initialised(asked: Config, taught: Config, run: Path) -> None:

@@ -20,11 +20,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                     check_speaks(former)
         except ValueError as error:
             fail(error)
-    # Only now: torch takes seconds to import, help and mistakes do without.
-    from games.patchgame.play import play
-    from games.runs.device import on_device
+        # Only now: torch takes seconds to import, help and mistakes do without.
+        from games.patchgame.play import play
+        from games.runs.device import on_device
 
-    return on_device(start.config, lambda device: play(start, device))
+        return on_device(start.config, lambda device: play(start, device))
 
 
 if __name__ == "__main__":

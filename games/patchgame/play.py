@@ -6,6 +6,7 @@ part from Python, build your own `Game` beside what `build` shows.
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from games.build.trainer import make_trainer
 from games.options.command_line import Start, fail, failures
 from games.options.config import Config
 from games.runs.corpus import check_annotations, check_captions, ground_captions, write_corpus
+from games.runs.device import with_precision
+from games.runs.distractors import distractors_for
 from games.runs.files import CORPUS, LOG
 from games.runs.folder import find_run
 from games.runs.rehearsal import rehearse
@@ -57,9 +60,9 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
         ValueError: an option, the images or the checkpoint are wrong.
     """
     config = start.config
-    train, val = build_loaders(config, device)
+    train, val = build_loaders(config, device, lambda part, training: distractors_for(config, part, device, training))
     sentences, grounded = ground_captions(config, train.source)
-    for understood in (check_annotations(config, val.source), check_captions(config.images, val.source), grounded):
+    for understood in (check_annotations(config, val.source), check_captions(config, val.source), grounded):
         if understood and is_rank_zero():
             print(understood)
     views = build_views(config)
@@ -71,15 +74,21 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     sync_batch_norm(game, device)
     if config.training.compile:
         compile_networks(game)
-    candidates = val.order.batch_size
+    candidates = config.choices(val.order.batch_size)
     two_views = RepeatedViews(val, build_views(config, held_out=True), device)
     controls: dict[str, float] = {}
+    # What a listener that knows nothing loses, where that is not the logarithm of the candidates.
+    beside = {}
+    if config.loss.distractors:
+        both = (math.log(candidates) + math.log(val.order.batch_size)) / 2
+        loss = both if config.loss.in_batch else math.log(candidates)
+        beside = {"distractors": config.loss.num_distractors, "chance_loss": loss}
 
     def language(logs: Interaction) -> dict[str, float]:
         assert logs.message is not None
         # They are the same after every epoch.
         if not controls:
-            controls.update(retrieval_controls(two_views))
+            controls.update(retrieval_controls(two_views, config.loss.in_batch))
         found = usage(logs.message.numpy(), logs.aux["message_mask"].numpy(), config.speaker.vocab)
         return {
             "active_symbols": found.active_symbols,
@@ -90,6 +99,7 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
             "message_entropy": found.message_entropy,
             "images": logs.size,
             "candidates": candidates,
+            **beside,
             "vocab_size": config.speaker.vocab,
             "slots": logs.message.shape[1],
             **{f"two_views_{name}": value for name, value in controls.items()},
@@ -136,15 +146,16 @@ def finish(
 def play(start: Start, device: torch.device) -> int:
     """Trains, draws, and returns the exit status."""
     began = time.perf_counter()
-    config = start.config
     again = is_restarted()
     try:
         start, folder = find_run(start, again)
+        start = with_precision(start, device)
         trainer, source, loaders = build(start, device, folder)
         if start.resume is not None and not again:
             check_unfinished(trainer, start, folder)
     except ValueError as error:
         fail(error)
+    config = start.config
     if start.dry_run:
         return rehearse(trainer, start, folder, loaders)
     status = train_run(trainer, start, folder, loaders, again, COMMAND)
@@ -154,7 +165,7 @@ def play(start: Start, device: torch.device) -> int:
         if isinstance(trainer.game, Population):
             accuracy = cross_play(trainer)
             if is_rank_zero():
-                write_cross_play(accuracy, loaders[1].order.batch_size, folder, config.run.pictures)
+                write_cross_play(accuracy, config.choices(loaders[1].order.batch_size), folder, config.run.pictures)
         skipped = gather_names(name for loader in loaders for name in loader.skipped.values())
         writes = is_rank_zero()
         leave_process_group()

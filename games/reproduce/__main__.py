@@ -41,6 +41,7 @@ EXPERIMENTS = {
 OWN = {
     "run": ("fig3", "fig4", "fig5"),
     "voc": ("table2",),
+    "rates": ("table1",),
     "vit": ("fig4",),
     "vit_checkpoint": ("fig4",),
     "fast": ("fig4",),
@@ -79,6 +80,10 @@ def parse_setting(argv: Sequence[str]) -> Setting:
         "--run", type=Path, default=None, help="fig3 to fig5: draw a finished run; fig3, fig5: or games.record's file"
     )
     parser.add_argument("--voc", default="", help="table2: folder in Pascal VOC's format")
+    parser.add_argument(
+        "--rates", nargs="+", default=[], metavar="LR",
+        help="table1: learning rates to choose from, for every method on a part of the training images",
+    )  # fmt: skip
     parser.add_argument("--vit", default="", help="fig4: a ViT of timm, by name; if not given, a small one is trained")
     parser.add_argument("--vit-checkpoint", default="", help="fig4: its weights; if not given, timm's pretrained ones")
     parser.add_argument("--fast", action="store_true", help="fig4: also distil PatchRank into a smaller network")
@@ -108,9 +113,12 @@ def parse_setting(argv: Sequence[str]) -> Setting:
         raise ValueError(f"--jobs {known.jobs}: must be at least 1")
     if known.launcher and shutil.which(shlex.split(known.launcher)[0]) is None:
         raise ValueError(f"--launcher {known.launcher!r}: there is no command {shlex.split(known.launcher)[0]}")
+    rates = tuple(dict.fromkeys(given.pop("rates")))
+    if rates and any(option.split("=")[0] == "--lr" for option in options):
+        raise ValueError("--lr and --rates both set the learning rate: leave one of them out")
     if SCALES[known.scale].needs_root and not known.root and known.run is None and not known.dry_run:
         raise ValueError(f"--scale {known.scale} needs --root DIR, the folder of the images")
-    return Setting(seeds=tuple(range(seeds)), task=share_of(task), options=tuple(options), **given)
+    return Setting(seeds=tuple(range(seeds)), task=share_of(task), rates=rates, options=tuple(options), **given)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -139,8 +147,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         train_all(setting, trainings)
         if setting.task is None:
-            experiment.run(setting)
-            write_about(setting, trainings, words, time.perf_counter() - began)
+            # Some trainings are known only when others have been measured.
+            more = experiment.run(setting) or []
+            write_about(setting, [*trainings, *more], words, time.perf_counter() - began)
             print(f"everything is in {setting.folder}")
     except (ValueError, RuntimeError) as error:
         fail(error)

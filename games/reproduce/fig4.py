@@ -54,7 +54,7 @@ RANDOM_SEEDS = (0, 1, 2)
 # Orders that a ViT makes itself, and by how many standard errors one has to beat random ones for it to be a judge.
 OWN_ORDERS, JUDGE_ERRORS = ("CLS attention", "gradient saliency", "Grad-CAM"), 3
 # Of 20 epochs of a few thousand photos and of one of ImageNet, the latter has more steps.
-DISTILLED_EPOCHS = {"toy": 1, "photos": 20, "imagenet": 1}
+DISTILLED_EPOCHS = {"toy": 1, "photos": 20, "cifar10": 5, "imagenet": 1}
 
 
 def trainings(setting: Setting) -> list[Training]:

@@ -1,12 +1,16 @@
 """Table 1: how well k-NN names the class of an image from the listener's features, beside other ways to learn them.
 
 Pixels, thumbnails and colors stand beside them: a trunk that does not beat these has learnt nothing that shows here.
+With ``--rates`` each method first chooses its learning rate, by the k-NN accuracy of features on a tenth of the
+training images that it was not trained on: the table's own images are not asked.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -24,7 +28,7 @@ from games.reproduce.runner.dry_run import classes_of
 from games.reproduce.runner.results import images_seen, measured, measured_run
 from games.reproduce.runner.setting import Setting, Training, made_of, ours
 from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
-from games.reproduce.runner.training import train
+from games.reproduce.runner.training import Diverged, train, train_all
 from games.runs.load import load_trunk
 
 # Name -> top-1 and top-5 in the paper, percent.
@@ -38,10 +42,14 @@ PAPER = {
 }
 
 
-def methods(setting: Setting, seed: int) -> dict[str, Training]:
-    """The trainings of one seed, by their names in the table."""
+# What is held out of the training images to choose rates.
+_SPLIT = "0.1"
+
+
+def methods(setting: Setting, seed: int, rates: Mapping[str, str] | None = None) -> dict[str, Training]:
+    """The trainings of one seed, by their names in the table; at the given rates, or at those of the scale."""
     coarse, fine = (("--patch-size", str(setting.patch_size(s))) for s in (32, 16))
-    return {
+    found = {
         "MoCo-v2": Training("moco", seed, coarse, "moco"),
         "VQ-VAE-2": Training("vqvae", seed, coarse, "vqvae"),
         "PatchVAE, S=16": Training("patchvae-s16", seed, fine, "patchvae"),
@@ -50,15 +58,67 @@ def methods(setting: Setting, seed: int) -> dict[str, Training]:
         "ours, S=32": ours(setting, seed, 32),
         "random weights": Training("random", seed, coarse, "random"),
     }
+    for name, rate in (rates or {}).items():
+        found[name] = _at_rate(found[name], rate)
+    return found
+
+
+def _at_rate(training: Training, rate: str) -> Training:
+    return replace(training, name=f"{training.name}-lr{rate}", words=(*training.words, "--lr", rate))
+
+
+def choices(setting: Setting) -> dict[str, dict[str, Training]]:
+    """Of each method that learns a training at each rate, on nine tenths of the training images; the first seed's."""
+    first = setting.seeds[0]
+    root = Path(setting.config(ours(setting, first)).images.root, "train")
+    split = ("--root", str(root), "--val-share", _SPLIT, "--no-corpus")
+    found: dict[str, dict[str, Training]] = {}
+    for name, training in methods(setting, first).items():
+        if training.method != "random":
+            tried = {rate: _at_rate(training, rate) for rate in setting.rates}
+            found[name] = {
+                rate: replace(t, name=f"split-{t.name}", words=(*t.words, *split)) for rate, t in tried.items()
+            }
+    return found
+
+
+def choose_rates(setting: Setting) -> tuple[dict[str, str], pd.DataFrame]:
+    """The rate of each method with the best k-NN accuracy on what was held out of the training images.
+
+    Raises:
+        RuntimeError: all trainings of a method diverged.
+    """
+    rows, chosen = [], {}
+    for name, tried in choices(setting).items():
+        found: dict[str, float] = {}
+        for rate, training in tried.items():
+            try:
+                found[rate] = columns(setting, training)["knn_top1"]
+            except Diverged:
+                continue
+        if not found:
+            raise RuntimeError(f"{name} diverged at every rate of --rates: give smaller ones")
+        chosen[name] = max(found, key=lambda rate: found[rate])
+        rows.append({"method": name, **found})
+    return chosen, pd.DataFrame(rows)
 
 
 def trainings(setting: Setting) -> list[Training]:
     """Everything that has to be trained, seed by seed, so that every method has a first result early.
 
+    Where rates are to be chosen, what that needs; `run` trains the rest, at the rates that are found.
+
     Raises:
-        ValueError: the images are not there, or have no classes to tell apart.
+        ValueError: the images are not there, or have no classes to tell apart, or no folder of them to split.
     """
     classes_of(setting, ours(setting, 0))
+    if setting.rates:
+        images = setting.config(ours(setting, 0)).images
+        if images.data != "folder" or not Path(images.root, "train").is_dir():
+            raise ValueError(
+                f"--rates splits the images of a folder with train/ and val/, not {images.data} {images.root}".rstrip()
+            )
+        return [training for tried in choices(setting).values() for training in tried.values()]
     return [training for seed in setting.seeds for training in methods(setting, seed).values()]
 
 
@@ -90,13 +150,23 @@ def control(setting: Setting, name: str, training: Training) -> dict[str, Any]:
     return in_percent({**found, "images_seen": 0})
 
 
-def run(setting: Setting) -> None:
+def run(setting: Setting) -> list[Training]:
     """Evaluates all trainings and writes the table.
+
+    Returns:
+        Trainings beside those of `trainings`: those at the rates that were chosen.
 
     Raises:
         RuntimeError: all trainings diverged.
     """
-    wanted = [({"method": name}, t) for seed in setting.seeds for name, t in methods(setting, seed).items()]
+    rates: dict[str, str] = {}
+    note, more = "", []
+    if setting.rates:
+        rates, tried = choose_rates(setting)
+        more = [training for seed in setting.seeds for training in methods(setting, seed, rates).values()]
+        train_all(setting, more)
+        note = _rates_tried(tried, rates)
+    wanted = [({"method": name}, t) for seed in setting.seeds for name, t in methods(setting, seed, rates).items()]
     frame = table_rows(wanted, partial(columns, setting))
     controls = [
         {"method": name, "seed": seed, "diverged": False, **control(setting, name, ours(setting, seed))}
@@ -104,7 +174,18 @@ def run(setting: Setting) -> None:
         for name in CONTROLS
     ]
     frame = pd.concat([frame, pd.DataFrame(controls)], ignore_index=True)
-    write_table(setting, frame, tabulate(frame))
+    write_table(setting, frame, tabulate(frame) + note)
+    return more
+
+
+def _rates_tried(tried: pd.DataFrame, rates: Mapping[str, str]) -> str:
+    given = [str(rate) for rate in tried.columns[1:]]
+    cells = [
+        [str(row.method), *("" if pd.isna(row[rate]) else f"{row[rate]:.1f}" for rate in given), rates[row.method]]
+        for _, row in tried.iterrows()
+    ]
+    table = markdown(["learning rate", *given, "chosen"], cells)
+    return f"\nRates were chosen by k-NN top-1 on a tenth of the training images, percent:\n\n{table}\n"
 
 
 def columns(setting: Setting, training: Training) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -30,6 +29,7 @@ from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table
 from games.reproduce.runner.training import train
 from games.runs.lock import output_lock
 from patchgame_egg.agents.trunks import vision_trunk
+from patchgame_egg.atomic_write import making
 from patchgame_egg.data.scenes import CONCEPTS, Scenes
 
 # Name -> mAP-50 in the paper, percent.
@@ -75,6 +75,8 @@ TRANSFERS = {
         Recipe(),
     ),
 }
+# Trunks of small images are no larger than those of photos.
+TRANSFERS["cifar10"] = TRANSFERS["photos"]
 
 
 def methods(setting: Setting, seed: int) -> dict[str, Training]:
@@ -114,10 +116,8 @@ def voc_folder(setting: Setting) -> Path:
     folder = setting.folder / "voc"
     with output_lock(folder):
         if not folder.exists():
-            draft = folder.with_suffix(".tmp")
-            shutil.rmtree(draft, ignore_errors=True)
-            write_voc(draft, {part: drawn(part, count) for part, count in (("train", 32), ("val", 16))})
-            draft.replace(folder)
+            with making(folder, folder.with_suffix(".tmp")) as draft:
+                write_voc(draft, {part: drawn(part, count) for part, count in (("train", 32), ("val", 16))})
     return folder
 
 

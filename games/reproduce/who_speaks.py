@@ -38,6 +38,7 @@ from games.reproduce.runner.tables import markdown
 from games.runs.corpus import annotate
 from games.runs.files import LOG
 from patchgame_egg.agents.patch_speaker import PatchSymbol
+from patchgame_egg.atomic_write import write_json
 from patchgame_egg.data.loader import ImageLoader
 from patchgame_egg.game import Game
 from patchgame_egg.training.loggers import read_log
@@ -273,7 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not kept.exists():
             root = mixed if causes["domain"] else args.root
             found = play(causes, args.seed, root, judge, args.voc, folder)
-            kept.write_text(json.dumps({**causes, "seed": args.seed, **found}, indent=2) + "\n")
+            write_json({**causes, "seed": args.seed, **found}, kept)
         rows.append(json.loads(kept.read_text()))
         print(name, json.dumps(rows[-1]), flush=True)
     if args.arm is None:

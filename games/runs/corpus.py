@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from analysis.corpus.annotation_files import read_notes
 from analysis.corpus.annotations import annotate_files, annotate_scenes
 from analysis.corpus.caption_files import read_captions
-from analysis.corpus.captions import caption_name, captions_of_files, describe_scene
+from analysis.corpus.captions import caption_name, captions_by_path, captions_of_files, describe_scene
 from analysis.corpus.changed_images import play_changed_images
 from analysis.corpus.corpus import Corpus, Names
 from analysis.corpus.image_names import ImageNames
 from analysis.corpus.interventions import play_probes
 from analysis.corpus.recording import record
 from games.build.data import load_images
-from games.options.config import IMAGES, Config, DataOptions
+from games.options.config import IMAGES, Config
 from games.runs.load import in_precision
+from patchgame_egg.counted import counted
 from patchgame_egg.data.images import ImageFiles, ImageSource
 from patchgame_egg.data.names import printable
 from patchgame_egg.data.scenes import Scenes
@@ -64,19 +64,19 @@ def write_corpus(
     if config.channel.channel == "continuous":
         raise ValueError("--channel continuous passes numbers and not symbols: there is no language to record")
     among = min(config.training.candidates, len(source))
-    groups = _Groups(batches, max(1, images // among))
+    groups = _Groups(batches, max(1, images // among), len(source) // among)
     played = min(groups.count * among, len(source) // among * among)
     say(f"plays {played:,} of {len(source):,} images, in groups of {among}")
     vocab, seed = config.speaker.vocab, config.training.seed
     device = next(game.parameters()).device
     with in_precision(config, device):
-        corpus = record(game, groups, vocab_size=vocab, label_names=source.classes)
+        corpus = record(game, groups.doing("plays groups"), vocab_size=vocab, label_names=source.classes)
         understood = corpus.probes["as played"].mean()
         said = int(corpus.mask.sum())
         say(f"{100 * understood:.1f} % of {len(corpus):,} messages, {said:,} symbols, found their image among {among}")
         say("plays them once more, with interventions")
-        probes = play_probes(game, groups, vocab_size=vocab, seed=seed)
-        maps = play_changed_images(game, groups)
+        probes = play_probes(game, groups.doing("plays groups with interventions"), vocab_size=vocab, seed=seed)
+        maps = play_changed_images(game, groups.doing("plays groups with changed images"))
     say(", ".join(f"{name} {100 * right.mean():.1f} %" for name, right in probes.items()))
     about = {"run": run, "preset": preset, "learnt": dict(learnt), "config": asdict(config)}
     files = name_files(corpus, source, config)
@@ -94,11 +94,12 @@ def write_corpus(
 class _Groups:
     """The first batches, as often as they are asked for."""
 
-    def __init__(self, batches: Iterable[Batch], count: int) -> None:
-        self.batches, self.count = batches, count
+    def __init__(self, batches: Iterable[Batch], count: int, there: int) -> None:
+        self.batches, self.count, self.total = batches, count, min(count, there)
 
-    def __iter__(self) -> Any:
-        return islice(self.batches, self.count)
+    def doing(self, what: str) -> Iterator[Batch]:
+        """Them, with a word of how far one has come."""
+        return counted(islice(self.batches, self.count), what, self.total)
 
 
 def name_files(corpus: Corpus, source: ImageSource, config: Config) -> tuple[str, ...]:
@@ -126,30 +127,35 @@ def annotate(corpus: Corpus, config: Config, source: ImageSource) -> Corpus:
         corpus = annotate_files(corpus, notes, source, Path(config.images.root), others)
     if config.images.captions and isinstance(source, ImageFiles):
         by_name = read_captions(Path(config.images.captions)).by_name
-        corpus = captions_of_files(corpus, by_name, source, Path(config.images.root))
+        corpus = captions_of_files(corpus, by_name, source, Path(config.images.root), _all_images(config))
     return corpus
 
 
-def check_captions(options: DataOptions, source: ImageSource) -> str:
+def check_captions(config: Config, source: ImageSource) -> str:
     """Reads ``--captions`` before long work.
 
     Args:
-        options: of the images.
+        config: the options.
         source: the held-out images.
 
     Returns:
         What was understood, in a line; empty without the option.
 
     Raises:
-        ValueError: they cannot be read, or say nothing of the held-out images.
+        ValueError: they cannot be read, a name in them fits several images, or they say nothing of the held-out images.
     """
+    options = config.images
     if not options.captions:
         return ""
     found, files = read_captions(Path(options.captions)), getattr(source, "source", source)
     if not isinstance(files, ImageFiles):
         raise ValueError(f"--captions describes files: it goes with --data folder, not {options.data}")
     root, by_name = Path(options.root), found.by_name
-    known = sum(caption_name(path, root) in by_name for path in files.paths)
+    try:
+        said_of = captions_by_path(by_name, [*files.paths, *_all_images(config)], root)
+    except ValueError as error:
+        raise ValueError(f"--captions {options.captions}: {error}") from error
+    known = sum(path in said_of for path in files.paths)
     if not known:
         raise ValueError(
             f"--captions {options.captions} speaks of {next(iter(by_name))!r} and others, but of none of the held-out "
@@ -180,8 +186,11 @@ def ground_captions(config: Config, source: ImageSource) -> tuple[list[Names], s
     images, by_number = getattr(source, "source", source), {}
     if isinstance(images, ImageFiles):
         found, root = read_captions(Path(ground)).by_name, Path(config.images.root)
-        names = (caption_name(path, root) for path in images.paths)
-        by_number = {number: found[name] for number, name in enumerate(names) if name in found}
+        try:
+            said_of = captions_by_path(found, [*images.paths, *_all_images(config)], root)
+        except ValueError as error:
+            raise ValueError(f"--ground {ground}: {error}") from error
+        by_number = {number: said_of[path] for number, path in enumerate(images.paths) if path in said_of}
         captioned = np.array(sorted(by_number), dtype=np.int64)
     else:
         captioned = np.arange(len(images))

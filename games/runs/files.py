@@ -4,6 +4,8 @@ from __future__ import annotations
 
 CONFIG = "config.json"
 """The options, see `games.options.config_file`."""
+IMAGES_SEEN = "images.json"
+"""How many images it learns from, and a digest of their names and sizes."""
 METHOD = "method.json"
 """What a run of `games.baselines` trains."""
 CHECKPOINT = "checkpoint.pt"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from games.options.command_line import Start
 from games.options.config_file import load_config
-from games.runs.files import CHECKPOINT, CONFIG, LOCK, LOG, METHOD, TENSORBOARD
+from games.options.resume import as_recorded
+from games.runs.files import CHECKPOINT, CONFIG, IMAGES_SEEN, LOCK, LOG, METHOD, TENSORBOARD
 from patchgame_egg.text_files import read_text
 
 
@@ -42,7 +43,7 @@ def check_speaks(run: Path) -> None:
 
 
 # What a run leaves that was killed before its first checkpoint.
-_BEGINNINGS = {CONFIG, METHOD, LOG, LOCK, TENSORBOARD}
+_BEGINNINGS = {CONFIG, METHOD, IMAGES_SEEN, LOG, LOCK, TENSORBOARD}
 
 
 def is_unbegun(folder: Path) -> bool:
@@ -56,6 +57,15 @@ def is_unbegun(folder: Path) -> bool:
     return not log.exists() or log.stat().st_size == 0
 
 
+def checkpoint_stamp(folder: Path) -> tuple[int, ...] | None:
+    """What tells a run's checkpoint from every later one, which is another file; None where there is none."""
+    try:
+        status = (folder / CHECKPOINT).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 def find_run(start: Start, again: bool, kind: str = "") -> tuple[Start, Path]:
     """The run that a command plays: one to resume, or a new one, named by ``--name`` or counted up.
 
@@ -66,11 +76,16 @@ def find_run(start: Start, again: bool, kind: str = "") -> tuple[Start, Path]:
         kind: what nameless runs are named after; empty: the preset.
 
     Returns:
-        What to start, with ``resume`` set if there is a checkpoint to go on from, and the run's folder.
+        What to start, with ``resume`` set if there is a checkpoint to go on from and ``found``, and the run's folder.
 
     Raises:
         ValueError: the named run is there already, and this is not ``again``; or the run to resume has no checkpoint.
     """
+    start, folder = _find(start, again, kind)
+    return replace(start, found=checkpoint_stamp(folder)), folder
+
+
+def _find(start: Start, again: bool, kind: str) -> tuple[Start, Path]:
     out, name = Path(start.config.run.out), start.config.run.name
     if start.resume is not None:
         if is_unbegun(start.resume):
@@ -102,6 +117,7 @@ def _newest_with_options(start: Start, saved: Iterable[Path]) -> Path | None:
     # Another command of the same preset and images may be at work beside this one.
     for path in sorted(saved, key=lambda path: path.stat().st_mtime, reverse=True):
         with suppress(ValueError):
-            if load_config(path) == (start.config, start.preset):
+            theirs, preset = load_config(path)
+            if (theirs, preset) == (as_recorded(start.config, theirs), start.preset):
                 return path.parent
     return None

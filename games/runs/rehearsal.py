@@ -84,7 +84,7 @@ def rehearse(
         print(
             f"{folder}: a dry run, nothing is written\n"
             f"images: {len(loaders[0].source)} to train on, {len(loaders[1].source)} held out\n"
-            f"parameters: {_parameters(trainer.game)}, on {world_size()} x {trainer.device}\n"
+            f"parameters: {_parameters(trainer.game)}, on {world_size()} x {trainer.device} in {trainer.precision}\n"
             f"memory: {_memory(trainer.device)}\n"
             f"steps: {steps} an epoch, {epochs * steps} in {epochs} epochs, of "
             f"{start.config.training.batch_size * accumulate} images each\n"

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from huggingface_hub import ModelHubMixin, snapshot_download
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from analysis.corpus.corpus import Corpus
 from games.options.command_line import pick_device
-from games.options.config import Config
+from games.options.config import KINDS, RANDOM, Config
 from games.options.config_file import load_config, save_config
 from games.runs.files import CARD, CHECKPOINT, CONFIG, CORPUS, CURVES, GALLERY, IMPORTANCE, METRICS, WEIGHTS
 from games.runs.load import load_game
+from patchgame_egg.atomic_write import replacing, write_text
 from patchgame_egg.text_files import read_text
 
 _PICTURES = {
@@ -64,7 +65,7 @@ class Shareable(ModelHubMixin):
         write_shared(self.agents, self.config, self.folder, save_directory)
         # One that is there may have been written by hand.
         if not (save_directory / CARD).exists():
-            (save_directory / CARD).write_text(card_of(save_directory), encoding="utf-8")
+            write_text(card_of(save_directory), save_directory / CARD)
 
     @classmethod
     def _from_pretrained(
@@ -104,18 +105,23 @@ def write_shared(game: nn.Module, config: Config, run: Path | None, folder: Path
     preset = load_config(run / CONFIG)[1] if run is not None and (run / CONFIG).exists() else "small"
     save_config(without_paths(config), preset, folder / CONFIG)
     weights = {name: value for name, value in game.state_dict().items() if isinstance(value, Tensor)}
-    save_file({name: value.cpu().contiguous() for name, value in weights.items()}, folder / WEIGHTS)
+    with replacing(folder / WEIGHTS) as file:
+        file.write(save({name: value.cpu().contiguous() for name, value in weights.items()}))
     for name in (METRICS, *_PICTURES):
         if run is not None and (run / name).exists():
-            shutil.copyfile(run / name, folder / name)
+            with (run / name).open("rb") as old, replacing(folder / name) as new:
+                shutil.copyfileobj(old, new)
     if run is not None and (run / CORPUS).exists():
         _without_images(Corpus.load(run / CORPUS), config).save(folder / CORPUS)
 
 
 def without_paths(config: Config) -> Config:
     """Options without the places of files on the machine where they were used."""
-    images = replace(config.images, root="", val_root="", cache="", annotations="")
-    return replace(config, images=images, run=type(config.run)())
+    images = replace(config.images, root="", val_root="", cache="", annotations="", captions="")
+    loss = config.loss
+    if loss.distractors not in ("", *KINDS):
+        loss = replace(loss, distractors=RANDOM)
+    return replace(config, images=images, loss=loss, run=type(config.run)())
 
 
 def _without_images(corpus: Corpus, config: Config) -> Corpus:

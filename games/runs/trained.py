@@ -1,7 +1,8 @@
 """A finished run in three lines: ``run = games.load("runs/first")`` speaks of any images, and listens.
 
 What `games.record` writes of the held-out images, this does for images in hand: they are seen in the same view, played
-in evaluation and in the run's number format. Letters in shapes: N images, M messages, T slots, V vocabulary, D width.
+in evaluation and in the run's number format. One file, because whatever is asked of a run goes this one way. Letters in
+shapes: N images, M messages, T slots, V vocabulary, D width.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from games.runs.files import CORPUS
 from games.runs.load import in_precision, load_game
 from games.runs.sharing import Shareable
 from patchgame_egg.agents.listener import Listener
+from patchgame_egg.counted import counted
 from patchgame_egg.data.given_images import GivenImage, GivenImages
 from patchgame_egg.data.pixels import UNREADABLE
 from patchgame_egg.game import Game
@@ -36,6 +38,8 @@ from patchgame_egg.views.transforms import EvaluationView
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from analysis.words.reading import Reader
 
 Images = GivenImage | Sequence[GivenImage]
 """A path, a folder, a PIL image, a tensor ``[3, H, W]`` or ``[N, 3, H, W]``, or a sequence of these: `GivenImages`."""
@@ -122,14 +126,38 @@ class TrainedRun(Shareable):
         Raises:
             ValueError: see `TrainedRun`.
         """
-        listener = self._listener
-        texts = []
+        return self.heard(messages) @ self.seen(images).T
+
+    def heard(self, messages: Message) -> Tensor:
+        """What the listener makes of messages: float ``[M, D]``, of length 1, to be compared with `seen`."""
+        listener, texts = self._listener, []
         with self._playing():
             for rows in torch.arange(len(messages.mask)).split(_AT_ONCE):
                 part = _on(messages, lambda x, rows=rows: x[rows].to(self.device))  # type: ignore[misc]
                 texts.append(listener.text_head(listener.text(part)).float().cpu())
-        seen = self._seen(images, lambda views: listener.vision_head(listener.vision(views)))
-        return F.normalize(torch.cat(texts), dim=1) @ F.normalize(seen, dim=1).T
+        return F.normalize(torch.cat(texts), dim=1)
+
+    def seen(self, images: Images) -> Tensor:
+        """What the listener makes of images: float ``[N, D]``, of length 1, to be compared with `heard`.
+
+        Raises:
+            ValueError: see `TrainedRun`.
+        """
+        listener = self._listener
+        return F.normalize(self._seen(images, lambda views: listener.vision_head(listener.vision(views))), dim=1)
+
+    def speak_of(self, views: Tensor) -> Message:
+        """`speak` of what the agents themselves see: normalised views ``[N, 3, S, S]`` on the run's device."""
+        with self._playing():
+            message = self.game.channel(self.game.sender(views, None))
+        return _on(message, lambda x: x.float().cpu() if x.is_floating_point() else x.cpu())
+
+    def seen_of(self, views: Tensor) -> Tensor:
+        """`seen` of what the agents themselves see: normalised views ``[N, 3, S, S]`` on the run's device."""
+        listener = self._listener
+        with self._playing():
+            seen = listener.vision_head(listener.vision(views)).float().cpu()
+        return F.normalize(seen, dim=1)
 
     def features(self, images: Images) -> Tensor:
         """What the listener's vision network gives before its head: float ``[N, D]``, for k-NN and probes.
@@ -147,7 +175,9 @@ class TrainedRun(Shareable):
             order; ``concepts``, what each of them most surely stands for in the run's own language (``"sand
             (background)"``), empty where that is nothing, and no column without a ``corpus.npz``. Of speakers of
             patches also ``boxes``, the patch of each symbol as (x0, y0, x1, y1) in pixels of the image that was given,
-            the end exclusive, and ``keep_prob``, how likely that patch was to speak. All but ``file`` are tuples.
+            the end exclusive, and ``keep_prob``, how likely that patch was to speak. Where captions or named classes
+            are known of the run's images also ``words``, the gloss of the message, the surest word first. All but
+            ``file`` are tuples.
 
         Raises:
             ValueError: see `TrainedRun`; or the channel passes numbers and not symbols.
@@ -160,6 +190,7 @@ class TrainedRun(Shareable):
         given = GivenImages(images, self.config.load_size)
         rows: list[dict[str, Any]] = []
         for index, message in self._spoken(given):
+            glosses = self.glosses(message)
             for n, item in enumerate(index):
                 slots = message.mask[n].nonzero()[:, 0]
                 symbols = message.symbols[n, slots].tolist()
@@ -171,8 +202,24 @@ class TrainedRun(Shareable):
                     row["keep_prob"] = tuple(message.keep_prob[n, patches].tolist())
                 if self._dictionary is not None:
                     row["concepts"] = tuple(self._dictionary.get(symbol, "") for symbol in symbols)
+                if glosses is not None:
+                    row["words"] = glosses[n]
                 rows.append(row)
         return pd.DataFrame(rows)
+
+    def glosses(self, messages: Message) -> list[tuple[str, ...]] | None:
+        """Messages in words, as `analysis.words` learns them from the run's own language, the surest first.
+
+        Returns:
+            A tuple for each message; None where the run has no language, or too little is said in words of its images.
+        """
+        if self._reader is None:
+            return None
+        # It fits curves, whose packages are slow to import.
+        from analysis.words.glosses import UNKNOWN, gloss_others
+
+        found = gloss_others(self._reader, messages.symbols.numpy(), messages.mask.numpy())
+        return [tuple(gloss.word for gloss in one if gloss.word != UNKNOWN) for one in found]
 
     @property
     def _listener(self) -> Listener:
@@ -180,15 +227,39 @@ class TrainedRun(Shareable):
         return self.game.receiver
 
     @cached_property
+    def language(self) -> Corpus | None:
+        """What the run's agents said of its held-out images; None where it was not recorded."""
+        if self.folder is None or not (self.folder / CORPUS).exists():
+            return None
+        return Corpus.load(self.folder / CORPUS)
+
+    @cached_property
+    def _reader(self) -> Reader | None:
+        if self.language is None:
+            return None
+        from analysis.words.study import reader_of
+
+        try:
+            return reader_of(self.language)
+        except ValueError:
+            # Nothing is said in words, or of too few images.
+            return None
+
+    @property
+    def concepts(self) -> dict[int, str]:
+        """What symbols most surely stand for in the run's own language: ``{12: "sand (background)"}``."""
+        return self._dictionary or {}
+
+    @cached_property
     def _dictionary(self) -> dict[int, str] | None:
         """What symbols stand for, as the report says it first; None: there is no language to tell."""
+        corpus = self.language
+        if corpus is None:
+            return None
         # The report draws, which takes long to import.
         from analysis.evaluation.concepts import cells, concepts_of
         from analysis.report.dictionary import gallery
 
-        if self.folder is None or not (self.folder / CORPUS).exists():
-            return None
-        corpus = Corpus.load(self.folder / CORPUS)
         cards = gallery(corpus, [(concept, cells(corpus, concept)) for concept in concepts_of(corpus)], {}, {})
         first = {card["symbol"]: card["chips"][0] for card in cards if card["chips"]}
         return {symbol: f"{chip['value']} ({chip['concept']})" for symbol, chip in first.items()}
@@ -216,9 +287,7 @@ class TrainedRun(Shareable):
     def _spoken(self, given: GivenImages) -> Iterator[tuple[list[int], Message]]:
         """Messages on the CPU, some at a time, each time with the numbers of their images."""
         for index, views in self._views(given):
-            with self._playing():
-                message = self.game.channel(self.game.sender(views, None))
-            yield index, _on(message, lambda x: x.float().cpu() if x.is_floating_point() else x.cpu())
+            yield index, self.speak_of(views)
 
     def _seen(self, images: Images, network: Callable[[Tensor], Tensor]) -> Tensor:
         given, found = GivenImages(images, self.config.load_size), []
@@ -230,7 +299,7 @@ class TrainedRun(Shareable):
     def _views(self, given: GivenImages) -> Iterator[tuple[list[int], Tensor]]:
         """The view of evaluation, some images at a time, each time with their numbers."""
         view, left_out = EvaluationView(self.config.images.image_size), []
-        for start in range(0, len(given), _AT_ONCE):
+        for start in counted(range(0, len(given), _AT_ONCE), f"looks at {len(given):,} images, {_AT_ONCE} at a time"):
             squares: dict[int, Tensor] = {}
             for index in range(start, min(start + _AT_ONCE, len(given))):
                 try:

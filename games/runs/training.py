@@ -10,6 +10,8 @@ from games.options.command_line import Start, fail, failures
 from games.options.config_file import save_config
 from games.options.flags import with_flags
 from games.runs.files import CHECKPOINT, CONFIG, METHOD, METRICS
+from games.runs.folder import checkpoint_stamp
+from games.runs.images import check_images, write_images
 from games.runs.lock import run_lock
 from patchgame_egg.atomic_write import write_json
 from patchgame_egg.data.loader import ImageLoader, NothingReadable
@@ -44,7 +46,8 @@ def train_run(
         0, or the exit status of whom a signal stopped.
 
     Raises:
-        SystemExit: another process trains the run, the loss became NaN or infinite, or the disk is full.
+        SystemExit: another process trains the run, its images have changed, the loss became NaN or infinite, or the
+            disk is full.
     """
     config = start.config
     began = folder.exists()
@@ -53,18 +56,29 @@ def train_run(
     def kept() -> str:
         return what_is_kept(folder, command)
 
+    images = {"to train on": loaders[0].source, "held out": loaders[1].source}
+    if start.resume:
+        try:
+            check_images(images, config.images.root, folder)
+        except ValueError as error:
+            fail(error)
     try:
         with failures(kept), _locked(folder):
             if is_rank_zero():
+                if checkpoint_stamp(folder) != start.found:
+                    # What was read before the lock was taken is of the past: going on from it would undo the rest.
+                    fail(f"another process has just trained {folder}: look at it, then {command} --resume {folder}")
                 # From here on the run is not whole, whenever it is killed.
                 (folder / METRICS).unlink(missing_ok=True)
                 if method is not None:
                     write_json(method, folder / METHOD)
                 save_config(config, start.preset, folder / CONFIG)
+                # Killed before its first checkpoint, a run begins anew, on what there is now.
+                write_images(images, folder, anew=not start.resume)
                 count = sum(p.numel() for p in trainer.game.parameters())
                 print(
                     f"{folder}: {len(loaders[0].source)} images to train on, {len(loaders[1].source)} held out, "
-                    f"{count / 1e6:.1f} M parameters, on {world_size()} x {trainer.device}"
+                    f"{count / 1e6:.1f} M parameters, on {world_size()} x {trainer.device} in {trainer.precision}"
                 )
                 if start.resume:
                     print(f"goes on from step {trainer.step}")

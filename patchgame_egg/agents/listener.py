@@ -68,37 +68,55 @@ class TextEncoder(nn.Module):
                 f"the message has {said} slots of {choices} symbols, this TextEncoder is for {slots} slots of {vocab}: "
                 f"give it slots={said} or more and vocab_size={choices}, or other views to the speaker"
             )
-        mask, gate = message.mask, None
+        mask, gate = message.mask, message.gate if self.silence == "gate" else None
         x = message.vectors @ self.symbols.to(message.vectors.dtype)  # [B, T, D]
-        if self.silence == "gate" and message.gate is not None:
-            gate = F.pad(message.gate, (1, 0), value=1.0)
+        if gate is not None:
+            # A relaxed gate is heard as loud as it is.
+            mask = mask | (gate.detach() > 0)
             unsaid = F.embedding(message.symbols, self.symbols)
-            x = torch.where(mask[:, :, None], x, unsaid.to(x.dtype))
-        x = x + self.positions[:said]
+            x = torch.where(message.mask[:, :, None], x, unsaid.to(x.dtype))
+        x, silent = x + self.positions[:said], x[:, :0]
         if self.silence == "attend":
             mask = torch.ones_like(mask)
-        elif gate is None:
-            # Spoken slots first, in order, up to the longest message: silence costs nothing.
+        else:
+            # Spoken slots first, in order, up to the longest message: silence costs nothing, or no backward pass.
             longest = int(mask.sum(dim=1).max())
-            order = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
-            x = x.gather(1, order[:, :, None].expand(-1, -1, x.shape[2]))
-            mask = mask.gather(1, order)
-        return self.read(x, mask, gate)
+            order = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+            if gate is not None:
+                learns = gate.requires_grad and torch.is_grad_enabled()
+                gate = gate.gather(1, order if learns else order[:, :longest])
+                gate = F.pad(gate, (1, 0), value=1.0)
+                silent = _rows(x.detach(), order[:, longest:]) if learns else silent
+            order = order[:, :longest]
+            x, mask = _rows(x, order), mask.gather(1, order)
+        return self.read(x, mask, gate, silent)
 
-    def read(self, x: Tensor, mask: Tensor, gate: Tensor | None = None) -> Tensor:
+    def read(self, x: Tensor, mask: Tensor, gate: Tensor | None = None, silent: Tensor | None = None) -> Tensor:
         """Vectors at their positions, of symbols or of words, to embeddings ``[B, D]``.
 
         Args:
             x: ``[B, T, D]``.
             mask: which of them are there, bool ``[B, T]``.
-            gate: as the blocks take it, with one for CLS in front, ``[B, 1 + T]``, or None.
+            gate: as the blocks take it, with one for CLS in front, or None.
+            silent: with a gate, the vectors of slots that are silent, for its gradient.
         """
         x = torch.cat([self.cls.expand(len(x), -1, -1).to(x.dtype), x], dim=1)  # [B, 1 + T, D]
         present = F.pad(mask, (1, 0), value=True)
-        for block in self.blocks[:-1]:
-            x = block(x, present, gate)
-        # Only CLS is read at the end, so only CLS asks in the last block.
-        return self.norm(self.blocks[-1](x, present, gate, queries=1)[:, 0])
+        for left, block in zip(reversed(range(len(self.blocks))), self.blocks, strict=True):
+            assert isinstance(block, Block)
+            # Only CLS is read at the end, so only CLS asks in the last block.
+            queries = None if left else 1
+            if gate is None:
+                x = block(x, present, queries)
+            else:
+                assert silent is not None
+                x, silent = block.gated(x, silent, gate, queries)
+        return self.norm(x[:, 0])
+
+
+def _rows(x: Tensor, order: Tensor) -> Tensor:
+    """Slots of ``x``, ``[B, T, D]``, in an order ``[B, K]``."""
+    return x.gather(1, order[:, :, None].expand(-1, -1, x.shape[2]))
 
 
 class Listener(nn.Module):
@@ -143,17 +161,23 @@ class Listener(nn.Module):
         Args:
             message: what the sender said.
             receiver_input: images as the vision network takes them: float ``[B, 3, H, W]``, normalised, as a
-                `ViewLoader` gives them. The uint8 images of an `ImageLoader` have to be made into views first.
+                `ViewLoader` gives them. The uint8 images of an `ImageLoader` have to be made into views first. With
+                distractors, the image itself and K others, ``[B, 1 + K, 3, H, W]``.
             aux_input: with ``sentences``, in training, ``index``: the images' numbers in their source, ``[B]``.
 
         Returns:
-            The text embedding and the image embedding, each float ``[B, D]``, not scaled to length 1. With
-            ``sentences``, in training, also that of a sentence about each image, and all zeros where there is none.
+            The text embedding and the image embedding, each float ``[B, D]``, not scaled to length 1; with distractors
+            the second one is ``[B, 1 + K, D]``. With ``sentences``, in training, also that of a sentence about each
+            image, and all zeros where there is none.
 
         Raises:
             ValueError: the message, or the width of what ``text`` or ``vision`` gives, does not fit.
         """
-        said, seen = self.text(message), self.vision(receiver_input)
+        candidates = receiver_input.shape[:2] if receiver_input.dim() == 5 else None
+        said, seen = (
+            self.text(message),
+            self.vision(receiver_input if candidates is None else receiver_input.flatten(0, 1)),
+        )
         for what, given, head in (("text", said, self.text_head), ("vision", seen, self.vision_head)):
             if given.dim() != 2 or given.shape[1] != head.in_dim:
                 raise ValueError(
@@ -163,6 +187,8 @@ class Listener(nn.Module):
         if self.training and self.sentences is not None:
             return self.text_head(said), self.vision_head(seen), self._read_sentences(aux_input)
         first, second = self.text_head.wide, self.vision_head.wide
+        if candidates is not None:
+            return self.text_head(said), self.vision_head(seen).unflatten(0, candidates)
         if not (self.narrow and self.training and first and second) or not narrow_is_cheaper(
             len(said), first.in_features
         ):

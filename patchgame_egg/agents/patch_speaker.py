@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from patchgame_egg.agents.full_precision import in_full
 from patchgame_egg.agents.trunks import ResNet9, vit_tiny
 from patchgame_egg.choices import Padding
 from patchgame_egg.patches import patch_grid, patch_sizes
@@ -115,9 +116,12 @@ class PatchSymbol(nn.Module):
                 patches = self.convolutions(patches.reshape(b * count, c, s, s)).view(b, count, -1)
             else:
                 patches = patches.reshape(b, -1, c * s * s)  # [B, P, 3*S*S]
-        logits = self.mlp(patches)  # [B, P, L*V]
+        if isinstance(self.mlp, nn.Sequential):
+            logits = in_full(self.mlp[-1], self.mlp[:-1](patches))  # type: ignore[arg-type]
+        else:
+            logits = in_full(self.mlp, patches)  # [B, P, L*V]
         if self.standardise is not None:
-            logits = self.standardise(logits.float().flatten(0, 1)).view_as(logits) * self.logit_scale
+            logits = self.standardise(logits.flatten(0, 1)).view_as(logits) * self.logit_scale
         return logits.unflatten(2, (self.symbols_per_patch, self.vocab_size))
 
 
@@ -189,7 +193,7 @@ class PatchRank(nn.Module):
         features, scores = self.trunk(images), []
         for scale in range(self.scales):
             cells = F.adaptive_avg_pool2d(features, self.grid // 2**scale)  # [B, C, G, G]
-            scores.append(self.score(self.dropout(cells.flatten(2).mT))[:, :, scale])
+            scores.append(in_full(self.score, self.dropout(cells.flatten(2).mT))[:, :, scale])
         return torch.cat(scores, dim=1).float()
 
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from patchgame_egg.agents.full_precision import in_full
 from patchgame_egg.agents.transformer import Block
 
 State = list[tuple[Tensor, ...]]
@@ -72,7 +73,7 @@ class Decoder(nn.Module):
 
     def logits(self, slot: int, x: Tensor) -> Tensor:
         """What could be said in this slot, ``[B, D] -> [B, C]``."""
-        logits = self.out(self.norm(x)).float()
+        logits = in_full(self.out, self.norm(x)).float()
         if self.logit_scale:
             logits = self.standardise[slot](logits) * self.logit_scale
         if self.end_bias is not None:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from patchgame_egg.agents.gated_attention import gated_attention
+
 
 class Block(nn.Module):
     """One transformer encoder block whose keys can be absent.
@@ -27,36 +29,49 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU() if self.pre else nn.ReLU(), nn.Linear(4 * dim, dim))
 
-    def attend(self, x: Tensor, present: Tensor, gate: Tensor | None, queries: int) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, H, N, D/H]
-        q = q[:, :, :queries]
-        if gate is None:
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=present[:, None, None])
-        else:
-            scores = q @ k.mT * q.shape[-1] ** -0.5  # [B, H, N, N]
-            scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-            absent = ~present[:, None, None]
-            scores = scores - scores.masked_fill(absent, -torch.inf).amax(-1, keepdim=True).detach()
-            # An absent key may score far above all present ones; its numerator only scales a gradient.
-            numerators = torch.where(absent, scores.clamp(max=0), scores).exp() * gate[:, None, None]
-            y = (numerators / numerators.sum(-1, keepdim=True)).to(v.dtype) @ v
-        return self.out(y.transpose(1, 2).flatten(2))
-
-    def forward(self, x: Tensor, present: Tensor, gate: Tensor | None = None, queries: int | None = None) -> Tensor:
+    def forward(self, x: Tensor, present: Tensor, queries: int | None = None) -> Tensor:
         """Args:
             x: ``[B, N, D]``.
             present: bool ``[B, N]``; absent tokens are attended to by nobody.
-            gate: ``present`` as numbers that carry a gradient, or None. The softmax's numerators are multiplied by
-                it: the same values as plain masking, and the gradient tells an absent token what its presence
-                would have changed.
             queries: how many tokens, from the first, are asked for; None: all.
 
         Returns:
             ``[B, queries, D]``; rows of absent tokens mean nothing.
         """
-        queries = queries or x.shape[1]
+        q, k, v = self._heads(x)
+        y = F.scaled_dot_product_attention(q[:, :, :queries], k, v, attn_mask=present[:, None, None])
+        return self._after(x[:, :queries], y)
+
+    def gated(self, x: Tensor, silent: Tensor, gate: Tensor, queries: int | None = None) -> tuple[Tensor, Tensor]:
+        """What `forward` does, with a gradient that tells an absent token what its presence would have changed.
+
+        Args:
+            x: ``[B, L, D]``, of which each row attends to at least one.
+            silent: ``[B, R, D]``, tokens that are absent in all rows. They attend and are not attended to, and pass no
+                gradient on: nothing but gates depends on them.
+            gate: float ``[B, L + R]``: 1 for present tokens, 0 for absent ones (`gated_attention`).
+            queries: how many tokens of ``x``, from the first, are asked for; None: all, and the silent ones.
+
+        Returns:
+            ``[B, queries, D]``, and the silent tokens after this block, as they came if ``queries`` are given.
+        """
+        q, k, v = self._heads(x)
+        with torch.no_grad():
+            silent_q, silent_k, silent_v = self._heads(silent)
+            if queries is None and silent.shape[1]:
+                silent = self._after(silent, gated_attention(silent_q, k, v, gate[:, : x.shape[1]]))
+        y = gated_attention(q[:, :, :queries], k, v, gate, silent_k, silent_v)
+        return self._after(x[:, :queries], y), silent
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values, each ``[B, H, N, D/H]``."""
+        x = self.norm1(x) if self.pre else x
+        return self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+
+    def _after(self, x: Tensor, y: Tensor) -> Tensor:
+        """The rest of the block, once ``x`` has heard ``y``, ``[B, H, N, D/H]``."""
+        x = x + self.out(y.transpose(1, 2).flatten(2))
         if self.pre:
-            x = x[:, :queries] + self.attend(self.norm1(x), present, gate, queries)
             return x + self.mlp(self.norm2(x))
-        x = self.norm1(x[:, :queries] + self.attend(x, present, gate, queries))
+        x = self.norm1(x)
         return self.norm2(x + self.mlp(x))

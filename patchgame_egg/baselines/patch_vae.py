@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from patchgame_egg.agents.full_precision import in_full
 from patchgame_egg.agents.trunks import ResNet9
 from patchgame_egg.baselines.reconstruction import laplacian_weights, reconstruction_errors
 from patchgame_egg.channels.channel import Channel
@@ -130,7 +131,7 @@ class PartSender(nn.Module):
     def forward(self, sender_input: Tensor, aux_input: dict[str, Tensor] | None = None) -> PartFeatures:
         """Images ``[B, 3, H, W]`` to what the channel draws from."""
         cells = self.trunk[0](sender_input)  # [B, C, G, G]
-        logits = self.occurrence(cells).flatten(2).mT.float()  # [B, P, N]
+        logits = in_full(self.occurrence, cells).flatten(2).mT.float()  # [B, P, N]
         weight = logits.detach().sigmoid()
         share = weight / (weight.sum(dim=1, keepdim=True) + 1e-7)
         pooled = share.mT.to(cells.dtype) @ cells.flatten(2).mT  # [B, N, C]

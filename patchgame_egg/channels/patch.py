@@ -158,9 +158,7 @@ class PatchChannel(Channel):
             vectors=vectors * gate[:, :, None],
             mask=mask,
             gate=gate if self.estimator.discrete and not self.estimator.scored else None,
-            keep_prob=probability.detach()
-            if self.keep is None or self.training
-            else _inclusion(probability, self.keep),
+            keep_prob=probability.detach() if self.keep is None or self.training else inclusion(probability, self.keep),
             log_prob=log_prob,
             entropy=entropy,
             expected_loss=expected,
@@ -180,7 +178,7 @@ def _likeliest(probability: Tensor) -> Tensor:
     return anyhow[probability.detach()[:, anyhow].sort(dim=1, descending=True, stable=True).indices]
 
 
-def _inclusion(probability: Tensor, keep: int) -> Tensor:
+def inclusion(probability: Tensor, keep: int) -> Tensor:
     """How likely each patch is among the ``keep`` that `draw_without_replacement` draws: ``[B, P] -> [B, P]``.
 
     The order of the draws is that in which P alarms first ring, patch i's at the rate of its odds. Patch i is drawn if

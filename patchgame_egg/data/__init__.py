@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from patchgame_egg.lazy_names import hand_on
 
 if TYPE_CHECKING:
+    from patchgame_egg.data.distractors import Distractors as Distractors
     from patchgame_egg.data.folders import folder_sets as folder_sets
     from patchgame_egg.data.given_images import GivenImages as GivenImages
     from patchgame_egg.data.images import (

@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
+from patchgame_egg.counted import counted
 from patchgame_egg.data.images import PIXELS_VERSION, ImageSource, side
 from patchgame_egg.data.pixels import UNREADABLE, is_exhausted
 
@@ -163,7 +163,7 @@ def _build(source: ImageSource, folder: Path, workers: int) -> None:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         # Whether the cache was there already must not show in what a game draws.
         loader = DataLoader(_OrNothing(source), _BATCH, num_workers=workers, generator=torch.Generator())
-        for images, numbers in tqdm(loader, "caching", leave=False, disable=None):
+        for images, numbers in counted(loader, "caching, in batches"):
             # In order and not through the map: a disk that fills up is then an error, not a crash.
             file.write(images.numpy().data)
             labels.append(numbers.numpy())

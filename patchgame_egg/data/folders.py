@@ -32,11 +32,15 @@ class Listing:
         files: all files, hidden and system ones apart.
         system: names of hidden and system files and folders -> files of that name, or in a folder of that name.
         broken: links that lead nowhere, links to folders that were listed already, and folders that may not be read.
+        folders: device and number of each folder.
+        linked: device and number of each file that is a link's goal.
     """
 
     files: list[Path] = field(default_factory=list)
     system: Counter[str] = field(default_factory=Counter)
     broken: Counter[str] = field(default_factory=Counter)
+    folders: set[tuple[int, int]] = field(default_factory=set)
+    linked: set[tuple[int, int]] = field(default_factory=set)
 
     def images(self) -> list[Path]:
         """The files that Pillow reads, by their suffix."""
@@ -44,30 +48,21 @@ class Listing:
 
     def left_out(self) -> tuple[str, ...]:
         """What is no image, counted, with the reason."""
-        suffixes = Counter(p.suffix.lower() for p in self.files)
-        rest = {s: n for s, n in suffixes.most_common() if s not in image_suffixes()}
-        pictures, others = ({s: n for s, n in rest.items() if (s in PICTURES) == wanted} for wanted in (True, False))
-        said = [f"{_counted(pictures)} (pictures that Pillow does not read here)"] if pictures else []
-        said += [f"{_counted(others)} (no images)"] if others else []
-        if self.system:
-            names = listed(printable(name) for name, _ in self.system.most_common())
-            said.append(f"{self.system.total()} with hidden or system names ({names})")
-        return (*said, *(f"{n} {reason}" for reason, n in self.broken.items()))
+        return left_out(Counter(p.suffix.lower() for p in self.files), self.system, self.broken)
 
 
 def listing(root: Path | str) -> Listing:
     """Everything below a folder, through links to folders as well."""
-    found, seen = Listing(), set[tuple[int, int]]()
+    found = Listing()
     # Folders that really lie here come first: an image belongs to its own place before a link's.
     real, linked = deque([os.fspath(root)]), deque[str]()
     while real or linked:
         folder = real.popleft() if real else linked.popleft()
         try:
-            status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in seen:
+            if (place := _place(folder)) in found.folders:
                 found.broken["links to folders that were read already"] += 1
                 continue
-            seen.add((status.st_dev, status.st_ino))
+            found.folders.add(place)
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
             found.broken[f"folders that cannot be read ({error.strerror})"] += 1
@@ -81,9 +76,48 @@ def listing(root: Path | str) -> Listing:
                 (linked if link else real).append(entry.path)
             elif os.path.isfile(entry.path) if link else entry.is_file(follow_symlinks=False):
                 found.files.append(Path(entry.path))
+                if link:
+                    found.linked.add(_place(entry.path))
             else:
                 found.broken["links that lead nowhere" if link else "that are no files"] += 1
     return found
+
+
+def _place(path: str | Path) -> tuple[int, int]:
+    """What tells a file or folder from all others, through links."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _shared(first: Listing, second: Listing) -> int:
+    """How many files of the second are in the first as well, by links; files are asked only where there are any."""
+    folders = first.folders & second.folders
+    if not folders and not first.linked and not second.linked:
+        return 0
+    places = set(map(_place, first.images()))
+    return sum(_place(path) in places for path in second.images())
+
+
+def left_out(suffixes: Counter[str], system: Counter[str], broken: Counter[str]) -> tuple[str, ...]:
+    """What is no image, counted, with the reason.
+
+    Args:
+        suffixes: of all files, in lower case and with their dot; those of images are passed over.
+        system: hidden and system names.
+        broken: other reasons.
+
+    Example:
+        >>> left_out(Counter({".jpg": 9, ".txt": 2}), Counter({"._x.jpg": 1}), Counter())
+        ('2 .txt (no images)', '1 with hidden or system names (._x.jpg)')
+    """
+    rest = {s: n for s, n in suffixes.most_common() if s not in image_suffixes()}
+    pictures, others = ({s: n for s, n in rest.items() if (s in PICTURES) == wanted} for wanted in (True, False))
+    said = [f"{_counted(pictures)} (pictures that Pillow does not read here)"] if pictures else []
+    said += [f"{_counted(others)} (no images)"] if others else []
+    if system:
+        names = listed(printable(name) for name, _ in system.most_common())
+        said.append(f"{system.total()} with hidden or system names ({names})")
+    return (*said, *(f"{n} {reason}" for reason, n in broken.items()))
 
 
 def _counted(suffixes: dict[str, int], most: int = 8) -> str:
@@ -139,7 +173,15 @@ def _parts(root: Path | str) -> tuple[Path | None, Path | None]:
     return (None, held_out) if alone else (root, None)
 
 
-def _files(parts: Sequence[Path], size: int, level: int, held_out: str) -> list[ImageFiles]:
+def _beside(root: Path, *parts: Path | None) -> list[str]:
+    """Says which folders lie beside the parts of a folder, and are not read."""
+    read = {part.name for part in parts if part is not None and part != root}
+    names = sorted(path.name for path in root.iterdir() if path.is_dir()) if read else []
+    rest = [printable(name) for name in names if name not in read and not is_system(name)]
+    return [f"folders beside {' and '.join(sorted(read))} are not read: {listed(rest)}"] if rest else []
+
+
+def _files(parts: Sequence[Path], size: int, level: int, held_out: str, notes: Sequence[str] = ()) -> list[ImageFiles]:
     """The images below each folder; classes are numbered over all of them.
 
     Raises:
@@ -161,7 +203,9 @@ def _files(parts: Sequence[Path], size: int, level: int, held_out: str) -> list[
         raise ValueError(f"class_level={level}: no image in {parts[0]} lies so deep, the deepest in {depth} folders")
     # Loose images beside folders of classes belong to none of these.
     number: dict[str | None, int] = {name: i for i, name in enumerate(classes)} if classes else {None: 0}
-    shown, notes = [printable(name) for name in classes] or ["image"], _notes(parts, ways, names, level)
+    shown, notes = [printable(name) for name in classes] or ["image"], [*notes, *_notes(parts, ways, names, level)]
+    if len(found) == 2 and (shared := _shared(*found)):
+        notes.insert(0, f"{shared:,} of the held-out images are trained on, too, by links")
     by = f"by folder, class_level={level}" if classes else ""
     return [
         ImageFiles(
@@ -182,6 +226,9 @@ def _notes(
     if len(parts) == 2 and (new := sorted({n for n in names[1] if n} - set(names[0]))):
         yield f"classes that are held out and never trained on: {listed(map(printable, new))}"
     if len(parts) == 1:
+        tops = {way[0].casefold(): way[0] for way in ways[0] if way}
+        if "train" in tops and (held_out := next((name for name in HELD_OUT if name in tops), None)):
+            yield f"{tops['train']} and {tops[held_out]} are classes here: call them train and {held_out} to tell parts"
         for inner in sorted({way[0] for way in ways[0] if way[1:] and way[1] == "train"}):
             folder = parts[0] / inner
             if any((folder / name).is_dir() for name in HELD_OUT):
@@ -218,10 +265,11 @@ def folder_sets(
         )
     if held_out is not None:
         refuse_split(val_share, held_out)
-        first, second = _files([train, held_out], size, class_level, str(held_out))
+        beside = _beside(Path(root), train, held_out)
+        first, second = _files([train, held_out], size, class_level, str(held_out), beside)
         return first, second
     drawn = f"drawn, val_share={VAL_SHARE if val_share is None else val_share:g}"
-    (whole,) = _files([train], size, class_level, drawn)
+    (whole,) = _files([train], size, class_level, drawn, _beside(Path(root), train))
     kept, held = split(len(whole), val_share)
     return whole.part(kept), whole.part(held)
 

@@ -2,7 +2,8 @@
 
 A source is a map-style data set of ``(uint8 image [3, S, S], label)`` with ``classes``; `patchgame_egg.data.sources`
 finds them. What the loader yields depends on the seed, the epoch and the position alone, whatever the number of workers
-and ranks.
+and ranks. One file, because the order, the images put in the place of broken ones, and the batches keep this promise
+together.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from patchgame_egg.data.distractors import Distractors
 from patchgame_egg.data.images import ImageSource, side
 from patchgame_egg.data.pixels import UNREADABLE, is_exhausted
 from patchgame_egg.distributed.processes import rank, world_size
@@ -150,11 +152,22 @@ def mixed(groups: Sequence[int], generator: np.random.Generator) -> np.ndarray:
 
 
 class _Order:
-    """Index lists of one epoch's batches, this rank's share of each; the rest of the last one is left out."""
+    """Index lists of one epoch's batches, this rank's share of each; the rest of the last one is left out.
 
-    def __init__(self, count: int, batch_size: int, seed: int, shuffle: bool, groups: Sequence[int] | None) -> None:
+    Where there are distractors, those of each image follow after all images of the batch.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        groups: Sequence[int] | None,
+        distractors: Distractors | None,
+    ) -> None:
         self.count, self.batch_size, self.seed, self.shuffle = count, batch_size, seed, shuffle
-        self.groups = groups
+        self.groups, self.distractors = groups, distractors
         self.epoch, self.start = 1, 0
 
     def __len__(self) -> int:
@@ -162,12 +175,15 @@ class _Order:
 
     def __iter__(self) -> Iterator[list[int]]:
         # Held-out images come in one fixed shuffled order: sorted by class, all candidates would be of one kind.
-        generator = np.random.default_rng((self.seed, self.epoch if self.shuffle else 0))
+        epoch = self.epoch if self.shuffle else 0
+        generator = np.random.default_rng((self.seed, epoch))
         order = generator.permutation(self.count) if self.groups is None else mixed(self.groups, generator)
         share = self.batch_size // world_size()
         for batch in range(self.start, self.count // self.batch_size):
             begin = batch * self.batch_size + rank() * share
-            yield order[begin : begin + share].tolist()
+            index = order[begin : begin + share].tolist()
+            beside = [] if self.distractors is None else self.distractors(index, epoch)
+            yield [*index, *(one for row in beside for one in row)]
 
 
 class ImageLoader:
@@ -180,6 +196,8 @@ class ImageLoader:
         shuffle: a new order every epoch (training), or one fixed order (validation).
         workers: processes that decode; 0 decodes in this one.
         pin_memory: page-locked batches, for faster copies to a GPU.
+        distractors: which images stand beside each image. Batches then have them as ``receiver_input``, uint8
+            ``[B, K, 3, S, S]``. None: there are none.
 
     Attributes:
         skipped: the unreadable images met so far, by name where the source has names. The first is said on stderr.
@@ -196,13 +214,15 @@ class ImageLoader:
         shuffle: bool = True,
         workers: int = 0,
         pin_memory: bool = False,
+        distractors: Distractors | None = None,
     ) -> None:
         if batch_size > len(source):
             raise ValueError(f"a batch of {batch_size} needs at least as many images, got {len(source)}")
         if batch_size % world_size():
             raise ValueError(f"a batch of {batch_size} does not divide among {world_size()} processes")
         self.source = source
-        self.order = _Order(len(source), batch_size, seed, shuffle, getattr(source, "groups", None))
+        groups = getattr(source, "groups", None)
+        self.order = _Order(len(source), batch_size, seed, shuffle, groups, distractors)
         self.skipped: dict[int, str] = {}
         self.images = Readable(source, shared=workers > 0)
         self.loader = self._make_loader(workers, pin_memory)
@@ -232,7 +252,13 @@ class ImageLoader:
             for want, got in zip(next(asked), index.tolist(), strict=True):
                 if want != got:
                     self._note_skipped(want, got)
-            yield Batch(images, labels, aux_input={"index": index})
+            beside = self.order.distractors
+            if beside is None:
+                yield Batch(images, labels, aux_input={"index": index})
+                continue
+            rows = len(images) // (1 + beside.count)
+            others = images[rows:].unflatten(0, (rows, beside.count))
+            yield Batch(images[:rows], labels[:rows], others, {"index": index[:rows]})
 
     def _batches(self) -> Iterator[Sequence[Tensor]]:
         return iter(self.loader)

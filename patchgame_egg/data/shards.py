@@ -11,8 +11,10 @@ import json
 import os
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import copy
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -20,6 +22,8 @@ import numpy as np
 from braceexpand import braceexpand
 from webdataset.tariterators import base_plus_ext
 
+from patchgame_egg.atomic_write import write_text
+from patchgame_egg.data.folders import left_out
 from patchgame_egg.data.images import EncodedImages, Origin
 from patchgame_egg.data.names import image_suffixes, is_system, printable
 from patchgame_egg.text_files import split_lines
@@ -32,7 +36,7 @@ _LONGEST_CLASS = 1000
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\3\4": "zip"}
 
 # Part of every index: one of another version is made anew.
-_INDEX_VERSION = 2
+_INDEX_VERSION = 3
 
 
 class Entry(NamedTuple):
@@ -45,6 +49,23 @@ class Entry(NamedTuple):
     offset: int
     length: int
     label: int | str
+
+
+@dataclass
+class Index:
+    """What is in a shard.
+
+    Attributes:
+        images: in their order.
+        suffixes: of the files that are neither images nor classes, counted.
+        system: hidden and system names, counted.
+        broken: what else is no image, counted by reason.
+    """
+
+    images: list[Entry]
+    suffixes: Counter[str] = field(default_factory=Counter)
+    system: Counter[str] = field(default_factory=Counter)
+    broken: Counter[str] = field(default_factory=Counter)
 
 
 class ShardedImages(EncodedImages):
@@ -68,7 +89,8 @@ class ShardedImages(EncodedImages):
 
     def __init__(self, paths: Sequence[Path], size: int, said: Sequence[str] | None = None) -> None:
         self.paths, self.size = list(paths), size
-        entries = [shard_index(path) for path in paths]
+        indexes = [read_index(path) for path in paths]
+        entries = [index.images for index in indexes]
         self.groups = [len(shard) for shard in entries]
         # Columns, not a million tuples: these are shared with worker processes, which count references to objects.
         *columns, labels = zip(*(e for shard in entries for e in shard), strict=True)
@@ -84,7 +106,11 @@ class ShardedImages(EncodedImages):
         by_name = {name: i for i, name in enumerate(self.classes)}
         # Without a file of names, a number is a name like any other.
         self.labels = np.array([-1 if x == -1 else number.get(x, by_name.get(str(x), -2)) for x in labels])
-        self.origin = Origin(classes_from="by classes.txt and .cls" if named else "by .cls")
+        counted = (
+            sum((getattr(i, kind) for i in indexes), Counter[str]()) for kind in ("suffixes", "system", "broken")
+        )
+        classes_from = "by classes.txt and .cls" if named else "by .cls"
+        self.origin = Origin(classes_from=classes_from, left_out=left_out(*counted))
         if (self.labels == -2).any():
             first = int((self.labels == -2).argmax())
             about = f"{self.name(first)} is of class {labels[first]}"
@@ -117,6 +143,10 @@ class ShardedImages(EncodedImages):
         """Where the images and what their classes are, and the shards."""
         return (self.groups, self.offsets.tolist(), self.labels.tolist()), self.paths
 
+    def sizes(self) -> Iterable[tuple[str, int]]:
+        """What the images are called in the shards, and how many bytes they have."""
+        return zip(self.names.tolist(), self.lengths.tolist(), strict=True)
+
 
 def index_path(shard: Path) -> Path:
     """Where a shard's index lies."""
@@ -124,7 +154,12 @@ def index_path(shard: Path) -> Path:
 
 
 def shard_index(shard: Path) -> list[Entry]:
-    """The images in a shard: from its index if that fits, else from the shard, and the index is written.
+    """The images in a shard, see `read_index`."""
+    return read_index(shard).images
+
+
+def read_index(shard: Path) -> Index:
+    """What is in a shard: from its index if that fits, else from the shard, and the index is written.
 
     Raises:
         ValueError: no such shard, or it is damaged, or the index cannot be written.
@@ -142,23 +177,24 @@ def shard_index(shard: Path) -> list[Entry]:
     try:
         known = json.loads(path.read_text())
         if known["shard"] == version:
-            return [Entry(*entry) for entry in known["images"]]
+            counted = (Counter[str](known[kind]) for kind in ("suffixes", "system", "broken"))
+            return Index([Entry(*entry) for entry in known["images"]], *counted)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass
-    entries = _scan(shard)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    index = _scan(shard)
     try:
-        temporary.write_text(json.dumps({"shard": version, "images": entries}))
-        os.replace(temporary, path)  # processes that meet here write the same
+        # Processes that meet here write the same.
+        write_text(json.dumps({"shard": version, **vars(index)}), path, together=True)
     except OSError as error:
         raise ValueError(
             f"{shard} has no index that fits it, and {path.name} cannot be written beside it ({error.strerror}): "
             "start once where it can"
         ) from error
-    return entries
+    return index
 
 
-def _scan(shard: Path) -> list[Entry]:
+def _scan(shard: Path) -> Index:
+    index = Index([])
     found: dict[str, dict[str, tuple[str, int, int]]] = {}
     labels: dict[tuple[str, str], int | str] = {}
     with open(shard, "rb") as file:
@@ -171,29 +207,41 @@ def _scan(shard: Path) -> list[Entry]:
     try:
         with tarfile.open(shard, "r:") as tar:
             for member in tar:
-                key, extension = base_plus_ext(member.name)
-                if (
-                    key is None
-                    or not member.isreg()
-                    or any(is_system(part) for part in PurePosixPath(member.name).parts)
-                ):
+                if member.isdir():
                     continue
-                stem, _, suffix = extension.rpartition(".")
-                if f".{suffix.lower()}" in image_suffixes():
-                    found.setdefault(key, {}).setdefault(stem, (member.name, member.offset_data, member.size))
-                elif suffix == "cls":
-                    labels[key, stem] = _class(tar, member, shard)
+                if system := next(filter(is_system, PurePosixPath(member.name).parts), None):
+                    index.system[system] += 1
+                    continue
+                key, extension = base_plus_ext(member.name)
+                if not member.isreg():
+                    index.broken["that are links or no files"] += 1
+                elif key is None:
+                    # Webdataset takes what has no suffix for no part of a sample.
+                    index.suffixes[""] += 1
+                else:
+                    stem, _, suffix = extension.rpartition(".")
+                    if f".{suffix.lower()}" in image_suffixes():
+                        if stem in found.setdefault(key, {}):
+                            index.broken["images of a name that was there already"] += 1
+                        found[key].setdefault(stem, (member.name, member.offset_data, member.size))
+                    elif suffix == "cls":
+                        labels[key, stem] = _class(tar, member, shard)
+                    else:
+                        index.suffixes[f".{suffix.lower()}"] += 1
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ValueError(f"the shard {shard} is damaged after {len(found)} images ({error}): write it again") from error
     if not found:
         raise ValueError(f"no images in the shard {shard}: samples are files like 000123.jpg and 000123.cls")
-    return [
-        Entry(*place, labels.get((key, stem), labels.get((key, ""), -1)))
-        for key, images in found.items()
+    for key, images in found.items():
         # A sample has one image, and maybe others beside it (1.jpg, 1.mask.png); or all names were cut at their first
         # dot: 22.05.jpg is the file 05.jpg of the sample 22.
-        for stem, place in ({"": images[""]} if "" in images else images).items()
-    ]
+        kept = {"": images[""]} if "" in images else images
+        if len(kept) < len(images):
+            index.broken["further images of a sample"] += len(images) - len(kept)
+        index.images += [
+            Entry(*place, labels.get((key, stem), labels.get((key, ""), -1))) for stem, place in kept.items()
+        ]
+    return index
 
 
 def _class(tar: tarfile.TarFile, member: tarfile.TarInfo, shard: Path) -> int | str:

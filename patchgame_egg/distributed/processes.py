@@ -15,12 +15,15 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from patchgame_egg.distributed.peers_lost import PeersLost
+
+T = TypeVar("T")
 
 
 def is_distributed() -> bool:
@@ -149,13 +152,17 @@ def leave_process_group() -> None:
         dist.destroy_process_group()
 
 
+def gather_values(value: T) -> list[T]:
+    """The plain values that the ranks have, in their order."""
+    everyone = [value] * world_size()
+    if is_distributed():
+        dist.all_gather_object(everyone, value)
+    return everyone
+
+
 def gather_names(names: Iterable[str]) -> list[str]:
     """The names that any rank has, once each, sorted."""
-    everyone: list[list[str]] = [list(names)]
-    if is_distributed():
-        everyone = [[] for _ in range(world_size())]
-        dist.all_gather_object(everyone, list(names))
-    return sorted({name for part in everyone for name in part})
+    return sorted({name for part in gather_values(list(names)) for name in part})
 
 
 def is_restarted() -> bool:

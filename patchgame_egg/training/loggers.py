@@ -234,6 +234,10 @@ class Console(Callback):
                 f", {last['active_symbols']:.0f} of {last['vocab_size']:.0f} symbols, length {last['mean_length']:.1f}"
             )
         chance = f" (chance {100 / last['candidates']:.1f} %)" if "candidates" in last else ""
+        if "acc_distractors" in last and last["candidates"] > 1 + last["distractors"]:
+            own = 100 * last["two_views_acc_distractors" if "two_views_acc_distractors" in last else "acc_distractors"]
+            among = 1 + last["distractors"]
+            chance += f", among its own {among:.0f} alone {own:.1f} % (chance {100 / among:.1f} %)"
         self.bar.write(
             f"epoch {last['epoch']}/{self.trainer.n_epochs}: loss {last['loss']:.3f}, {accuracy}{chance}{extra}",
             file=sys.stdout,

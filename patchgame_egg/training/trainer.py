@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import islice
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -23,14 +23,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from patchgame_egg.distributed.gather import gather_rows, own_rows
-from patchgame_egg.distributed.processes import is_distributed, rank, world_size
+from patchgame_egg.distributed.processes import gather_values, is_distributed, rank, world_size
 from patchgame_egg.egg.agents import SenderInEgg
 from patchgame_egg.egg.trainers import own_record
 from patchgame_egg.interaction import Batch, Interaction
 from patchgame_egg.training.callback import Callback
 from patchgame_egg.training.egg_callbacks import hosted
+from patchgame_egg.training.precision import Precision
 
-Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 # On a GPU, reading a loss waits for the device; the losses of this many steps are read together.
@@ -392,6 +392,10 @@ class Trainer:
             "scheduler": None if self.optimizer_scheduler is None else self.optimizer_scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
             "data": self.train_data.state_dict() if hasattr(self.train_data, "state_dict") else None,
+            "skipped": [
+                {index: name for part in gather_values(skipped) for index, name in part.items()}
+                for skipped in self._skipped()
+            ],
             "position": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
             "logs": None if logs is None else dict(vars(logs)),
             "rng": self._of_all_ranks(torch.get_rng_state()),
@@ -400,6 +404,11 @@ class Trainer:
             if self.device.type == "cuda"
             else None,
         }
+
+    def _skipped(self) -> list[dict[int, str]]:
+        """The images that could not be read, of what is trained and validated on, where it counts them."""
+        found = [getattr(data, "skipped", None) for data in (self.train_data, self.validation_data)]
+        return [skipped if isinstance(skipped, dict) else {} for skipped in found]
 
     def _of_all_ranks(self, state: Tensor) -> Tensor:
         # Dropout draws differently on every rank.
@@ -429,7 +438,9 @@ class Trainer:
         self._logs = [] if state["logs"] is None else [Interaction(**state["logs"]).map(own_rows).to(self.device)]
         # On more ranks than before, those that are new share a stream. Copies, since torch crashes on a view.
         torch.set_rng_state(state["rng"][rank() % len(state["rng"])].cpu().clone())
-        # Version 0.1.0 has none.
+        # Version 0.1.0 has none of these.
+        for known, skipped in zip(self._skipped(), state.get("skipped", []), strict=False):
+            known.update(skipped)
         if "loader_rng" in state:
             own = state["loader_rng"][rank() % len(state["loader_rng"])].cpu().clone()
             self._loader_rng = self._epoch_rng = own

@@ -3,8 +3,9 @@
 Views are made as for BYOL (Grill et al., 2020), which section 3.1 of the PatchGame paper follows: a resized crop, a
 flip, colour jitter, greyscale, Gaussian blur and solarisation, in this order. The default strengths are those of the
 authors' release. Every function is pure; `patchgame_egg.views.transforms` draws the uniform numbers. Parameters stay on
-the CPU: the CPU and a GPU make the same views, and nothing waits for a GPU. Pixels are worked on where the images are,
-with the values of kornia's functions, with one exception:
+the CPU: the CPU and a GPU make the same views but for rounding, and nothing waits for a GPU. Pixels are worked on where
+the images are. On a GPU all changes but one are kornia's functions for batches (`patchgame_egg.views.kornia_changes`);
+on a CPU, where a view would take three times as long by them, the same values are computed here. The exception:
 
 - *Crop.* kornia's crops of a batch alias when they shrink. Here every crop goes through torch's antialiased bicubic
   resize, which is torchvision's and Pillow's: where a crop has more pixels than the view, every one of them counts.
@@ -18,7 +19,7 @@ One file, because a view is one chain: what is drawn for a step is read beside w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -304,25 +305,36 @@ def _change(images: Tensor, chosen: Tensor, change: Callable[..., Tensor], *valu
     return images.index_copy_(0, where, change(images.index_select(0, where), *(value[rows] for value in values)))
 
 
-def change_colours(view: Tensor, parameters: ViewParameters) -> Tensor:
-    """Jitters the colours of the images that were chosen for it, each in its own order, then greys those chosen.
+def jitter(view: Tensor, parameters: ViewParameters, changes: Sequence[Callable[[Tensor, Tensor], Tensor]]) -> Tensor:
+    """Jitters the colours of the images that were chosen for it, each in its own order.
 
     Args:
         view: ``[B, 3, S, S]`` in [0, 1]; may be changed in place.
         parameters: B rows.
+        changes: brightness, contrast, saturation and hue, as `COLOUR_CHANGES`.
 
     Returns:
         The images with their new colours, in [0, 1].
     """
     if len(view) == 1:
         for index in parameters.order[0].tolist() if parameters.jitter else []:
-            view = COLOUR_CHANGES[index](view, parameters.factors[:, index])
-    else:
-        for turn in range(4):
-            for index, change in enumerate(COLOUR_CHANGES):
-                chosen = parameters.jitter & (parameters.order[:, turn] == index)
-                view = _change(view, chosen, change, parameters.factors[:, index])
-    return _change(view, parameters.grey, lambda x: grey_of(x).repeat(1, 3, 1, 1))
+            view = changes[index](view, parameters.factors[:, index])
+        return view
+    for turn in range(4):
+        for index, change in enumerate(changes):
+            chosen = parameters.jitter & (parameters.order[:, turn] == index)
+            view = _change(view, chosen, change, parameters.factors[:, index])
+    return view
+
+
+def to_gray(images: Tensor) -> Tensor:
+    """The luma in all three channels, ``[B, 3, H, W]``."""
+    return grey_of(images).repeat(1, 3, 1, 1)
+
+
+def solarize(images: Tensor) -> Tensor:
+    """Inverts pixel values of 0.5 or more."""
+    return torch.where(images < 0.5, images, 1 - images)
 
 
 def blur(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
@@ -358,7 +370,13 @@ def blur(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
     return images
 
 
-def make_view(images: Tensor, parameters: ViewParameters, strength: ViewStrength, image_size: int) -> Tensor:
+def make_view(
+    images: Tensor,
+    parameters: ViewParameters,
+    strength: ViewStrength,
+    image_size: int,
+    by_kornia: bool | None = None,
+) -> Tensor:
     """Makes one view of every image.
 
     Args:
@@ -366,14 +384,25 @@ def make_view(images: Tensor, parameters: ViewParameters, strength: ViewStrength
         parameters: B rows.
         strength: what the parameters were drawn from; its largest sigma sets the reach of the blur.
         image_size: side S of the view.
+        by_kornia: whether kornia's functions make all changes but the crop; None: on a GPU. Both ways work anywhere.
 
     Returns:
         float32 ``[B, 3, S, S]`` in [0, 1], on the images' device.
     """
-    view = crop_resize(images, parameters.box, parameters.flip, image_size)
-    view = change_colours(view, parameters)
     # Three standard deviations; reflection needs the reach to be smaller than the image.
     reach = min(math.ceil(3 * strength.sigma[1] * image_size / 224), image_size - 1)
+    if images.device.type == "cuda" if by_kornia is None else by_kornia:
+        # It takes seconds to import.
+        from patchgame_egg.views import kornia_changes
 
-    view = _change(view, parameters.sigma > 0, lambda x, sigma: blur(x, sigma, reach), parameters.sigma)
-    return _change(view, parameters.solarise, lambda x: torch.where(x < 0.5, x, 1 - x))
+        view = crop_resize(images, parameters.box, torch.zeros_like(parameters.flip), image_size)
+        view = _change(view, parameters.flip, kornia_changes.flip)
+        view = jitter(view, parameters, kornia_changes.COLOR_CHANGES)
+        grey, blurred, inverted = kornia_changes.to_gray, kornia_changes.blur, kornia_changes.solarize
+    else:
+        view = crop_resize(images, parameters.box, parameters.flip, image_size)
+        view = jitter(view, parameters, COLOUR_CHANGES)
+        grey, blurred, inverted = to_gray, blur, solarize
+    view = _change(view, parameters.grey, grey)
+    view = _change(view, parameters.sigma > 0, lambda x, sigma: blurred(x, sigma, reach), parameters.sigma)
+    return _change(view, parameters.solarise, inverted)

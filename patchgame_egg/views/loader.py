@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from patchgame_egg.data.map_style import image_batch
 from patchgame_egg.interaction import Batch
@@ -24,8 +24,10 @@ class ViewLoader:
     """Moves each batch to a device and replaces its images by their views.
 
     Args:
-        loader: gives `Batch` records of images, or what `patchgame_egg.data.map_style.image_batch` makes one of:
-            tuples, lists and dicts, as torch's DataLoader has them.
+        loader: gives `Batch` records of images, with distractors as ``receiver_input`` ``[B, K, 3, H, W]`` or without,
+            or what `patchgame_egg.data.map_style.image_batch` makes one of: tuples, lists and dicts, as torch's
+            DataLoader has them. Of distractors the receiver sees the second view, after that of the image itself:
+            ``[B, 1 + K, 3, S, S]``.
         views: `RandomViews`, whose two views go to sender and receiver, or a module that returns one tensor, like
             `EvaluationView`, which goes to both.
         device: where the views are made and the batches come out.
@@ -44,7 +46,17 @@ class ViewLoader:
             batch = image_batch(batch).to(self.device)
             views = self.views(batch.sender_input)
             first, second = views if isinstance(views, tuple) else (views, views)
+            others = batch.receiver_input
+            # Loaders of EGG may give something else here.
+            if isinstance(others, Tensor) and others.dim() == 5:
+                seen = getattr(self.views, "second_view", self.views)(others.flatten(0, 1))
+                second = torch.cat([second[:, None], seen.unflatten(0, others.shape[:2])], dim=1)
             yield Batch(first, batch.labels, second, batch.aux_input)
+
+    @property
+    def skipped(self) -> dict[int, str]:
+        """The images that the wrapped loader could not read, where it counts them."""
+        return getattr(self.loader, "skipped", {})
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Tells the wrapped loader, if it wants to know, which epoch comes next and at which batch it starts."""

@@ -124,12 +124,17 @@ class RandomViews(RandomModule):
         Returns:
             Two float32 ``[B, 3, S, S]`` on that device, normalised by ImageNet's mean and standard deviation.
         """
+        return self._view(images, self.first), self._view(images, self.second)
+
+    @torch.no_grad()
+    def second_view(self, images: Tensor) -> Tensor:
+        """The listener's view alone, of images ``[N, 3, H, W]`` that nobody speaks of: ``[N, 3, S, S]``."""
+        return self._view(images, self.second)
+
+    def _view(self, images: Tensor, strength: ViewStrength | Transform) -> Tensor:
         _check_images(images)
         # Crops are fastest where the colours of a pixel lie beside each other.
         images = images.contiguous(memory_format=torch.channels_last)
-        return self._view(images, self.first), self._view(images, self.second)
-
-    def _view(self, images: Tensor, strength: ViewStrength | Transform) -> Tensor:
         if not isinstance(strength, ViewStrength):
             return self._made_by(strength, images)
         count, _, height, width = images.shape

@@ -41,6 +41,7 @@ from floor import bandwidth, exchanged, matrix_rate, memory_traffic, operations
 from scaling_figure import plot
 from step import Step, median_seconds, peak_memory
 
+from games.build.trainer import chosen_precision
 from games.options.command_line import fail, parse, pick_device
 from games.options.config import Config
 from patchgame_egg.distributed.gather import gather_rows
@@ -209,7 +210,7 @@ def main(argv: list[str]) -> None:
     except ValueError as error:
         fail(error)
     about = {
-        "preset": start.preset, "options": rest, "precision": start.config.training.precision,
+        "preset": start.preset, "options": rest, "precision": chosen_precision(start.config, asked),
         "device": torch.cuda.get_device_name(asked) if asked.type == "cuda" else "cpu", "threads": o.threads,
         "torch": torch.__version__,
     }  # fmt: skip

@@ -36,6 +36,7 @@ from torch.nn.parallel import DistributedDataParallel
 from games.build.agents import build_game, compile_networks
 from games.build.data import build_views
 from games.build.optimizer import build_optimizer
+from games.build.trainer import chosen_precision
 from games.options.command_line import Start, fail, parse, pick_device
 from games.options.config import Config
 from patchgame_egg.agents.listener import TextEncoder
@@ -106,7 +107,7 @@ class Step:
         generator = torch.Generator().manual_seed(0)
         self.images = torch.randint(256, (b, 3, side, side), generator=generator, dtype=torch.uint8).to(device)
         dtypes = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-        self.dtype = None if naive else dtypes[config.training.precision]
+        self.dtype = None if naive else dtypes[chosen_precision(config, device)]
         self.optimizer, _ = build_optimizer(config, game, 1)
         if naive:
             game.receiver.narrow = False
@@ -219,7 +220,7 @@ def measure(start: Start, repeats: int) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "batch_size": config.training.batch_size,
-        "precision": config.training.precision,
+        "precision": chosen_precision(config, device),
         "parameters": sum(p.numel() for p in game.parameters()),
         "step_ms": 1000 * seconds,
         "images_per_s": config.training.batch_size / seconds,

@@ -20,6 +20,7 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 from games.baselines import build, main, read_command
 from games.build.baselines import METHODS, build_baseline, queue_size
 from games.options.command_line import parse
+from games.options.config import Config
 from games.options.config_file import save_config
 from patchgame_egg.agents.trunks import vision_trunk
 from patchgame_egg.baselines.moco import (
@@ -426,3 +427,26 @@ def test_mistakes_end_in_one_line(
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: ") and said in error and "\n" not in error
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("method", "words", "said"),
+    [
+        ("moco", ["vqvae", "--resume"], "is a run of moco, not of vqvae"),
+        ("moco", ["vqvae", "--init-from"], "is a run of moco, not of vqvae"),
+        ("", ["--resume"], "is a run of games.patchgame, not of a baseline"),
+    ],
+)
+def test_runs_of_other_methods_are_refused(
+    method: str, words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    save_config(Config(), "small", run / "config.json")
+    torch.save({}, run / "checkpoint.pt")
+    if method:
+        (run / "method.json").write_text(json.dumps({"method": method}))
+    with pytest.raises(SystemExit) as stop:
+        main([*words, str(run)])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {'--init-from ' if '--init-from' in words else ''}{run} {said}")

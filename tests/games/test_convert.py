@@ -230,7 +230,7 @@ def test_networks_that_are_not_ours_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     saved = {"model": released.state_dict(), "args": options(**other)}
-    monkeypatch.setattr(convert, "read_weights", lambda path: saved)
+    monkeypatch.setattr("games.build.pretrained.read_weights", lambda path: saved)
     assert re.search(what, refused(["checkpoint.pth", "--to", str(tmp_path / "run")], capsys))
     assert not list(tmp_path.iterdir())
 
@@ -250,7 +250,7 @@ def test_other_weights_are_refused(
         ({"model": more, "args": options()}, "weights that ours have not, such as sender.extra"),
         ({"model": less, "args": options()}, "sender.rank.score"),
     ):
-        monkeypatch.setattr(convert, "read_weights", lambda path, saved=saved: saved)
+        monkeypatch.setattr("games.build.pretrained.read_weights", lambda path, saved=saved: saved)
         assert what in refused(["other.pth", "--to", str(tmp_path / "run")], capsys)
     assert not list(tmp_path.iterdir())
 
@@ -269,7 +269,9 @@ def test_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_a_folder_that_cannot_be_made(
     released: Released, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "read_weights", lambda path: {"model": released.state_dict(), "args": options()})
+    monkeypatch.setattr(
+        "games.build.pretrained.read_weights", lambda path: {"model": released.state_dict(), "args": options()}
+    )
     (tmp_path / "a_file").write_text("")
     assert "cannot be written" in refused(["x.pth", "--to", str(tmp_path / "a_file" / "run")], capsys)
 
@@ -282,7 +284,9 @@ def test_numbers_of_numpy_in_a_checkpoint_need_no_trust(tmp_path: Path) -> None:
 def test_a_converted_run_has_nothing_to_resume(
     released: Released, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "read_weights", lambda path: {"model": released.state_dict(), "args": options()})
+    monkeypatch.setattr(
+        "games.build.pretrained.read_weights", lambda path: {"model": released.state_dict(), "args": options()}
+    )
     convert.convert(tmp_path / "x.pth", tmp_path / "run")
     small = ["--data", "scenes", "--scenes", "16", "--batch-size", "8", "--epochs", "5", "--device", "cpu"]
     with pytest.raises(ValueError, match=r"holds agents alone.*--init-from"):

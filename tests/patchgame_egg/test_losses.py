@@ -100,3 +100,45 @@ def test_errors_say_what_is_wrong() -> None:
         symmetric_info_nce(torch.zeros(2, 3), torch.zeros(3, 3))
     with pytest.raises(ValueError, match="above 0, got 0"):
         SymmetricInfoNCE(0)
+
+
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_distractors_are_candidates_beside_the_batch_or_alone(in_batch: bool) -> None:
+    torch.manual_seed(0)
+    text, seen, tau = torch.randn(5, 8), torch.randn(5, 4, 8), 0.2
+    loss, aux = symmetric_info_nce(text, seen, tau, in_batch=in_batch)
+
+    def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+        return float(a @ b / a.norm() / b.norm())
+
+    for b in range(5):
+        own = [cosine(text[b], seen[b, k]) for k in range(4)]
+        batch = [cosine(text[b], seen[other, 0]) for other in range(5) if other != b]
+        rest = own[1:] + (batch if in_batch else [])
+        to_image = -own[0] / tau + math.log(sum(math.exp(c / tau) for c in [own[0], *rest]))
+        to_text = [cosine(seen[b, 0], text[other]) / tau for other in range(5)]
+        expected = to_image
+        if in_batch:
+            expected = (to_image - to_text[b] + math.log(sum(map(math.exp, to_text)))) / 2
+        assert float(loss[b]) == pytest.approx(expected, rel=1e-5)
+        assert aux["acc"][b] == (own[0] > max(rest)) and aux["acc_distractors"][b] == (own[0] > max(own[1:]))
+        assert aux["acc_top5"][b] == (sum(c >= own[0] for c in rest) < 5)
+    assert ("acc_image_to_message" in aux) == in_batch
+
+
+def test_distractors_that_look_alike_leave_chance() -> None:
+    alike = torch.ones(4, 8, 3)
+    assert symmetric_info_nce(torch.ones(4, 3), alike, in_batch=False)[0].mean() == pytest.approx(math.log(8))
+    both = (math.log(4 + 7) + math.log(4)) / 2
+    assert symmetric_info_nce(torch.ones(4, 3), alike)[0].mean() == pytest.approx(both)
+
+
+def test_a_message_needs_something_to_be_matched_with() -> None:
+    with pytest.raises(ValueError, match=r"needs distractors: give images \[B, 1 \+ K, D\]"):
+        symmetric_info_nce(torch.ones(4, 3), torch.ones(4, 3), in_batch=False)
+
+
+def test_detached_distractors_get_no_gradient() -> None:
+    text, seen = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3, 3, requires_grad=True)
+    symmetric_info_nce(text, seen, detach_others=True)[0].sum().backward()
+    assert seen.grad is not None and not seen.grad[:, 1:].any() and seen.grad[:, 0].any()

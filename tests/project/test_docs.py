@@ -21,9 +21,11 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -34,6 +36,7 @@ from analysis.__main__ import main as analysis_command
 from games.baselines import main as train_baseline
 from games.compare import main as compare_games
 from games.convert import Options as ConvertOptions
+from games.export import NEEDED as EXPORT_NEEDS, main as export_run
 from games.lewis import main as lewis_game
 from games.options.command_line import parse, read_options
 from games.options.config import Config
@@ -281,6 +284,17 @@ def start_up_benchmark(*words: str) -> None:
     load(ROOT / "tests" / "benchmarks" / "start_up.py").main([*kept, "--repeats", "1", "--rows", "Python", "help"])
 
 
+def endurance(*words: str) -> None:
+    """One try."""
+    script = ROOT / "tests" / "endurance" / "run.py"
+    done = subprocess.run(
+        [sys.executable, script, *words, "--minutes", "0", "--only", "killed"],
+        capture_output=True, text=True, timeout=480,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^\| killed \| 1 \| \d+ \| 1 \| 0 \|$", done.stdout, re.MULTILINE), done.stdout
+
+
 def convert(*words: str) -> None:
     """Only read, as there is no checkpoint of the release: tests/games/test_convert.py converts one of its kind."""
     read_options(ConvertOptions, words, "convert", "")
@@ -289,7 +303,8 @@ def convert(*words: str) -> None:
 def report_benchmark(*words: str) -> None:
     """The smallest measurement, beside nothing but itself."""
     script = ROOT / "tests" / "benchmarks" / "report.py"
-    asked = [str(ROOT) if before == "--beside" else word for before, word in zip(["", *words], words, strict=False)]
+    small = {"--beside": str(ROOT), "--axis": "messages=20"}
+    asked = [small.get(before, word) for before, word in zip(["", *words], words, strict=False)]
     tiny = [f"--{name}=20" for name in ("messages", "slots", "vocab", "classes")]
     command = [sys.executable, script, *asked, *tiny, "--permutations", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=480)
@@ -304,9 +319,25 @@ def record(*words: str) -> None:
 
 def analyse(*words: str) -> None:
     """With few shuffled languages, where any are shuffled."""
+    if words[0] == "play":
+        # Served until it is interrupted, which happens at once.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("http.server.ThreadingHTTPServer.serve_forever", Mock(side_effect=KeyboardInterrupt))
+            assert analysis_command([*words, "--port", "0", "--device", "cpu"]) == 0
+        return
     other = {"messages": [], "morphemes": [], "transfer": ["--seeds", "1"]}
     few = other.get(words[0], ["--permutations", "3"])
     assert analysis_command([*words, *few]) == 0
+
+
+def export(*words: str) -> None:
+    """Written where the extra is installed; elsewhere a line says that it is not."""
+    if all(map(find_spec, EXPORT_NEEDS)):
+        assert export_run(words) == 0
+        return
+    with pytest.raises(SystemExit) as stop:
+        export_run(words)
+    assert stop.value.code == 2
 
 
 def site(*words: str) -> None:
@@ -332,6 +363,7 @@ STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "-m", "games.sweep"): sweep,
     ("python", "-m", "games.compare"): compare,
     ("python", "-m", "games.lewis"): lewis,
+    ("python", "-m", "games.export"): export,
     ("python", "-m", "games.baselines"): baseline,
     ("python", "-m", "games.reproduce"): reproduce,
     ("python", "-m", "games.reproduce.who_speaks"): who_speaks,
@@ -348,6 +380,7 @@ STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "tests/benchmarks/scaling.py"): scaling_benchmark,
     ("python", "tests/benchmarks/patch_subset.py"): patch_subset_benchmark,
     ("python", "tests/benchmarks/start_up.py"): start_up_benchmark,
+    ("python", "tests/endurance/run.py"): endurance,
     ("torchrun",): launch,
     ("srun",): allocated,
     ("trap",): nothing,
@@ -457,16 +490,17 @@ def test_links_and_images_lead_somewhere(name: str) -> None:
 def test_options_and_files_in_the_text_exist(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     commands = (
         main, compare_games, lewis_game, record_run, analysis_command, write_shards, train_baseline, parse_setting,
-        sweep_games,
+        sweep_games, export_run,
     )  # fmt: skip
     for command in commands:
         with pytest.raises(SystemExit):
             command(["--help"])
-    with pytest.raises(SystemExit):
-        analysis_command(["words", "--help"])
+    for word in ("words", "play"):
+        with pytest.raises(SystemExit):
+            analysis_command([word, "--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)) | {"--check"}
     known |= {option for action in launcher_options()._actions for option in action.option_strings}
-    for script in (ROOT / "tests" / "benchmarks").glob("*.py"):
+    for script in (*(ROOT / "tests" / "benchmarks").glob("*.py"), ROOT / "tests" / "endurance" / "run.py"):
         known |= set(re.findall(r'add_argument\("(--[a-z-]+)"', script.read_text()))
     for span in code_spans(ROOT / name):
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", span):

@@ -29,6 +29,8 @@ MISTAKES = [
     "games.shards --out {tmp}",
     "games.convert --help",
     "games.convert {tmp}/none --to {tmp}",
+    "games.export --help",
+    "games.export {tmp}",
     "games.sweep --help",
     "games.sweep --jobs 0",
     "games.sweep --lr 0",
@@ -40,6 +42,8 @@ MISTAKES = [
     "analysis compare --help",
     "analysis messages --help",
     "analysis words --help",
+    "analysis play --help",
+    "analysis play {tmp}/none",
     "analysis {tmp} --format txt",
     "analysis {tmp} --seed -1",
 ]
@@ -75,19 +79,8 @@ check_optimizers()
 
 @pytest.mark.process
 def test_neither_help_nor_mistakes_need_torch_and_a_run_needs_little_else(tmp_path: Path) -> None:
-    run = [
-        *TINY,
-        "--epochs",
-        "1",
-        "--scenes",
-        "8",
-        "--candidates",
-        "256",
-        "--corpus",
-        "--no-pictures",
-        "--no-tensorboard",
-    ]
-    run += ["--out", str(tmp_path)]
+    words = "--epochs 1 --scenes 8 --candidates 256 --corpus --no-pictures --no-tensorboard --out"
+    run = [*TINY, *words.split(), str(tmp_path)]
     given = {
         "MISTAKES": [line.format(tmp=tmp_path) for line in MISTAKES],
         "PACKAGES": ["analysis", "games.patchgame", "games.baselines", "games.reproduce"],

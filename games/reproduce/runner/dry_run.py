@@ -10,6 +10,7 @@ from games.build.agents import build_game
 from games.build.baselines import build_baseline
 from games.build.data import build_views, load_images
 from games.build.optimizer import build_optimizer
+from games.build.trainer import chosen_precision
 from games.options.command_line import pick_device
 from games.reproduce.runner.setting import Setting, Training
 from patchgame_egg.interaction import Batch
@@ -61,7 +62,7 @@ def rehearse(setting: Setting, trainings: Sequence[Training]) -> None:
             views,
             device=device,
             grad_norm=config.training.grad_norm,
-            precision=config.training.precision,
+            precision=chosen_precision(config, device),
         )
         # Random weights stay as they are.
         trainer.train(0 if training.method == "random" else 1)

@@ -11,6 +11,7 @@ from typing import Any
 from games.options.command_line import parse
 from games.options.config import Config
 from games.options.config_file import load_config
+from games.options.resume import as_recorded
 from games.reproduce.runner.scales import SCALES
 from games.runs.files import CONFIG
 
@@ -51,6 +52,7 @@ class Setting:
         run: finished run to draw (figures 3 to 5), or a language that `games.record` wrote (3 and 5); None: one is
             trained.
         voc: folder in Pascal VOC's format (table 2).
+        rates: learning rates to choose from (table 1); empty: those of the scale.
         vit: timm's name of a Vision Transformer (figure 4); empty: a small one is trained.
         vit_checkpoint: its weights; empty: timm's pretrained ones.
         fast: distil PatchRank into a smaller network (figure 4).
@@ -69,6 +71,7 @@ class Setting:
     options: tuple[str, ...] = ()
     run: Path | None = None
     voc: str = ""
+    rates: tuple[str, ...] = ()
     vit: str = ""
     vit_checkpoint: str = ""
     fast: bool = False
@@ -148,7 +151,10 @@ def command_of(setting: Setting, training: Training, words: Sequence[str] | None
 
 def made_of(setting: Setting, training: Training) -> dict[str, Any]:
     """A training's options, of those that change a number, by name; for `measured`."""
-    sections = vars(lasting(setting.config(training))).items()
+    config, saved = setting.config(training), setting.folder_of(training) / CONFIG
+    if saved.exists():
+        config = as_recorded(config, load_config(saved)[0])
+    sections = vars(lasting(config)).items()
     options = {f"{section}.{name}": value for section, part in sections for name, value in vars(part).items()}
     return {"method": training.method, **options}
 

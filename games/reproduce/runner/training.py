@@ -17,6 +17,7 @@ from pathlib import Path
 
 from games import baselines, patchgame
 from games.options.config_file import load_config
+from games.options.resume import as_recorded
 from games.reproduce.runner.dry_run import check_images
 from games.reproduce.runner.processes import ChildProcesses
 from games.reproduce.runner.setting import Setting, Training, command_of, difference, lasting
@@ -180,7 +181,7 @@ def is_finished(setting: Setting, training: Training) -> bool:
     if not (folder / CONFIG).exists():
         return False
     saved, _ = load_config(folder / CONFIG)
-    method = method_of(folder)
+    asked, method = as_recorded(asked, saved), method_of(folder)
     if method != training.method or lasting(asked) != lasting(saved):
         raise ValueError(
             f"{folder} was trained otherwise: {difference(lasting(asked), lasting(saved)) or method}. "

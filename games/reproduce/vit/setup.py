@@ -29,6 +29,7 @@ SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 SMALL: dict[str, dict[str, Any]] = {
     "toy": {"width": 16, "depth": 1, "heads": 2, "epochs": 1, "batch_size": 32},
     "photos": {"width": 128, "depth": 4, "heads": 4, "epochs": 28},
+    "cifar10": {"width": 128, "depth": 4, "heads": 4, "epochs": 20},
 }
 
 

@@ -158,3 +158,20 @@ def test_kinds_of_which_no_two_are_alike() -> None:
         named.add("line", f"{i}.jpg", {}, [((0, 0, 1, 1), {"id": f"k{i}", "kind": "x"})])
     assert len(table.kinds()[1]["kind"].names) == 101 and not table.kinds()[1]["kind"].left_out
     assert named.kinds()[1]["id"].left_out and "'id' left out: its 200 values name things" in named.summary([])
+
+
+def test_a_key_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "notes.jsonl"
+    for line in ('{"file": "a.jpg", "kind": "x", "kind": "y"}', '{"file": "a.jpg", "objects": [{"a": 1, "a": 1}]}'):
+        path.write_text(f'{{"file": "b.jpg"}}\n{line}\n')
+        with pytest.raises(ValueError, match=r"notes.jsonl, line 2: '(kind|a)' is there twice"):
+            read_notes(path)
+
+
+def test_lists_in_the_place_of_values_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "notes.jsonl"
+    objects = '"objects": [{"box": [0, 0, 1, 1], "kind": "cat", "outline": [1, 2]}]'
+    path.write_text(f'{{"file": "a.jpg", "tags": ["x"], "none": [], {objects}}}\n{{"file": "b.jpg", "tags": ["y"]}}\n')
+    table = read_notes(path)
+    said = table.summary(list(table.values()))
+    assert said.endswith(", 3 lists and objects in the place of values skipped (tags, outline)")

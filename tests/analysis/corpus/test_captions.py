@@ -38,6 +38,15 @@ def test_both_kinds_say_the_same(tmp_path: Path, mark: str, end: str) -> None:
     assert read_captions(tmp_path / "said.csv") == READ
 
 
+def test_encodings_and_what_is_nested_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "said.csv"
+    path.write_bytes("file,caption\na.jpg,caf\u00e9\n".encode("utf-16"))
+    assert read_captions(path).by_name == {"a.jpg": ("caf\u00e9",)}
+    path.write_text('{"file": "a.jpg", "caption": ' + "[" * 100_000)
+    with pytest.raises(ValueError, match=r"said.csv, line 1 is not JSON"):
+        read_captions(path)
+
+
 def test_lists_line_breaks_and_dots(tmp_path: Path) -> None:
     (tmp_path / "x").write_text(
         '{"file": "./a//b.png", "caption": ["one", "two"]}\n{"file": "a/b.png", "caption": "one"}'
@@ -82,6 +91,19 @@ def test_images_get_their_own(tmp_path: Path) -> None:
     assert Corpus.load(tmp_path / "corpus.npz").captions == found.captions
     with pytest.raises(ValueError, match=r"speak of 'val/a.png' and others, the first image is 'val/c.png'"):
         captions_of_files(corpus([0]), READ.by_name, source, tmp_path)
+
+
+def test_a_name_means_the_image_whose_path_ends_with_it(tmp_path: Path) -> None:
+    paths = [tmp_path / "val" / name for name in ("cat/1.jpg", "dog/1.jpg", "dog/2.png")]
+    source, others = ImageFiles(paths, [0, 0, 0], ["val"], 8), [tmp_path / "train" / "cat" / "3.jpg"]
+    said = {"cat/1.jpg": ("one",), "2": ("two",), str(paths[2]): ("more",), "3.jpg": ("three",), "9.jpg": ("none",)}
+    found = captions_of_files(corpus([2, 0, 1]), said, source, tmp_path, others)
+    assert found.captions == (("two", "more"), ("one",), ())
+    with pytest.raises(ValueError, match=r"the captions: '1\.jpg' fits 2 images, .*: name the image with its folders"):
+        captions_of_files(corpus([0]), {"1.jpg": ("one",)}, source, tmp_path)
+    # What is said of another image is given to none of these.
+    with pytest.raises(ValueError, match="no image has a caption"):
+        captions_of_files(corpus([0]), {"3.jpg": ("three",)}, source, tmp_path, others)
 
 
 def test_a_corpus_of_before_there_were_captions(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from analysis.corpus.corpus import Corpus
 from analysis.evaluation.concepts import cells, concepts_of
 from analysis.evaluation.table import measure
+from analysis.report.messages import files_from, message_rows
 from analysis.report.page import render
 from analysis.report.summary import findings
 from tests.support.browser import CHROMIUM, Browser
@@ -67,7 +71,8 @@ def page(scenes: Corpus) -> str:
 def test_every_section_is_there(page: str) -> None:
     found = Sections(page)
     assert found.names == [
-        "short", "game", "played", "learning", "metrics", "usage", "heat", "gallery", "maps", "glossary"
+        "short", "game", "played", "learning", "metrics", "usage", "heat", "gallery", "maps", "messages",
+        "glossary",
     ]  # fmt: skip
     assert re.findall(r"<nav.*?</nav>", page, re.DOTALL)[0].count("<a ") == len(found.names)
     assert page.count("data-map=") == 64 and page.count("<article") == 28
@@ -115,7 +120,9 @@ def test_photos_without_classes_have_no_section_about_them(scenes: Corpus) -> No
         patch_attributes=None, object_area=None,
     )  # fmt: skip
     text = page_of(nobody)
-    assert Sections(text).names == ["short", "game", "played", "metrics", "usage", "gallery", "maps", "glossary"]
+    assert Sections(text).names == [
+        "short", "game", "played", "metrics", "usage", "gallery", "maps", "messages", "glossary"
+    ]  # fmt: skip
     for absent in ("<figcaption>", "no concept beyond luck", "given the symbol", "<dt>classes</dt>"):
         assert absent not in text
     assert "Nothing that varies is known of the images" in text
@@ -223,6 +230,43 @@ def test_what_shuffled_languages_tell_as_well_has_no_glosses(scenes: Corpus) -> 
     assert "not put into words: 0 of 80 images have words" in few
 
 
+# Messages and files
+
+
+def test_messages_stand_beside_their_files(scenes: Corpus, tmp_path: Path) -> None:
+    files = tuple(f"val/{i % 2}/{i}.png" for i in range(80))
+    for file in files[:1]:
+        (tmp_path / "photos" / file).parent.mkdir(parents=True)
+        (tmp_path / "photos" / file).touch()
+    known = replace(scenes, files=files, info={"config": {"images": {"root": str(tmp_path / "photos")}}})
+    assert files_from(known, tmp_path / "runs" / "first" / "report.html") == "../../photos"
+    assert files_from(replace(known, info={}), tmp_path / "x.html") == ""
+    assert files_from(replace(known, files=("gone.png", *files[1:])), tmp_path / "x.html") == ""
+    found = message_rows(known, "../../photos")
+    assert found is not None and found["at"] == "../../photos" and len(found["rows"]) == 80 == found["all"]
+    file, kind, right, said = found["rows"][7]
+    assert (file, kind) == ("val/1/7.png", scenes.label_names[scenes.labels[7]])  # type: ignore[index]
+    assert right == scenes.probes["as played"][7] and said == " ".join(map(str, scenes.said(7)))
+    assert message_rows(only_messages(), "") is None
+
+
+def test_pictures_of_five_thousand_messages_are_small() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5200, 3, 48, 48), dtype=np.uint8)
+    corpus = Corpus(rng.integers(0, 128, (5200, 36)), rng.random((5200, 36)) < 0.5, 128, images=images)
+    found = message_rows(corpus, "")
+    assert found is not None and len(found["rows"]) == 5000 and found["all"] == 5200
+    # Noise is what JPEG does worst.
+    assert 1e6 < sum(map(len, found["sheets"])) < 3.3e6
+    sheet = Image.open(io.BytesIO(base64.b64decode(found["sheets"][0].split(",")[1])))
+    assert sheet.size == (512, 512)
+    shown = np.asarray(sheet, dtype=float)[32:64, 64:96]
+    small = np.asarray(
+        Image.fromarray(images[18].transpose(1, 2, 0)).resize((32, 32), Image.Resampling.BOX), dtype=float
+    )
+    assert np.corrcoef(shown.mean(axis=2).ravel(), small.mean(axis=2).ravel())[0, 1] > 0.9
+
+
 # In a browser
 
 
@@ -261,6 +305,30 @@ def test_the_page_opens_without_complaint(browser: Browser, file: Path) -> None:
     assert browser.run("document.querySelectorAll('.figures svg').length") == 8
     ids = browser.run("[...document.querySelectorAll('[id]')].filter(e => !e.closest('svg')).map(e => e.id)")
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.process
+def test_messages_are_found_and_made_as_they_are_looked_at(browser: Browser, scenes: Corpus, tmp_path: Path) -> None:
+    files = tuple(f"val/a b/#{i}.png" for i in range(80))
+    known = replace(scenes, files=files)
+    page = tmp_path / "report.html"
+    page.write_text(render(known, measure(known, permutations=2), permutations=2, files_at="../my photos"))
+    browser.complaints.clear()
+    browser.open(page)
+    count = "document.querySelectorAll('#rows tr').length"
+    assert browser.run(count) == 50 and browser.run("document.querySelectorAll('#rows i').length") == 50
+    browser.run("document.getElementById('more').click()")
+    assert browser.run(count) == 80 and browser.run("document.getElementById('more').hidden")
+    assert browser.run("document.querySelector('#rows a').getAttribute('href')") == "../my%20photos/val/a%20b/%230.png"
+    seek = "box = document.getElementById('seek'); box.value = '{}'; box.dispatchEvent(new Event('input'))"
+    browser.run(seek.format("#7.png"))
+    assert browser.run(count) == 1 and browser.run("location.hash").startswith("#seek=")
+    browser.run(seek.format(str(scenes.said(0)[0])))
+    having = sum(scenes.said(0)[0] in scenes.said(i) or str(scenes.said(0)[0]) in files[i] for i in range(80))
+    assert browser.run("document.getElementById('sought').textContent") == f"{having} messages"
+    browser.run("document.querySelector('#rows td:nth-child(4) a').click()")
+    assert "symbol=" in browser.run("location.hash")
+    assert browser.complaints == []
 
 
 @pytest.mark.process

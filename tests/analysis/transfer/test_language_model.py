@@ -84,7 +84,7 @@ def test_languages_of_others_beside_text_and_noise(tmp_path: Path, capsys: pytes
     assert main(["transfer", names[0], "--text", str(tmp_path / "text.txt"), "--out", str(out), "--seeds", "1"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[-1] == f"wrote {out}" and "their order is worth" in said[-2] and len(pd.read_csv(out)) == 1
-    for words, why in ((["--seeds", "0"], "--seeds 0"), (["--out", str(tmp_path)], "is a folder")):
+    for words, why in ((["--seeds", "0"], "0 seeds: give at least 1"), (["--out", str(tmp_path)], "is a folder")):
         with pytest.raises(SystemExit) as stopped:
             main(["transfer", names[0], *words])
         assert stopped.value.code == 2 and why in capsys.readouterr().err

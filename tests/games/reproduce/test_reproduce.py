@@ -30,6 +30,7 @@ from games.record import main as record_run
 from games.reproduce import __main__ as reproduce, bag, fig3, fig4, fig5, fig6, table1, table2
 from games.reproduce.runner.dry_run import rehearse
 from games.reproduce.runner.results import measured
+from games.reproduce.runner.scales import SCALES
 from games.reproduce.runner.setting import Setting, Training, lasting, made_of, ours
 from games.reproduce.runner.tables import table_rows
 from games.reproduce.runner.training import Diverged, Stopped, is_finished, train, train_all
@@ -374,6 +375,52 @@ def test_methods_have_learning_rates_of_their_own_unless_one_is_given(tmp_path: 
     assert set(rates("photos", "--lr", "0.01")) == {0.01}
 
 
+def test_rates_are_chosen_on_a_part_of_the_training_images(
+    tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every method the rate whose features name most of what was held out of the training images."""
+    best = {"moco": "0.002", "vqvae": "0.0005", "patchvae": "0.0005", "patchgame": "0.002"}
+    setting = reproduce.parse_setting(
+        [
+            "table1",
+            "--root",
+            str(photo_folder),
+            "--data",
+            "folder",
+            "--out",
+            str(tmp_path),
+            "--rates",
+            "0.0005",
+            "0.002",
+        ]
+    )
+    asked: list[Training] = []
+
+    def knn(setting: Setting, training: Training) -> dict[str, float]:
+        asked.append(training)
+        rate = training.words[training.words.index("--lr") + 1]
+        if (training.method, rate) == ("moco", "0.0005"):
+            raise Diverged("it diverged")
+        return {"knn_top1": 50.0 + 10 * (rate == best[training.method])}
+
+    monkeypatch.setattr(table1, "columns", knn)
+    first = table1.trainings(setting)
+    assert len(first) == 12 and {t.seed for t in first} == {0}
+    for training in first:
+        images = setting.config(training).images
+        assert Path(images.root) == photo_folder / "train" and images.val_share == 0.1
+    chosen, tried = table1.choose_rates(setting)
+    assert asked == first
+    assert chosen == {name: best[t.method] for name, t in table1.methods(setting, 0).items() if t.method != "random"}
+    for seed in (0, 1):
+        for name, training in table1.methods(setting, seed, chosen).items():
+            config = setting.config(training)
+            assert config.images.root == str(photo_folder) and config.training.seed == seed
+            if name in chosen:
+                assert config.training.lr == float(chosen[name])
+    assert "| MoCo-v2 |  | 60.0 | 0.002 |" in table1._rates_tried(tried, chosen)
+
+
 def test_tasks_share_the_trainings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -409,7 +456,7 @@ def test_what_makes_a_run_another_one(tmp_path: Path) -> None:
 
 
 def test_every_row_of_the_ablations_is_its_own_at_every_scale(tmp_path: Path) -> None:
-    for scale in ("toy", "photos", "imagenet"):
+    for scale in SCALES:
         found = fig6.grid(Setting("fig6", scale, tmp_path))
         for panel in {panel for panel, _, _ in found}:
             rows = [training for where, _, training in found if where == panel]
@@ -463,6 +510,9 @@ def test_experiments_take_turns_at_a_training(tmp_path: Path, monkeypatch: pytes
     [
         (["table1", "--seeds", "0"], "--seeds 0"),
         (["table1", "--scale", "photos"], "needs --root"),
+        (["table1", "--rates", "0.1", "--lr", "0.1"], "--lr and --rates both set the learning rate"),
+        (["table2", "--rates", "0.1"], "--rates is for table1, not for table2"),
+        (["table1", "--rates", "fast"], "--rates splits the images of a folder"),
         (["table1", "--task", "3/3"], "--task '3/3'"),
         (["table1", "--seed", "3"], "--seed is set by --seeds N here"),
         (["table1", "--patch-size=4"], "--patch-size is set by the experiment itself here"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,9 @@ def test_a_finished_run_goes_on_under_other_options(
     # Interrupted, the run is not whole, though it was before.
     words = ["--resume", str(run / "checkpoint.pt"), "--epochs", "5", "--lr", "5e-3", "--speaker-lr", "0.5"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("games.patchgame.finish", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left", "x.png")))
+        patch.setattr(
+            "games.patchgame.play.finish", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left", "x.png"))
+        )
         said = refused(capsys, words, status=1)
     assert said.startswith("error: x.png: No space left; ") and f"--resume {run} goes on" in said
     assert not (run / "metrics.json").exists()
@@ -128,6 +132,93 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(
     (run / "checkpoint.pt").unlink()
     assert "holds no checkpoint to go on from: give another --name" in refused(capsys, quick)
     assert "no checkpoint at" in refused(capsys, ["--resume", str(run), "--epochs", "2"])
+
+
+@pytest.mark.slow
+def test_a_run_does_not_go_on_with_images_that_have_changed(
+    quick: list[str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, run = tmp_path / "mine", tmp_path / "run"
+    shutil.copytree(photos, mine)
+    assert main([*quick, "--root", str(mine), "--epochs", "1"]) == 0
+    seen, going_on = run / "images.json", ["--resume", str(run), "--epochs", "2"]
+    files = {path: path.read_bytes() for path in run.iterdir()}
+    last, held_out = mine / "train" / "15.png", mine / "val" / "00.png"
+    shutil.copy(last, mine / "train" / "16.png")
+    said = refused(capsys, going_on)
+    assert f"the images to train on in {mine} are 17 now and were 16 when {run} learnt from them: put back" in said
+    assert f"--init-from {run} starts a new run from it" in said
+    last.unlink()
+    assert "to train on in" in refused(capsys, going_on), "as many, under other names"
+    (mine / "train" / "16.png").rename(last)
+    kept = held_out.read_bytes()
+    Image.new("RGB", (40, 40)).save(held_out)
+    said = refused(capsys, going_on)
+    assert f"the images held out in {mine} are 8 as before, under other names or of other sizes when {run}" in said
+    held_out.write_bytes(kept)
+    assert {path: path.read_bytes() for path in run.iterdir()} == files
+    # They have moved, as its options say.
+    mine.rename(tmp_path / "moved")
+    config = json.loads((run / "config.json").read_text())
+    config["images"]["root"] = str(tmp_path / "moved")
+    (run / "config.json").write_text(json.dumps(config))
+    before = seen.read_bytes()
+    # A run of version 0.1.0 does not know; from here on it does.
+    seen.unlink()
+    assert main(going_on) == 0 and seen.read_bytes() == before
+    seen.write_text("[")
+    assert main([*going_on[:2], "--epochs", "3"]) == 0 and seen.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_knows_what_it_has_skipped(quick: list[str], photos: Path, tmp_path: Path) -> None:
+    mine, run = tmp_path / "mine", tmp_path / "run"
+    shutil.copytree(photos, mine)
+    broken = [mine / "train" / "03.png", mine / "val" / "05.png"]
+    for path in broken:
+        path.write_bytes(b"")
+    words = [*quick, "--root", str(mine), "--epochs", "1"]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr("games.patchgame.play.finish", lambda *_: (_ for _ in ()).throw(OSError(28, "full", "x.png")))
+        main(words)
+    assert not (run / "skipped.txt").exists()
+    # Nothing is left to be trained or validated on.
+    assert main(["--resume", str(run)]) == 0
+    assert (run / "skipped.txt").read_text().splitlines() == [str(path) for path in broken]
+
+
+def test_what_another_process_has_done_since_is_not_undone(
+    quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+
+    @contextmanager
+    def late(folder: Path) -> Iterator[None]:
+        # Another process has had the lock while this one was building its game.
+        (folder / "checkpoint.pt").write_bytes(b"of another")
+        yield
+
+    monkeypatch.setattr("games.runs.training.run_lock", late)
+    said = refused(capsys, quick)
+    assert f"another process has just trained {run}: look at it, then python -m games.patchgame --resume {run}" in said
+    assert [path.name for path in run.iterdir()] == ["checkpoint.pt"]
+    assert (run / "checkpoint.pt").read_bytes() == b"of another"
+
+
+def test_ctrl_c_before_and_after_training_is_one_line(
+    quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("games.patchgame.play.build", pressed)
+        assert refused(capsys, quick, status=130) == "error: stopped by Ctrl-C"
+    monkeypatch.setattr("games.patchgame.play.finish", pressed)
+    kept = (
+        f"{tmp_path / 'run' / 'checkpoint.pt'} is kept: python -m games.patchgame --resume {tmp_path / 'run'} goes on"
+    )
+    assert refused(capsys, [*quick, "--epochs", "1"], status=130) == f"error: stopped by Ctrl-C; {kept}"
 
 
 @pytest.mark.parametrize("name", ["../x", "/abs", ".", "..", "a/../../b"])

@@ -314,3 +314,22 @@ def test_all_agents_are_shared(options: list[str], tmp_path: Path) -> None:
     assert found.speaker == config.speaker and found.images.root == ""
     for name, value in game.state_dict().items():
         assert not isinstance(value, torch.Tensor) or torch.equal(again.state_dict()[name], value), name
+
+
+def test_messages_are_put_into_the_words_of_the_runs_captions(folder: Path, corpus: Corpus) -> None:
+    rng, slots = np.random.default_rng(0), corpus.symbols.shape[1]
+    run = games.load(folder / "run", device="cpu")
+    assert run.glosses(run.speak(folder / "photos")) is None
+    assert "words" not in run.describe(folder / "photos")
+    # A language in which every symbol has its word.
+    symbols = rng.integers(16, size=(400, slots))
+    mask = rng.random((400, slots)) < 0.3
+    captions = tuple((" ".join(f"word{s}" for s in row[said]),) for row, said in zip(symbols, mask, strict=True))
+    Corpus(symbols, mask, 16, captions=captions).save(folder / "said.npz")
+    run = games.load(folder / "run", device="cpu")
+    run.__dict__["language"] = Corpus.load(folder / "said.npz")
+    table = run.describe(folder / "photos")
+    assert any(table.words)
+    for symbols_said, words in zip(table.symbols, table.words, strict=True):
+        assert set(words) <= {f"word{s}" for s in symbols_said}
+    assert run.glosses(run.speak(folder / "photos")) == table.words.tolist()

@@ -241,3 +241,32 @@ def test_names() -> None:
         False, True, True, True, False, True, True, False,
     ]  # fmt: skip
     assert printable("Größe 猫 \u3000") == "Größe 猫 \u3000" and printable("\x1b[31m") == "\\x1b[31m"
+
+
+def test_held_out_images_that_are_trained_on_are_counted(tmp_path: Path) -> None:
+    root = put(tmp_path / "photos", [f"{part}/a/{i}.png" for part in ("train", "val") for i in range(3)])
+    assert "trained on" not in said_of(root)
+    (root / "val" / "a" / "3.png").symlink_to(root / "train" / "a" / "0.png")
+    (root / "train" / "a" / "4.png").symlink_to(root / "val" / "a" / "1.png")
+    assert "note: 2 of the held-out images are trained on, too, by links" in said_of(root)
+    shutil.rmtree(root / "val")
+    (root / "val").symlink_to("train")
+    assert "note: 3 of the held-out images are trained on, too, by links" in said_of(root.rename(tmp_path / "moved"))
+
+
+def test_what_lies_beside_the_parts_is_said(tmp_path: Path) -> None:
+    names = [f"{part}/a/{i}.png" for part in ("train", "val", "test", "extra", ".cache") for i in range(2)]
+    root = put(tmp_path / "photos", names)
+    assert "note: folders beside train and val are not read: extra, test" in said_of(root)
+    for name in ("val", "test"):
+        shutil.rmtree(root / name)
+    assert "note: folders beside train are not read: extra" in said_of(root)
+    shutil.rmtree(root / "extra")
+    assert "note: folders" not in said_of(root)
+    # Taken for themselves, the parts have nothing beside them.
+    assert "note: folders" not in said_of(put(root, ["extra/a/0.png"]) / "train")
+
+
+def test_parts_in_capitals_are_said_to_be_classes(tmp_path: Path) -> None:
+    root = put(tmp_path / "photos", [f"{part}/a/{i}.png" for part in ("Train", "Val") for i in range(2)])
+    assert "note: Train and Val are classes here: call them train and val to tell parts" in said_of(root)

@@ -150,7 +150,7 @@ def test_a_shard_without_an_index_that_fits_is_counted_once(shards: Path, monkey
     def read_only(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "write_text", read_only)
+    monkeypatch.setattr("patchgame_egg.data.shards.write_text", read_only)
     with pytest.raises(ValueError, match=r"train-0001.tar has no index that fits it.*Permission denied.*start once"):
         shard_index(shard)
 
@@ -273,7 +273,33 @@ def test_dotted_names_are_read_as_webdataset_groups_them(tmp_path: Path) -> None
 def test_system_files_in_a_shard_are_no_images(tmp_path: Path) -> None:
     files = {"._1.png": b"", "1.png": picture(1), "__MACOSX/1.png": picture(1), ".ipynb_checkpoints/2.png": picture(2),
              "./a/@eaDir/1.png": picture(9), "./a/3.png": picture(3)}  # fmt: skip
-    assert read(tmp_path, files, files)[0].names.tolist() == ["1.png", "./a/3.png"]
+    train, val = read(tmp_path, files, files)
+    assert train.names.tolist() == ["1.png", "./a/3.png"]
+    # Found, and found in the index.
+    for source in (train, shard_sets(str(tmp_path / "train-0.tar"), "", 8)[0]):
+        said = understood("shards", {"to train on": source, "held out": val})
+        names = "._1.png, __MACOSX, .ipynb_checkpoints, @eaDir"
+        assert said[2:4] == [f"left out: 4 with hidden or system names ({names})",
+                             f"left out of what is held out: 4 with hidden or system names ({names})"]  # fmt: skip
+
+
+def test_what_is_no_image_in_a_shard_is_counted(tmp_path: Path) -> None:
+    files = {"1.png": picture(1), "1.cls": b"0", "1.json": b"{}", "2.JSON": b"{}", "2.PNG": picture(2), "README": b"",
+             "2.mask.png": picture(3), "3.png": picture(4)}  # fmt: skip
+    packed(tmp_path / "val-0.tar", {"1.png": picture(1)})
+    with tarfile.open(packed(tmp_path / "train-0.tar", files), "a:") as tar:
+        link = tarfile.TarInfo("4.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "1.png"
+        again = tarfile.TarInfo("3.png")
+        again.size = len(picture(9))
+        for member in (link, again):
+            tar.addfile(member, io.BytesIO(picture(9)))
+    train, _ = shard_sets(str(tmp_path / "train-0.tar"), "", 8)
+    assert train.names.tolist() == ["1.png", "2.PNG", "3.png"] and train[2][0][0, 0, 0] == 4
+    assert train.origin.left_out == (
+        "2 .json, 1 without a suffix (no images)", "1 that are links or no files",
+        "1 images of a name that was there already", "1 further images of a sample",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("mode", "packer"), [("w:gz", "gzip"), ("w:bz2", "bzip2"), ("w:xz", "xz")])

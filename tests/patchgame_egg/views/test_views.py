@@ -418,3 +418,27 @@ def test_a_gpu_makes_the_same_views() -> None:
         assert other.is_cuda
         # Near one half, solarisation turns the smallest difference into a visible one.
         assert ((one - other.cpu()).abs() < 2e-3).float().mean() > 0.999
+
+
+@pytest.mark.parametrize("strength", [FIRST_VIEW, SECOND_VIEW])
+@pytest.mark.parametrize("count", [1, 24])
+def test_kornias_functions_make_the_same_views(strength: ViewStrength, count: int) -> None:
+    """What a GPU does, here on the CPU: the same parameters, drawn once."""
+    images = pictures(count, 60, 80)
+    parameters = draw_parameters(numbers(count), replace(strength, solarise=0.5), 60, 80, SIZE)
+    ours, theirs = (make_view(images, parameters, strength, SIZE, by_kornia) for by_kornia in (False, True))
+    # Solarisation turns the smallest difference around 0.5 into a jump of nothing: x and 1 - x meet there.
+    torch.testing.assert_close(theirs, ours, atol=2 * TOLERANCE, rtol=0)
+    assert torch.equal(make_view(images, parameters, strength, SIZE), ours)
+
+
+@pytest.mark.parametrize("change", ["flip", "jitter", "grey", "blur", "solarise"])
+def test_each_change_alone_is_the_same_by_kornia(change: str) -> None:
+    images, strength = pictures(12, 48, 48), replace(NO_CHANGE, **{change: 1.0})
+    parameters = draw_parameters(numbers(12), strength, 48, 48, SIZE)
+    plain = make_view(images, parameters, strength, SIZE, by_kornia=False)
+    torch.testing.assert_close(
+        make_view(images, parameters, strength, SIZE, by_kornia=True), plain, atol=TOLERANCE, rtol=0
+    )
+    unchanged = make_view(images, draw_parameters(numbers(12), NO_CHANGE, 48, 48, SIZE), NO_CHANGE, SIZE)
+    assert not torch.allclose(plain, unchanged, atol=0.01)
