@@ -5,6 +5,8 @@
     python -m analysis messages.jsonl                      writes messages.html
     python -m analysis messages runs/first                 writes runs/first/messages.csv, a row per message
     python -m analysis compare runs/first runs/second      writes comparison/table.csv and comparison/metrics.png
+    python -m analysis compare a.jsonl b.csv --controls    the same beside human-like text and random messages
+    python -m analysis transfer a.jsonl runs/first         writes transfer.csv, what each is worth to a language model
     python -m analysis words runs/first                    writes runs/first/glosses.csv and runs/first/dictionary.csv
     python -m analysis morphemes runs/first                writes runs/first/morphemes.csv and runs/first/segments.csv
     python -m analysis play runs/first                     serves a page on this machine that takes images
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     from analysis.corpus.corpus import Corpus
 
-VERBS = ("compare", "messages", "words", "morphemes")
+VERBS = ("compare", "messages", "words", "morphemes", "transfer")
 FORMATS = {"html": "report.html", "csv": "analysis.csv", "json": "analysis.json"}
 
 
@@ -190,8 +192,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # on the command line, it is asked for by name.
         status: int = import_module("games.serve.__main__").main(words[1:])
         return status
-    several, messages, in_words, morphemes = (words[:1] == [word] for word in VERBS)
-    verb = f" {words[0]}" if several or messages or in_words or morphemes else ""
+    several, messages, in_words, morphemes, transfer = (words[:1] == [word] for word in VERBS)
+    verb = f" {words[0]}" if words[:1] and words[0] in VERBS else ""
     parser = Parser(
         prog=f"python -m analysis{verb}", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -200,6 +202,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if several:
         parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a folder or a file; two or more")
         parser.add_argument("--out", type=Path, default=Path("comparison"), help="folder for the table and the figure")
+        parser.add_argument(
+            "--controls", action="store_true", help="beside each, human-like text of the same size and random messages"
+        )
+        parser.add_argument("--text", type=Path, default=None, help="that text: captions, or a sentence a line")
+    elif transfer:
+        parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a folder or a file")
+        parser.add_argument("--out", type=Path, default=Path("transfer.csv"), help="the file to write")
+        parser.add_argument("--text", type=Path, default=None, help="human text: captions, or a sentence a line")
+        parser.add_argument("--seeds", type=int, default=3, help="how often, each time with other weights")
     elif in_words:
         parser.add_argument("run", metavar="RUN", type=Path, help="a folder or a file, with captions or named classes")
         parser.add_argument("--out", type=Path, default=None, help="the glosses; glosses.csv in the run's folder")
@@ -219,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not messages:
             parser.add_argument("--format", choices=list(FORMATS), default="html", help="page, table or JSON")
         parser.add_argument("--out", type=Path, default=None, help="the file to write; the run's folder if not given")
-    drawn = () if messages or morphemes else ("permutations", "seed")
+    drawn = () if messages or morphemes or transfer else ("permutations", "seed")
     if drawn:
         parser.add_argument("--permutations", type=int, default=100, help="shuffled languages behind every p")
         parser.add_argument("--seed", type=int, default=0, help="of the shuffling")
@@ -237,8 +248,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if several:
             from analysis.compare import compare_runs
 
-            for path in compare_runs(asked.runs, asked.out, permutations=asked.permutations, seed=asked.seed, say=say):
+            for path in compare_runs(
+                asked.runs, asked.out, permutations=asked.permutations, seed=asked.seed, controls=asked.controls,
+                text=asked.text, say=say,
+            ):  # fmt: skip
                 print(f"wrote {path}")
+        elif transfer:
+            from analysis.compare import compare_transfer
+
+            for line in compare_transfer(asked.runs, asked.out, text=asked.text, seeds=asked.seeds, say=say):
+                print(line)
         elif in_words or morphemes:
             from analysis.words.command import find_morphemes, put_into_words
 

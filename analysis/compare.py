@@ -15,10 +15,12 @@ from matplotlib.figure import Figure
 
 from analysis.corpus.corpus import Corpus, dotted
 from analysis.corpus.csv_export import csv_text
+from analysis.corpus.human_text import random_corpus, read_sentences, text_corpus
 from analysis.corpus.loading import gone_on, load
 from analysis.evaluation.glossary import GLOSSARY
 from analysis.evaluation.table import measure
 from analysis.plots.style import DPI, GREY, house_style, save
+from analysis.transfer.language_model import transfer_score
 from patchgame_egg.atomic_write import write_text
 from patchgame_egg.text_files import read_text
 
@@ -34,6 +36,8 @@ def compare_runs(
     *,
     permutations: int = 100,
     seed: int = 0,
+    controls: bool = False,
+    text: Path | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> list[Path]:
     """Measures several languages and puts them side by side.
@@ -45,6 +49,9 @@ def compare_runs(
         folder: where the files go.
         permutations: shuffled languages behind every p.
         seed: seed of the shuffling.
+        controls: whether human text and noise stand beside them: for each language as many sentences as it has
+            messages, and as many messages, as long, of symbols drawn alike from those in use.
+        text: the human text, as `analysis.corpus.human_text.read_sentences` takes it.
         say: is told, a line each, what is done next.
 
     Returns:
@@ -57,17 +64,76 @@ def compare_runs(
         raise ValueError(f"{len(runs)} run: give two or more to compare")
     corpora = [load(run) for run in runs]
     variants = name_variants(runs, corpora)
+    names = [str(run) for run in runs]
+    if controls or text is not None:
+        sentences = read_sentences(text)
+        for run, corpus in zip(runs, list(corpora), strict=True):
+            names += [f"{text or 'sentences about scenes'} beside {run}", f"random beside {run}"]
+            corpora += [text_corpus(sentences, len(corpus)), random_corpus(corpus, seed)]
+            variants += ["human-like text", "random"]
     found = []
-    for run, corpus, variant in zip(runs, corpora, variants, strict=True):
-        say(f"{run}, as {variant}: {len(corpus):,} messages")
-        if note := gone_on(corpus, run):
+    for name, corpus, variant in zip(names, corpora, variants, strict=True):
+        say(f"{name}, as {variant}: {len(corpus):,} messages")
+        if note := gone_on(corpus, Path(name)):
             say(f"note: {note}")
         frame = measure(corpus, permutations=permutations, seed=seed)
-        found.append(frame.assign(run=str(run), variant=variant))
+        found.append(frame.assign(run=name, variant=variant))
     frame = pd.concat(found, ignore_index=True)
     table = folder / "table.csv"
     write_text(csv_text(tabulate(frame)), table)
     return [table, draw_comparison(frame, folder / "metrics.png")]
+
+
+def compare_transfer(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    text: Path | None = None,
+    seeds: int = 3,
+    say: Callable[[str], object] = lambda line: None,
+) -> list[str]:
+    """Measures what several languages are worth to a reader of human text, and writes a table.
+
+    Args:
+        runs: whatever `analysis.corpus.loading.load` reads.
+        out: the file, CSV: a row per language.
+        text: the human text, as `analysis.corpus.human_text.read_sentences` takes it.
+        seeds: how often.
+        say: is told, a line each, what is done next.
+
+    Returns:
+        What to say.
+
+    Raises:
+        ValueError: a language or the text cannot be read or are too short, or there is no seed.
+    """
+    if seeds < 1:
+        raise ValueError(f"{seeds} seeds: give at least 1")
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder: give a file in it")
+    sentences = read_sentences(text)
+    rows, lines = [], [f"{len(sentences):,} sentences of {text or 'a rule about scenes'}, a fifth of them held out"]
+    for run, corpus in [(run, load(run)) for run in runs]:
+        say(f"{run}: {len(corpus):,} messages")
+        try:
+            found = transfer_score(corpus, sentences, seeds=seeds)
+        except ValueError as error:
+            raise ValueError(f"{run}: {error}") from error
+        beyond, low, high = found.beyond
+        rows.append(
+            {
+                "run": str(run), "messages": len(corpus), "symbols": int(corpus.mask.sum()), "seeds": seeds,
+                "bits_without": found.without.mean(), "gain": found.gain.mean(), "control": found.control.mean(),
+                "beyond_control": beyond, "low": low, "high": high,
+            }
+        )  # fmt: skip
+        lines.append(
+            f"{run}: a word costs {found.without.mean():.3f} bits, {found.gain.mean():.3f} less after the messages, "
+            f"{found.control.mean():.3f} less after shuffled ones; their order is worth {beyond:.3f} bits "
+            f"({low:.3f} to {high:.3f}, {seeds} seeds)"
+        )
+    write_text(csv_text(pd.DataFrame(rows)), out)
+    return [*lines, f"wrote {out}"]
 
 
 def name_variants(runs: Sequence[Path], corpora: Sequence[Corpus] | None = None) -> list[str]:

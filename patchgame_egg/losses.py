@@ -161,3 +161,73 @@ class SymmetricInfoNCE(nn.Module):
         """The loss ``[B]`` of each pair in ``receiver_output``, (text, image), and the retrieval accuracies."""
         text, image = check_pair(receiver_output)
         return symmetric_info_nce(text, image, self.temperature(), self.detach_others, self.in_batch)
+
+
+class GroundedInfoNCE(SymmetricInfoNCE):
+    """`SymmetricInfoNCE` of messages, and in training that of human sentences with their images added.
+
+    The sum is the loss: its mean over a batch is that of the messages, plus the mean over the images of the batch that
+    have a sentence, each against these images alone. A sentence that fits several of them is wrong for all but one.
+
+    Example:
+        >>> contrast = GroundedInfoNCE(temperature=0.1)
+        >>> eye, sentences = torch.eye(4), torch.eye(4).roll(1, dims=1) * torch.tensor([[1], [1], [0], [0]])
+        >>> loss, aux = contrast(None, None, None, (eye, eye, sentences), None, None)
+        >>> round(loss.mean().item(), 2), aux["ground_loss"].round(decimals=2).tolist()
+        (5.35, [10.69, 10.69, 0.0, 0.0])
+    """
+
+    def forward(
+        self,
+        sender_input: Tensor,
+        message: Message,
+        receiver_input: Tensor | None,
+        receiver_output: Sequence[Tensor],
+        labels: Tensor | None,
+        aux_input: dict[str, Tensor] | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss ``[B]`` of (text, image) or (text, image, sentence), a row of zeros being no sentence."""
+        pair = receiver_output[:2] if len(receiver_output) == 3 else receiver_output
+        loss, aux = super().forward(sender_input, message, receiver_input, pair, labels, aux_input)
+        if len(receiver_output) != 3:
+            return loss, aux
+        ground = grounding(receiver_output[2], pair[1], self.temperature(), self.detach_others)
+        return loss + ground, aux | {"ground_loss": ground.detach()}
+
+
+def grounding(
+    sentence: Tensor, image: Tensor, temperature: float | Tensor = 0.07, detach_others: bool = False
+) -> Tensor:
+    """Symmetric InfoNCE of sentences and their images, among the images of all ranks that have one.
+
+    Args:
+        sentence: ``[B, D]``, this rank's; all zeros where an image has none.
+        image: ``[B, D]``.
+        temperature: tau > 0.
+        detach_others: give the gathered side no gradient.
+
+    Returns:
+        ``[B]``, 0 where there is no sentence, and everywhere if fewer than two images have one; the mean over the
+        batch of all ranks is the mean over the images that have one.
+    """
+    exact = torch.promote_types(sentence.dtype, torch.float32)
+    text, seen = F.normalize(sentence.to(exact), dim=1), F.normalize(image.to(exact), dim=1)
+    others_text, others_seen = gather_rows(text), gather_rows(seen)  # [N, D]
+    if detach_others:
+        others_text, others_seen = others_text.detach(), others_seen.detach()
+    there, others_there = sentence.detach().any(dim=1), others_text.detach().any(dim=1)
+    (rows,) = there.nonzero(as_tuple=True)
+    total = int(others_there.sum())
+    # The graph is the same in every batch.
+    nothing = (text.sum() + seen.sum() + others_text.sum() + others_seen.sum()) * 0
+    found = nothing.expand(len(sentence))
+    if total < 2 or not len(rows):
+        return found
+    target = rows + rank() * len(sentence)
+
+    def one_way(asked: Tensor, candidates: Tensor) -> Tensor:
+        logits = (asked[rows] @ candidates.T / temperature).masked_fill(~others_there, -torch.inf)
+        return F.cross_entropy(logits, target, reduction="none")
+
+    each = (one_way(text, others_seen) + one_way(seen, others_text)) / 2 * (len(others_there) / total)
+    return found.index_put((rows,), found[rows] + each)

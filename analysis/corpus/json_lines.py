@@ -4,6 +4,9 @@
     pairs      [[3, 5], ["colour=red", "size=small"]]             CSAR (Boldt and Mortensen, 2025)
     full       {"message": [3, null, 5], "file": "cat/1.jpg", "label": 1, "attributes": [0, null]}
 
+CSAR's files of one JSON array of pairs, on one line or many, are read as well, and so is an array of messages. Beside
+ELCC's corpora (Boldt and Mortensen, 2024), JSON lines of messages, lies a ``metadata.json``, which is kept in ``info``.
+
 ``full`` keeps messages with their holes, file names, labels and attributes. Its first line holds what is true of the
 whole corpus: ``{"corpus": {"vocab_size": 8, "label_names": ["cat", "dog"]}}``. Letters in shapes: N items, T slots, V
 vocabulary, A attributes.
@@ -22,7 +25,7 @@ from numpy.typing import NDArray
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.numbering import LARGEST
 from patchgame_egg.atomic_write import replacing
-from patchgame_egg.text_files import read_lines
+from patchgame_egg.text_files import read_lines, read_text
 
 Kind = Literal["full", "messages", "pairs"]
 
@@ -50,6 +53,9 @@ def write_json_lines(corpus: Corpus, path: Path | str, kind: Kind = "full") -> N
 def read_json_lines(path: Path | str) -> Corpus:
     """Reads a corpus of any kind; the first line tells which.
 
+    Args:
+        path: JSON lines; or one JSON array of them, which is what a file whose name ends in .json is taken for.
+
     Returns:
         The corpus. V is one more than the largest symbol that is said, where the file does not tell. Everything that
         is meant in a file of pairs becomes an attribute, ``no`` or ``yes``.
@@ -58,6 +64,7 @@ def read_json_lines(path: Path | str) -> Corpus:
         ValueError: a line is of another kind than the first or of none, or there is no message.
     """
     header, lines = _read(Path(path))
+    metadata = _metadata(Path(path))
     kind = _kind(lines[0][1])
     for number, line in lines:
         if kind is None or _kind(line) != kind:
@@ -65,7 +72,7 @@ def read_json_lines(path: Path | str) -> Corpus:
             raise ValueError(f"{path}, line {number}: expected {expected}, got {json.dumps(line)[:60]}")
     entries = [line for _, line in lines]
     take = {"full": lambda e: e["message"], "messages": lambda e: e, "pairs": lambda e: e[0]}[str(kind)]
-    symbols, mask, ids = _table([take(e) for e in entries])
+    symbols, mask, ids = as_table([take(e) for e in entries])
     found: dict[str, Any] = {"vocab_size": vocabulary(symbols, mask), "symbol_ids": ids}
     if kind == "pairs":
         found |= _meant([e[1] for e in entries])
@@ -82,7 +89,21 @@ def read_json_lines(path: Path | str) -> Corpus:
                     raise ValueError(f"{path}: {key} is not alike in all lines ({error!r})") from error
                 except OverflowError as error:
                     raise ValueError(f"{path}: a number of {key} is beyond 2^63 - 1") from error
+    if metadata:
+        found["info"] = {**found.get("info", {}), "metadata": metadata}
     return Corpus(symbols, mask, **found)
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """What ELCC says of a corpus, in the file beside it."""
+    beside = path.parent / "metadata.json"
+    if not beside.is_file():
+        return {}
+    try:
+        found = json.loads(read_text(beside))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{beside} beside {path.name} is not JSON: {error}") from error
+    return found if isinstance(found, dict) else {}
 
 
 def vocabulary(symbols: NDArray[np.int64], mask: NDArray[np.bool_]) -> int:
@@ -123,7 +144,10 @@ def _full(corpus: Corpus) -> Iterator[dict[str, Any]]:
 def _read(path: Path) -> tuple[dict[str, Any], list[tuple[int, Any]]]:
     """What the first line says of the corpus, and the other lines with their numbers."""
     lines: list[tuple[int, Any]] = []
-    for number, text in enumerate(read_lines(path), 1):
+    whole = _array(path)
+    # Entries are counted like lines, so that a wrong one is found.
+    lines += enumerate(whole or [], 1)
+    for number, text in enumerate(read_lines(path) if whole is None else [], 1):
         try:
             if text.strip():
                 lines.append((number, json.loads(text)))
@@ -144,6 +168,24 @@ def _read(path: Path) -> tuple[dict[str, Any], list[tuple[int, Any]]]:
     return header, lines
 
 
+def _array(path: Path) -> list[Any] | None:
+    """The entries of a file that is one JSON array of them; None of JSON lines.
+
+    A line may hold one pair or one message, which are arrays, too: of other files than .json, only an array of pairs is
+    taken for more than one of them.
+    """
+    text = read_text(path)
+    if path.suffix != ".json" and ("\n" in text.strip() or not text.lstrip().startswith("[[[")):
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(found, list) or not all(isinstance(entry, list | dict) for entry in found):
+        raise ValueError(f'{path} is no array of messages or pairs: give [[3, 5], [2]] or [[[3, 5], ["red"]]]')
+    return found
+
+
 def _kind(line: Any) -> Kind | None:
     if isinstance(line, dict) and _are_symbols(line.get("message"), holes=True):
         return "full"
@@ -156,10 +198,17 @@ def _are_symbols(values: Any, holes: bool = False) -> bool:
     return isinstance(values, list) and all((holes and v is None) or (type(v) is int and v >= 0) for v in values)
 
 
-def _table(
+def as_table(
     messages: Sequence[Sequence[int | None]],
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], tuple[int, ...]]:
-    """Symbols and mask, ``[N, T]``, T being the longest, silent slots hold 0; and ids, where they are numbered anew."""
+    """Messages as arrays.
+
+    Args:
+        messages: symbols, None where a slot is silent.
+
+    Returns:
+        Symbols and mask, ``[N, T]``, T being the longest, silent slots hold 0; and ids, where they are numbered anew.
+    """
     longest = max(map(len, messages))
     ids: tuple[int, ...] = tuple(sorted({s for message in messages for s in message if s is not None}))
     if ids and ids[-1] >= LARGEST:

@@ -1,4 +1,4 @@
-"""One way in for every language: a run, a saved corpus, JSON lines, interactions of our trainer or of EGG.
+"""One way in for every language: a run, a saved corpus, JSON lines, a table, interactions of our trainer or of EGG.
 
 Letters in shapes: N items, T message slots, V vocabulary, A attributes, D width.
 """
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.json_lines import read_json_lines, vocabulary
+from analysis.corpus.message_csv import read_message_csv
 from analysis.corpus.recording import unit_length, with_labels
 from patchgame_egg.egg.records import Layout, from_egg, vocabulary_of
 from patchgame_egg.interaction import Interaction
@@ -25,6 +26,9 @@ from patchgame_egg.training.loggers import iterate_log
 
 CORPUS = "corpus.npz"
 """What the language of a run is called in its folder."""
+
+LINES = "corpus.jsonl"
+"""What the language of a system is called in its folder in ELCC."""
 
 # What readers raise on files that are not what they seem.
 _UNREADABLE = (
@@ -71,9 +75,10 @@ def load(path: Path | str, *, layout: Layout | None = None) -> Corpus:
     """Reads a language, whatever holds it.
 
     Args:
-        path: a folder with a ``corpus.npz``, such as a run's; a corpus (``.npz``); JSON lines (``.jsonl``), see
-            `analysis.corpus.json_lines`. Any other file is taken for interactions, written by `Interaction.save` or by
-            EGG's InteractionSaver.
+        path: a folder with a ``corpus.npz``, such as a run's, or a ``corpus.jsonl``, such as ELCC's; a corpus
+            (``.npz``); JSON lines (``.jsonl``) or a JSON array (``.json``), see `analysis.corpus.json_lines`; a table
+            (``.csv``), see `analysis.corpus.message_csv`. Any other file is taken for interactions, written by
+            `Interaction.save` or by EGG's InteractionSaver.
         layout: how EGG's messages are laid out, ``symbol``, ``slots`` or ``ended`` (`patchgame_egg.egg.records`);
             None: found by their dimensions.
 
@@ -85,13 +90,16 @@ def load(path: Path | str, *, layout: Layout | None = None) -> Corpus:
     """
     path = Path(path)
     if path.is_dir():
-        if not (path / CORPUS).is_file():
+        there = [path / name for name in (CORPUS, LINES) if (path / name).is_file()]
+        if not there:
             raise NotRecorded(path)
-        path = path / CORPUS
+        path = there[0]
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    if path.suffix == ".jsonl":
+    if path.suffix in (".jsonl", ".json"):
         return _checked(read_json_lines(path), path)
+    if path.suffix == ".csv":
+        return _checked(read_message_csv(path), path)
     kind = "a corpus" if path.suffix == ".npz" else "a file of interactions"
     try:
         found = Corpus.load(path) if path.suffix == ".npz" else from_interaction(*_load_interaction(path, layout))

@@ -5,6 +5,8 @@ most information; where both are, they are explained and removed; and again, unt
 there, each pair must be sure: together in more messages than luck explains, both in the whole language, where Fisher's
 exact test holds for all pairs together, and in what is not explained yet.
 
+One file, because the tables and lines are of the inventory, and say what its parts mean.
+
 Letters in shapes: N messages, T slots, K places where a form may stand, F forms, A atoms of meaning, M meanings.
 """
 

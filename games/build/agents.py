@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from games.options.config import Config
 from games.runs.files import CHECKPOINT
 from patchgame_egg.agents.listener import Listener, TextEncoder
 from patchgame_egg.agents.patch_speaker import PatchRank, PatchSpeaker, PatchSymbol, PatchSymbols
+from patchgame_egg.agents.sentences import SentenceReader
 from patchgame_egg.agents.sequence_speaker import Decoder, RecurrentDecoder, SequenceSpeaker, TransformerDecoder
 from patchgame_egg.agents.trunks import vision_trunk
 from patchgame_egg.channels.channel import Channel
@@ -24,7 +26,7 @@ from patchgame_egg.channels.reinforce import LearntBaseline, Reinforce
 from patchgame_egg.channels.sequence import SequenceChannel
 from patchgame_egg.distributed.random_module import RandomModule
 from patchgame_egg.game import Game
-from patchgame_egg.losses import SymmetricInfoNCE
+from patchgame_egg.losses import GroundedInfoNCE, SymmetricInfoNCE
 from patchgame_egg.patches import patch_sizes
 from patchgame_egg.population import FrozenSpeakerGame, Population
 from patchgame_egg.training import checkpoint
@@ -78,19 +80,26 @@ def build_speaker(config: Config, seed: int) -> tuple[nn.Module, Channel]:
     return SequenceSpeaker(encoder, width, decoder), SequenceChannel(estimator, c.speak_cost, seed + 1)
 
 
-def build_listener(config: Config) -> Listener:
-    """A listener, with weights from torch's generator."""
+def build_listener(config: Config, captions: Sequence[Sequence[str]] = (), seed: int = 0) -> Listener:
+    """A listener, with weights from torch's generator; the seed is that of the sentences that it reads."""
     h, size = config.listener, config.images.image_size
     text = TextEncoder(
         config.speaker.vocab, config.slots, h.text_dim, h.text_depth, h.text_heads, h.text_norm, h.silence
     )
     vision, vision_dim = vision_trunk(h.vision, size, h.vision_width)
-    narrow = not config.loss.detach_negatives
-    return Listener(text, vision, vision_dim, h.head_hidden, h.head_bottleneck, h.head_wide, narrow)
+    narrow = not config.loss.detach_negatives and not captions
+    # Apart from the other weights, which are the same without sentences.
+    with torch.random.fork_rng(devices=[]):
+        sentences = SentenceReader(captions, h.text_dim, seed) if captions else None
+    return Listener(text, vision, vision_dim, h.head_hidden, h.head_bottleneck, h.head_wide, narrow, sentences)
 
 
-def build_game(config: Config) -> Game | Population:
+def build_game(config: Config, captions: Sequence[Sequence[str]] = ()) -> Game | Population:
     """The speakers, channels, listeners and loss that the options describe, with weights drawn from the seed.
+
+    Args:
+        config: the options.
+        captions: sentences about each image to train on, by number, that listeners read; none: they do not.
 
     Raises:
         ValueError: an option is out of its range.
@@ -100,9 +109,9 @@ def build_game(config: Config) -> Game | Population:
         # Weights are drawn on the CPU; torch.manual_seed would also reseed every GPU, for good.
         torch.default_generator.manual_seed(seed)
         speakers = [build_speaker(config, seed + 1000 * n) for n in range(config.speaker.speakers)]
-        listeners = [build_listener(config) for _ in range(config.listener.listeners)]
-    own = config.loss
-    loss = SymmetricInfoNCE(own.temperature, own.learn_temperature, own.detach_negatives, own.in_batch)
+        listeners = [build_listener(config, captions, seed + 5 + 1000 * n) for n in range(config.listener.listeners)]
+    own, contrast = config.loss, GroundedInfoNCE if captions else SymmetricInfoNCE
+    loss = contrast(own.temperature, own.learn_temperature, own.detach_negatives, own.in_batch)
     micro = config.training.micro_batch
     if len(speakers) > 1 or len(listeners) > 1:
         return Population([s for s, _ in speakers], [c for _, c in speakers], listeners, loss, seed + 4, micro)
@@ -129,6 +138,17 @@ def compile_networks(game: Game | Population) -> None:
             network.compile()
 
 
+def load_agents(game: nn.Module, state: Mapping[str, Any]) -> None:
+    """Copies what agents have learnt, but for the human words of listeners, which belong to a file of captions.
+
+    Raises:
+        RuntimeError: these are other agents.
+    """
+    words = [name for name in game.state_dict() if ".sentences." in name]
+    own = {name: game.state_dict()[name] for name in words}
+    game.load_state_dict({name: value for name, value in state.items() if ".sentences." not in name} | own)
+
+
 def take_over_agents(game: nn.Module, run: Path) -> None:
     """Copies what the agents of a run have learnt; what is random in them starts anew.
 
@@ -136,7 +156,7 @@ def take_over_agents(game: nn.Module, run: Path) -> None:
         ValueError: the run has no checkpoint, or one of other agents.
     """
     try:
-        game.load_state_dict(checkpoint.load(run / CHECKPOINT, "cpu")["game"])
+        load_agents(game, checkpoint.load(run / CHECKPOINT, "cpu")["game"])
     except (RuntimeError, KeyError) as error:
         first = " ".join(str(error).split())[:300]
         raise ValueError(f"--init-from {run}: its checkpoint is of other agents: {first}") from error

@@ -24,6 +24,7 @@ def check(config: Config) -> None:
         raise ValueError(f"--annotations describes files: it goes with --data folder, not {images.data}")
     if images.captions and images.data != "folder":
         raise ValueError(f"--captions describes files: it goes with --data folder, not {images.data}")
+    _check_ground(config)
     for name, value, least in (
         ("--vocab", speaker.vocab, 2),
         ("--max-len", speaker.max_len, 1),
@@ -88,6 +89,25 @@ def check(config: Config) -> None:
         raise ValueError(f"--warmup {training.warmup}: must be between 0 and the {training.epochs} epochs")
     if training.freeze_epochs and not config.listener.head_wide:
         raise ValueError("--freeze-epochs freezes the heads' wide maps, and --head-wide is 0")
+
+
+def _check_ground(config: Config) -> None:
+    loss, data = config.loss, config.images.data
+    if not 0 < loss.ground_share <= 1:
+        raise ValueError(f"--ground-share {loss.ground_share}: must be above 0 and at most 1; without --ground it is 0")
+    if not loss.ground:
+        if loss.ground_share != 1:
+            raise ValueError("--ground-share is a share of the sentences of --ground, which is not given")
+        return
+    if data not in ("scenes", "folder") or (data == "scenes") != (loss.ground == "scenes"):
+        raise ValueError(
+            f"--ground {loss.ground} does not go with --data {data}: give --ground scenes for the built-in scenes, a "
+            "file of captions for a folder"
+        )
+    if loss.distractors:
+        raise ValueError("--ground does not go with --distractors: sentences are matched to the images of a batch")
+    if config.channel.channel == "reinforce":
+        raise ValueError("--ground does not go with --channel reinforce, which would take its loss for the speaker's")
 
 
 def _check_channel(config: Config) -> None:

@@ -157,6 +157,11 @@ class LossOptions:
     in_batch: bool = True
     """The other images of a batch are candidates, too. Without: an image and its distractors alone, by chance
     1 / (1 + K), as in EGG's discrimination games."""
+    ground: str = ""
+    """Human sentences by which the listener learns, too, in training: a file as for --captions, or scenes for those
+    about the built-in ones; empty: none, the listener hears symbols alone."""
+    ground_share: float = 1.0
+    """Share of the captioned images whose sentences are read."""
 
 
 @dataclass(frozen=True)

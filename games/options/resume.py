@@ -16,9 +16,10 @@ _OF_SECTION: dict[str, Kind] = {"speaker": "networks", "listener": "networks", "
 _OTHERS: dict[Kind, set[str]] = {
     # Shapes of weights, or what the same weights compute.
     "networks": {"channel.channel", "channel.baseline", "channel.code_dim", "loss.learn_temperature",
-                 "images.image_size"},
+                 "images.image_size", "loss.ground"},
     # The checkpoint's place in an epoch and the moments of its optimizer are of these.
-    "counted": {"training.batch_size", "training.accumulate", "training.optimizer", "training.seed"},
+    "counted": {"training.batch_size", "training.accumulate", "training.optimizer", "training.seed",
+                "loss.ground_share"},
     "place": {"run.out", "run.name", "run.frozen_speaker", "run.init_from"},
     "free": {"speaker.rank_dropout", "images.annotations", "images.captions", "images.workers", "images.cache",
              "images.decode", "images.download", "images.load_size", "images.views", "images.min_area", "images.jitter",

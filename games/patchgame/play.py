@@ -21,7 +21,7 @@ from games.build.data import build_loaders, build_views
 from games.build.trainer import make_trainer
 from games.options.command_line import Start, fail, failures
 from games.options.config import Config
-from games.runs.corpus import check_annotations, check_captions, write_corpus
+from games.runs.corpus import check_annotations, check_captions, ground_captions, write_corpus
 from games.runs.device import with_precision
 from games.runs.distractors import distractors_for
 from games.runs.files import CORPUS, LOG
@@ -61,11 +61,12 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
     """
     config = start.config
     train, val = build_loaders(config, device, lambda part, training: distractors_for(config, part, device, training))
-    for understood in (check_annotations(config, val.source), check_captions(config, val.source)):
+    sentences, grounded = ground_captions(config, train.source)
+    for understood in (check_annotations(config, val.source), check_captions(config, val.source), grounded):
         if understood and is_rank_zero():
             print(understood)
     views = build_views(config)
-    game = build_game(config)
+    game = build_game(config, sentences)
     if isinstance(game, FrozenSpeakerGame) and start.resume is None and not config.run.init_from:
         take_over_speaker(game, Path(config.run.frozen_speaker))
     # Convolutions run up to twice as fast on pixels that lie beside each other.

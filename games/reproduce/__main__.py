@@ -32,6 +32,7 @@ EXPERIMENTS = {
     "fig4": "a Vision Transformer that sees only the patches that PatchRank ranks highest",
     "fig5": "patches that say the same symbol",
     "fig6": "what learning rate, vocabulary, message length and our other choices do",
+    "ground": "what human sentences for the listener do to the language, over their share",
     "bag": "classes from a bag of symbols, against the continuous features (section 2)",
 }
 

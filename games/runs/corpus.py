@@ -8,12 +8,14 @@ from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from analysis.corpus.annotation_files import read_notes
 from analysis.corpus.annotations import annotate_files, annotate_scenes
 from analysis.corpus.caption_files import read_captions
-from analysis.corpus.captions import caption_name, captions_by_path, captions_of_files
+from analysis.corpus.captions import caption_name, captions_by_path, captions_of_files, describe_scene
 from analysis.corpus.changed_images import play_changed_images
-from analysis.corpus.corpus import Corpus
+from analysis.corpus.corpus import Corpus, Names
 from analysis.corpus.image_names import ImageNames
 from analysis.corpus.interventions import play_probes
 from analysis.corpus.recording import record
@@ -162,6 +164,49 @@ def check_captions(config: Config, source: ImageSource) -> str:
     sentences = sum(map(len, by_name.values()))
     said = f"captions: {sentences:,} of {len(by_name):,} images; {known:,} of {len(files):,} held-out images have some"
     return f"{said}; {found.blank:,} rows without a sentence left out" if found.blank else said
+
+
+def ground_captions(config: Config, source: ImageSource) -> tuple[list[Names], str]:
+    """The sentences of ``--ground`` that are read, of the share of images that is drawn by the seed.
+
+    Args:
+        config: the options.
+        source: the images to train on.
+
+    Returns:
+        Sentences about each image, by number, none where nothing is read; and what was understood, in a line. Both
+        are empty without the option.
+
+    Raises:
+        ValueError: the file cannot be read, or fewer than two images to train on have a sentence.
+    """
+    ground, share = config.loss.ground, config.loss.ground_share
+    if not ground:
+        return [], ""
+    images, by_number = getattr(source, "source", source), {}
+    if isinstance(images, ImageFiles):
+        found, root = read_captions(Path(ground)).by_name, Path(config.images.root)
+        try:
+            said_of = captions_by_path(found, [*images.paths, *_all_images(config)], root)
+        except ValueError as error:
+            raise ValueError(f"--ground {ground}: {error}") from error
+        by_number = {number: said_of[path] for number, path in enumerate(images.paths) if path in said_of}
+        captioned = np.array(sorted(by_number), dtype=np.int64)
+    else:
+        captioned = np.arange(len(images))
+    if len(captioned) < 2:
+        raise ValueError(
+            f"--ground {ground} speaks of {len(captioned)} of {len(images):,} images to train on: 2 are needed"
+        )
+    drawn = np.random.default_rng([config.training.seed, 6]).permutation(captioned)
+    chosen = drawn[: max(2, round(share * len(captioned)))].tolist()
+    if isinstance(images, Scenes):
+        by_number = {number: (describe_scene(images.scene(number)),) for number in chosen}
+    captions: list[Names] = [()] * len(images)
+    for number in chosen:
+        captions[number] = by_number[number]
+    said = f"ground: sentences about {len(chosen):,} of {len(images):,} images to train on are read"
+    return captions, f"{said}, of {len(captioned):,} that have some" if len(captioned) < len(images) else said
 
 
 def check_annotations(config: Config, source: ImageSource) -> str:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from games.build.agents import build_game
+from games.build.agents import build_game, load_agents
 from games.options.config import Config
 from games.options.config_file import load_config
 from games.runs.files import CHECKPOINT, CONFIG, METRICS, WEIGHTS
@@ -108,7 +108,7 @@ def _load(module: nn.Module, run: Path, device: torch.device) -> dict[str, int]:
             position = {name: int(last.get(name, 0)) for name in ("step", "epoch")}
         else:
             state = checkpoint.load(run / CHECKPOINT, device)
-            module.load_state_dict(state["game"])
+            load_agents(module, state["game"])
             position = state["position"]
     except SafetensorError as error:
         raise ValueError(f"{run / WEIGHTS} cannot be read as weights: {error}") from error

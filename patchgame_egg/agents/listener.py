@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from patchgame_egg.agents.heads import Head, compare_narrow, narrow_is_cheaper
+from patchgame_egg.agents.sentences import SentenceReader
 from patchgame_egg.agents.transformer import Block
 from patchgame_egg.choices import Silence
 from patchgame_egg.interaction import Message
@@ -88,6 +89,17 @@ class TextEncoder(nn.Module):
                 silent = _rows(x.detach(), order[:, longest:]) if learns else silent
             order = order[:, :longest]
             x, mask = _rows(x, order), mask.gather(1, order)
+        return self.read(x, mask, gate, silent)
+
+    def read(self, x: Tensor, mask: Tensor, gate: Tensor | None = None, silent: Tensor | None = None) -> Tensor:
+        """Vectors at their positions, of symbols or of words, to embeddings ``[B, D]``.
+
+        Args:
+            x: ``[B, T, D]``.
+            mask: which of them are there, bool ``[B, T]``.
+            gate: as the blocks take it, with one for CLS in front, or None.
+            silent: with a gate, the vectors of slots that are silent, for its gradient.
+        """
         x = torch.cat([self.cls.expand(len(x), -1, -1).to(x.dtype), x], dim=1)  # [B, 1 + T, D]
         present = F.pad(mask, (1, 0), value=True)
         for left, block in zip(reversed(range(len(self.blocks))), self.blocks, strict=True):
@@ -97,6 +109,7 @@ class TextEncoder(nn.Module):
             if gate is None:
                 x = block(x, present, queries)
             else:
+                assert silent is not None
                 x, silent = block.gated(x, silent, gate, queries)
         return self.norm(x[:, 0])
 
@@ -118,6 +131,8 @@ class Listener(nn.Module):
         head_wide: width of the map that may follow; 0: none does.
         narrow: in training, where that is cheaper, give short vectors with the same cosines between texts and images
             in the place of wide ones (`compare_narrow`). For losses that compare nothing else, and detach neither.
+        sentences: human sentences about the images, which the text side reads, too, in training; see
+            `GroundedInfoNCE`. Excludes ``narrow``.
     """
 
     def __init__(
@@ -129,9 +144,12 @@ class Listener(nn.Module):
         head_bottleneck: int = 256,
         head_wide: int = 0,
         narrow: bool = False,
+        sentences: SentenceReader | None = None,
     ) -> None:
         super().__init__()
-        self.text, self.vision, self.narrow = text, vision, narrow
+        if narrow and sentences is not None:
+            raise ValueError("narrow compares messages with images alone: leave it out, or the sentences")
+        self.text, self.vision, self.narrow, self.sentences = text, vision, narrow, sentences
         self.text_head = Head(text.out_dim, head_hidden, head_bottleneck, head_wide)
         self.vision_head = Head(vision_dim, head_hidden, head_bottleneck, head_wide)
 
@@ -145,11 +163,12 @@ class Listener(nn.Module):
             receiver_input: images as the vision network takes them: float ``[B, 3, H, W]``, normalised, as a
                 `ViewLoader` gives them. The uint8 images of an `ImageLoader` have to be made into views first. With
                 distractors, the image itself and K others, ``[B, 1 + K, 3, H, W]``.
-            aux_input: not used.
+            aux_input: with ``sentences``, in training, ``index``: the images' numbers in their source, ``[B]``.
 
         Returns:
             The text embedding and the image embedding, each float ``[B, D]``, not scaled to length 1; with distractors
-            the second one is ``[B, 1 + K, D]``.
+            the second one is ``[B, 1 + K, D]``. With ``sentences``, in training, also that of a sentence about each
+            image, and all zeros where there is none.
 
         Raises:
             ValueError: the message, or the width of what ``text`` or ``vision`` gives, does not fit.
@@ -165,6 +184,8 @@ class Listener(nn.Module):
                     f"{what} gives {list(given.shape)}, the head behind it takes [B, {head.in_dim}]: make the Listener "
                     f"with {'a text whose out_dim is its width' if what == 'text' else 'vision_dim of that width'}"
                 )
+        if self.training and self.sentences is not None:
+            return self.text_head(said), self.vision_head(seen), self._read_sentences(aux_input)
         first, second = self.text_head.wide, self.vision_head.wide
         if candidates is not None:
             return self.text_head(said), self.vision_head(seen).unflatten(0, candidates)
@@ -173,3 +194,12 @@ class Listener(nn.Module):
         ):
             return self.text_head(said), self.vision_head(seen)
         return compare_narrow(self.text_head.narrow(said), self.vision_head.narrow(seen), first.weight, second.weight)
+
+    def _read_sentences(self, aux_input: dict[str, Tensor] | None) -> Tensor:
+        assert self.sentences is not None
+        if aux_input is None or "index" not in aux_input:
+            raise ValueError('sentences are of images by number: the batch\'s aux_input has no "index"')
+        vectors, mask, there = self.sentences(aux_input["index"])
+        # All are read, also those that are none, so that the work and the parameters at work are the same in every
+        # batch, as distributed training needs it.
+        return self.text_head(self.text.read(vectors, mask)) * there[:, None]

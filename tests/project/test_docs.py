@@ -325,7 +325,8 @@ def analyse(*words: str) -> None:
             patch.setattr("http.server.ThreadingHTTPServer.serve_forever", Mock(side_effect=KeyboardInterrupt))
             assert analysis_command([*words, "--port", "0", "--device", "cpu"]) == 0
         return
-    few = [] if words[0] == "messages" else ["--permutations", "3"]
+    other = {"messages": [], "morphemes": [], "transfer": ["--seeds", "1"]}
+    few = other.get(words[0], ["--permutations", "3"])
     assert analysis_command([*words, *few]) == 0
 
 

@@ -23,8 +23,8 @@ KernelManager = pytest.importorskip("jupyter_client").KernelManager
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "analysis" / "notebooks"
-NAMES = ["reading_a_protocol", "comparing_channels", "compositionality", "your_own_metric"]
-FIGURES = {"reading_a_protocol": 6, "comparing_channels": 4, "compositionality": 3, "your_own_metric": 2}
+NAMES = ["reading_a_protocol", "comparing_channels", "compositionality", "words", "your_own_metric"]
+FIGURES = {"reading_a_protocol": 6, "comparing_channels": 4, "compositionality": 3, "words": 2, "your_own_metric": 2}
 
 
 def read(name: str) -> Any:

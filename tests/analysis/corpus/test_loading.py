@@ -215,7 +215,7 @@ def test_a_run_and_a_saved_corpus(tmp_path: Path) -> None:
         ("a.pt", {"game": {}}, "a.pt is not a file of interactions: it holds something else"),
         ("a.pt", [1, 2], "it holds something else"),
         ("a.pt", {"labels": torch.tensor([1])}, "the message is missing: expected ids"),
-        ("config.json", b"{}", "config.json is not a file of interactions"),
+        ("config.json", b"{}", "config.json is no array of messages or pairs"),
     ],
 )
 def test_other_files_are_refused_in_one_line(name: str, content: Any, said: str, tmp_path: Path) -> None:
