@@ -33,10 +33,6 @@ if TYPE_CHECKING:
         bag_of_symbols_disentanglement as bag_of_symbols_disentanglement,
         positional_disentanglement as positional_disentanglement,
     )
-    from analysis.metrics.distances import (
-        meaning_distances as meaning_distances,
-        message_distances as message_distances,
-    )
     from analysis.metrics.earlier_references import earlier_references as earlier_references
     from analysis.metrics.harris import harris_articulation as harris_articulation
     from analysis.metrics.harris_words import harris_words as harris_words
@@ -58,6 +54,10 @@ if TYPE_CHECKING:
         listening_influence as listening_influence,
         message_numbers as message_numbers,
         speaker_consistency as speaker_consistency,
+    )
+    from analysis.metrics.statistics.distances import (
+        meaning_distances as meaning_distances,
+        message_distances as message_distances,
     )
     from analysis.metrics.topsim import topographic_similarity as topographic_similarity
     from analysis.metrics.tree_reconstruction import (

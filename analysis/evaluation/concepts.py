@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.corpus.corpus import Corpus
 from analysis.metrics.concept_association import lift
-from analysis.metrics.joint_counts import Counted, count_pairs
+from analysis.metrics.statistics.joint_counts import Counted, count_pairs
 
 # A symbol and a value are shown as belonging together only from here on, in standard deviations of shuffled languages.
 SURE = 4.0

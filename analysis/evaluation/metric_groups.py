@@ -19,12 +19,12 @@ from analysis.evaluation.rows import Row, row
 from analysis.metrics.bag_of_symbols import bag_of_symbols_classification
 from analysis.metrics.concept_association import association
 from analysis.metrics.concept_matching import concept_best_matching
-from analysis.metrics.distances import MeaningKind, MessageKind
 from analysis.metrics.meaning import message_variance, spatial_meaningfulness
 from analysis.metrics.patch_importance import importance_scores, map_agreement, place_share
 from analysis.metrics.result import Result, undefined, wilson
 from analysis.metrics.rsa import representational_similarity
 from analysis.metrics.signalling import listening_influence, message_numbers, speaker_consistency
+from analysis.metrics.statistics.distances import MeaningKind, MessageKind
 from analysis.metrics.topsim import topographic_similarity
 from analysis.metrics.vocabulary_usage import usage
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.metrics.checks import check_concepts, check_messages
-from analysis.metrics.entropy import entropy_of_counts
-from analysis.metrics.joint_counts import Counted, count_pairs, expected_between
 from analysis.metrics.result import Result, against_null, undefined
+from analysis.metrics.statistics.entropy import entropy_of_counts
+from analysis.metrics.statistics.joint_counts import Counted, count_pairs, expected_between
 
 Order = NDArray[np.int64] | slice
 

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
 from analysis.metrics.checks import check_attributes, check_concepts, check_messages
-from analysis.metrics.joint_counts import count_pairs
 from analysis.metrics.result import Result, against_null, undefined
+from analysis.metrics.statistics.joint_counts import count_pairs
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from scipy.special import xlogy
 from analysis.corpus.corpus import Corpus
 from analysis.metrics.checks import check_attributes, check_messages
 from analysis.metrics.family import Family, Term
-from analysis.metrics.joint_counts import Counted, Joint, count_pairs
 from analysis.metrics.result import Result, against_null, undefined
+from analysis.metrics.statistics.joint_counts import Counted, Joint, count_pairs
 
 
 class _Places(NamedTuple):

@@ -17,8 +17,8 @@ from analysis.corpus.corpus import Corpus
 from analysis.metrics.checks import check_attributes, check_messages
 from analysis.metrics.disentanglement import why_unfit
 from analysis.metrics.family import Family, Term
-from analysis.metrics.joint_counts import Joint
 from analysis.metrics.result import Result, against_null, undefined
+from analysis.metrics.statistics.joint_counts import Joint
 
 Order = NDArray[np.int64] | slice
 # p(v|c) and p(c|v), both [V, K].

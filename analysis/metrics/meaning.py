@@ -16,9 +16,9 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import squareform
 
 from analysis.metrics.checks import check_messages
-from analysis.metrics.distances import MessageKind, message_pairs
-from analysis.metrics.pairwise import upper_half
 from analysis.metrics.result import Result, against_null, undefined
+from analysis.metrics.statistics.distances import MessageKind, message_pairs
+from analysis.metrics.statistics.pairwise import upper_half
 
 # Numbers of one block of columns: bounds the memory.
 _BLOCK = 1 << 22

@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from analysis.corpus.corpus import Corpus
 from analysis.metrics.checks import check_attributes
 from analysis.metrics.family import Family, Term
-from analysis.metrics.joint_counts import Counted, count_pairs
 from analysis.metrics.result import Result, against_null, undefined
 from analysis.metrics.signalling import message_numbers
+from analysis.metrics.statistics.joint_counts import Counted, count_pairs
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.metrics.distances import known_items, meaning_pairs
 from analysis.metrics.result import Result
+from analysis.metrics.statistics.distances import known_items, meaning_pairs
 from analysis.metrics.topsim import correlate
 
 

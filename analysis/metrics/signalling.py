@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.metrics.checks import check_messages
-from analysis.metrics.entropy import entropy_of_counts, entropy_of_shares
 from analysis.metrics.result import Result, against_null, undefined
+from analysis.metrics.statistics.entropy import entropy_of_counts, entropy_of_shares
 
 Floats = NDArray[np.float64]
 

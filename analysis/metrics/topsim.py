@@ -18,10 +18,10 @@ from scipy.spatial.distance import squareform
 from scipy.special import stdtrit
 
 from analysis.metrics.checks import check_messages
-from analysis.metrics.distances import MeaningKind, MessageKind, known_items, meaning_pairs, message_pairs
-from analysis.metrics.joint_counts import count_pairs
-from analysis.metrics.pairwise import Floats, Ints, Pairs, upper_half
 from analysis.metrics.result import Result, against_null, undefined
+from analysis.metrics.statistics.distances import MeaningKind, MessageKind, known_items, meaning_pairs, message_pairs
+from analysis.metrics.statistics.joint_counts import count_pairs
+from analysis.metrics.statistics.pairwise import Floats, Ints, Pairs, upper_half
 
 # From row numbers to the distances between those rows.
 Take = Callable[[Ints], Pairs]

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.corpus.numbering import LARGEST
 from analysis.metrics.checks import check_messages
-from analysis.metrics.entropy import entropy_of_counts
+from analysis.metrics.statistics.entropy import entropy_of_counts
 
 
 @dataclass(frozen=True)

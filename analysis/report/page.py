@@ -18,7 +18,7 @@ from analysis.corpus.csv_export import csv_text
 from analysis.evaluation.concepts import Cells, Concept, cells, concepts_of
 from analysis.evaluation.glossary import GLOSSARY
 from analysis.metrics.bag_of_symbols import MAX_ITEMS
-from analysis.metrics.entropy import entropy_of_counts
+from analysis.metrics.statistics.entropy import entropy_of_counts
 from analysis.metrics.topsim import VALUE_ITEMS
 from analysis.plots.curves import Record
 from analysis.report.dictionary import gallery, heat_tables

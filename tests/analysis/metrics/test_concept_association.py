@@ -25,7 +25,7 @@ from analysis.metrics.concept_association import (
     pmi,
     shrunk_pmi,
 )
-from analysis.metrics.joint_counts import expected_mutual_information
+from analysis.metrics.statistics.joint_counts import expected_mutual_information
 
 FIELDS = (
     "ami", "v_measure", "homogeneity", "completeness", "purity", "inverse_purity", "mutual_information", "synonymy",

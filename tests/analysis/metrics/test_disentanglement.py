@@ -131,8 +131,8 @@ def test_large_tables_are_counted_by_sorting_with_the_same_value(
     attributes, symbols, mask = random_language(7)
     attributes[:9, 1] = -1
     found = metric(symbols, mask, attributes=attributes, permutations=5)
-    monkeypatch.setattr("analysis.metrics.joint_counts._SMALL", 0)
-    monkeypatch.setattr("analysis.metrics.joint_counts._TABLE", 0)
+    monkeypatch.setattr("analysis.metrics.statistics.joint_counts._SMALL", 0)
+    monkeypatch.setattr("analysis.metrics.statistics.joint_counts._TABLE", 0)
     other = metric(symbols, mask, attributes=attributes, permutations=5)
     assert (other.value, other.null_mean) == pytest.approx((found.value, found.null_mean), abs=1e-12)
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from analysis.metrics import pairwise as pairs
-from analysis.metrics.distances import meaning_distances, message_distances
 from analysis.metrics.result import Result
+from analysis.metrics.statistics import pairwise as pairs
+from analysis.metrics.statistics.distances import meaning_distances, message_distances
 from analysis.metrics.topsim import topographic_similarity
 
 GRID = np.array(list(product(range(4), repeat=2)))

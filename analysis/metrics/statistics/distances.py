@@ -17,7 +17,16 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 
 from analysis.metrics.checks import check_messages
-from analysis.metrics.pairwise import Floats, Ints, Measure, Pairs, above_diagonal, ratios, rounded, row_blocks
+from analysis.metrics.statistics.pairwise import (
+    Floats,
+    Ints,
+    Measure,
+    Pairs,
+    above_diagonal,
+    ratios,
+    rounded,
+    row_blocks,
+)
 
 MessageKind = Literal["edit", "edit_mean", "edit_max", "hamming", "bag", "jaccard"]
 MeaningKind = Literal["hamming", "jaccard", "cosine", "euclidean"]

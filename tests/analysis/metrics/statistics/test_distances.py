@@ -10,8 +10,14 @@ import pytest
 from rapidfuzz.distance import Levenshtein
 from scipy.spatial.distance import pdist
 
-from analysis.metrics import pairwise as pairs
-from analysis.metrics.distances import known_items, meaning_distances, meaning_pairs, message_distances, message_pairs
+from analysis.metrics.statistics import pairwise as pairs
+from analysis.metrics.statistics.distances import (
+    known_items,
+    meaning_distances,
+    meaning_pairs,
+    message_distances,
+    message_pairs,
+)
 
 MESSAGE_KINDS = ["edit", "edit_mean", "edit_max", "hamming", "bag", "jaccard"]
 MEANING_KINDS = ["hamming", "jaccard", "cosine", "euclidean"]

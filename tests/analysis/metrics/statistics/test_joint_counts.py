@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.metrics import joint_counts
-from analysis.metrics.joint_counts import count_pairs
+from analysis.metrics.statistics import joint_counts
+from analysis.metrics.statistics.joint_counts import count_pairs
 
 
 @pytest.mark.parametrize("small", [joint_counts._SMALL, 0])
