@@ -63,7 +63,8 @@ def test_bytes_through_memory_and_operations(step: Any) -> None:
     pictures = 2 * 8 * 3 * 32 * 32 * 4
     assert moved["activations"] > 2 * pictures
 
-    # A linear layer more: one product forward, two backward.
+    # A linear layer more: one product forward, two backward. In evaluation, so that as many patches speak both times.
+    step.game.eval()
     mlp = step.game.sender.symbol.mlp
     rows = 8 * 16
     before = operations(step)
