@@ -99,7 +99,7 @@ def choose_rates(setting: Setting) -> tuple[dict[str, str], pd.DataFrame]:
         if not found:
             raise RuntimeError(f"{name} diverged at every rate of --rates: give smaller ones")
         chosen[name] = max(found, key=lambda rate: found[rate])
-        rows.append({"method": name, **found})
+        rows.append({"method": name, **{rate: found.get(rate, float("nan")) for rate in tried}})
     return chosen, pd.DataFrame(rows)
 
 

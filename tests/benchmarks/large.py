@@ -18,7 +18,6 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from beside import compared
@@ -61,14 +60,16 @@ def neighbors(o: argparse.Namespace) -> dict[str, float]:
 def log(o: argparse.Namespace) -> dict[str, float]:
     """A log of so many steps is taken up at its end."""
     from patchgame_egg.callbacks import JsonLines
+    from patchgame_egg.trainer import Trainer
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.jsonl"
         record = {"kind": "train", "epoch": 0, "acc": 0.5, "images_per_s": 300.0, "loss": 3.0}
         with path.open("w") as file:
             file.writelines(json.dumps({**record, "step": step, "batch": step}) + "\n" for step in range(o.lines))
-        logger = JsonLines(path)
-        seconds, memory = spent(lambda: logger.on_train_begin(SimpleNamespace(step=o.lines, epoch=1)))
+        logger, trainer = JsonLines(path), object.__new__(Trainer)
+        trainer.step, trainer.epoch, trainer.n_epochs = o.lines, 1, 1
+        seconds, memory = spent(lambda: logger.on_train_begin(trainer))
         assert sum(1 for _ in path.open()) == o.lines
     return {"processor_s": seconds, "gib": memory}
 

@@ -127,7 +127,8 @@ def test_every_speaker_goes_with_every_channel(speaker: str, channel: str, quick
     pictures = {"curves.png", "importance.png", "gallery.png"} if speaker == "patch" else {"curves.png"}
     # Where no symbol is ever sent there is none to show.
     pictures -= {"gallery.png"} if channel == "continuous" else set()
-    files = {"config.json", "log.jsonl", "checkpoint.pt", "metrics.json", "images.json"} | (pictures if draws else set())
+    files = {"config.json", "log.jsonl", "checkpoint.pt", "metrics.json", "images.json"}
+    files |= pictures if draws else set()
     assert {p.name for p in run.iterdir()} == files
     assert [step for step, _ in losses(run)] == [1, 2, 3, 4]
     found, slots = metrics(run), 16 if speaker == "patch" else 4

@@ -245,8 +245,9 @@ def input_benchmark(*words: str) -> None:
 
 
 def scaling_benchmark(*words: str) -> None:
-    """The smallest measurement: one row, in a process of its own as all rows are."""
+    """The smallest measurement: one row, in a process of its own as all rows are, without another checkout."""
     script = ROOT / "tests" / "benchmarks" / "scaling.py"
+    words = tuple(w for before, w in zip(["", *words], words, strict=False) if not {before, w} & {"--beside", "--axis"})
     tiny = [*FAST, "--axis", "vocab=16", "--repeats", "1", "--seconds", "0", "--threads", "1"]
     done = subprocess.run([sys.executable, script, *words, *tiny], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
@@ -282,6 +283,24 @@ def start_up_benchmark(*words: str) -> None:
     """The smallest measurement, without the other checkout, which only the reader has."""
     kept = [w for w in words if w not in ("--beside", "../other")]
     load(ROOT / "tests" / "benchmarks" / "start_up.py").main([*kept, "--repeats", "1", "--rows", "Python", "help"])
+
+
+def large_benchmark(*words: str) -> None:
+    """The smallest measurement, without the other checkout."""
+    script = ROOT / "tests" / "benchmarks" / "large.py"
+    tiny = ["--train", "300", "--test", "50", "--lines", "100", "--files", "200"]
+    assert words[:1] == ("--beside",)
+    done = subprocess.run([sys.executable, script, *tiny], capture_output=True, text=True, timeout=480)
+    assert done.returncode == 0, done.stderr
+    assert all(re.search(rf"^{row} +processor_s", done.stdout, re.MULTILINE) for row in ("k-NN", "log", "folder"))
+
+
+def gpu_benchmark(*words: str) -> None:
+    """Only read: its rehearsal takes minutes, and all else takes a GPU."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests" / "benchmarks" / "gpu.py", *words, "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def endurance(*words: str) -> None:
@@ -380,6 +399,8 @@ STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "tests/benchmarks/scaling.py"): scaling_benchmark,
     ("python", "tests/benchmarks/patch_subset.py"): patch_subset_benchmark,
     ("python", "tests/benchmarks/start_up.py"): start_up_benchmark,
+    ("python", "tests/benchmarks/large.py"): large_benchmark,
+    ("python", "tests/benchmarks/gpu.py"): gpu_benchmark,
     ("python", "tests/endurance/run.py"): endurance,
     ("torchrun",): launch,
     ("srun",): allocated,
@@ -495,7 +516,7 @@ def test_options_and_files_in_the_text_exist(name: str, capsys: pytest.CaptureFi
     for command in commands:
         with pytest.raises(SystemExit):
             command(["--help"])
-    for word in ("words", "play"):
+    for word in ("words", "morphemes", "transfer", "compare", "play"):
         with pytest.raises(SystemExit):
             analysis_command([word, "--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)) | {"--check"}
