@@ -358,7 +358,7 @@ def after_a_blow(run: Path, words: Sequence[str], rng: np.random.Generator) -> l
 def outcome(run: Path) -> dict[str, Any]:
     """What a run ends with, all that does not depend on the clock."""
     found: dict[str, Any] = {
-        "files": sorted(path.name for path in run.iterdir() if path.suffix != ".png"),
+        "files": sorted(path.name for path in run.iterdir() if path.suffix != ".png" and path.is_file()),
         # Text, so that NaN is itself and every digit counts.
         "log.jsonl": [_timeless(line) for line in (run / "log.jsonl").read_text().splitlines()],
         "metrics.json": _timeless((run / "metrics.json").read_text()),
