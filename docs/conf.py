@@ -52,7 +52,9 @@ SOURCES = {path: path.read_text() for package in PACKAGES for path in sorted((RO
 # astroid would read most of torch to learn what classes inherit, which is not shown, and take longer than all else.
 IMPORTS = re.compile(r"^ *(?:import|from) ([\w.]+)", re.MULTILINE)
 IMPORTED = {name for text in SOURCES.values() for name in IMPORTS.findall(text)}
-astroid.MANAGER.module_denylist.update(name for name in IMPORTED if name.split(".")[0] not in PACKAGES)
+# What Python brings it has to read, or it fails on named tuples.
+_READ = {*PACKAGES, *sys.stdlib_module_names}
+astroid.MANAGER.module_denylist.update(name for name in IMPORTED if name.split(".")[0] not in _READ)
 
 # Package -> {a name that it hands on: where it is defined}; commands have no pages.
 FACES = {

@@ -123,7 +123,7 @@ class OfLikeGround:
 
     def __init__(self, order: Any, kinds: NDArray[np.int64]) -> None:
         self.order, self.kinds = order, kinds
-        self.count, self.batch_size = order.count, order.batch_size
+        self.count, self.batch_size, self.distractors = order.count, order.batch_size, order.distractors
 
     def __setattr__(self, name: str, value: object) -> None:
         # The loader sets the epoch of its order.

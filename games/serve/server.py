@@ -17,7 +17,7 @@ from typing import Any
 from games.serve.answers import Answers
 from patchgame_egg.data.pixels import UNREADABLE
 
-LARGEST = 20_000_000
+LARGEST_FILE = 20_000_000
 """Bytes of the largest file that is taken."""
 
 _HERE = Path(__file__).parent
@@ -139,10 +139,10 @@ class _Page(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if not re.fullmatch(r"\d{1,15}", length):
             raise Refused(411, "the length of the file is not said")
-        if int(length) > LARGEST:
+        if int(length) > LARGEST_FILE:
             # What is not read would be taken for the next request.
             self.close_connection = True
-            raise Refused(413, f"the file has {int(length):,} bytes: give one of at most {LARGEST:,}")
+            raise Refused(413, f"the file has {int(length):,} bytes: give one of at most {LARGEST_FILE:,}")
         data = self.rfile.read(int(length))
         try:
             return "application/json", _json(self.answers.of_file(data))

@@ -49,7 +49,8 @@ class Block(nn.Module):
             x: ``[B, L, D]``, of which each row attends to at least one.
             silent: ``[B, R, D]``, tokens that are absent in all rows. They attend and are not attended to, and pass no
                 gradient on: nothing but gates depends on them.
-            gate: float ``[B, L + R]``: 1 for present tokens, 0 for absent ones (`gated_attention`).
+            gate: float ``[B, L + R]``: 1 for present tokens, 0 for absent ones; see
+                `patchgame_egg.agents.gated_attention.gated_attention`.
             queries: how many tokens of ``x``, from the first, are asked for; None: all, and the silent ones.
 
         Returns:

@@ -28,11 +28,14 @@ def rank_killed(stage: Stage, rng: np.random.Generator) -> None:
         while not group[0].said() and group[0].status() is None:
             time.sleep(0.01)
         group[victim].wait(group[victim].used() + float(rng.uniform(0, play.seconds)))
-        if not group[victim].blow(signal.SIGKILL):
+        hit = group[victim].blow(signal.SIGKILL)
+        group[victim].ended()
+        # A rank that had ended before is no loss; the other may still be writing.
+        failed = group[1 - victim].ended()
+        if not hit:
             break
         stage.hit("SIGKILL")
-        group[victim].ended()
-        if group[1 - victim].ended():
+        if failed:
             group[1 - victim].check_one_line(1)
     following = after_a_blow(stage.folder / "run", words, rng)
     stage.real = False

@@ -212,7 +212,7 @@ def test_a_broken_image(server: ThreadingHTTPServer, folder: Path) -> None:
 
 
 def test_files_that_are_too_large_are_not_read(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "LARGEST", 100)
+    monkeypatch.setattr(serving, "LARGEST_FILE", 100)
     assert request(server, "/speak", b"a" * 100)[0] == 415
     status, answer, _ = request(server, "/speak", b"a" * 101)
     assert status == 413 and answer["error"] == "the file has 101 bytes: give one of at most 100"

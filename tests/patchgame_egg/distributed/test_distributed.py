@@ -193,4 +193,6 @@ def test_the_command_gives_the_same_losses_on_two_processes(tmp_path: Path, tiny
         assert numbers[1] == pytest.approx(numbers[0], rel=1e-5, abs=1e-6)
     # The language is recorded by one process, after the other has gone.
     first, second = (Corpus.load(tmp_path / name / "corpus.npz") for name in ("one", "two"))
-    assert (first.symbols == second.symbols).all() and (first.mask == second.mask).all()
+    assert (first.symbols == second.symbols).all()
+    # Of two patches that are as likely to speak but for rounding, either may.
+    assert (first.mask != second.mask).any(axis=1).sum() <= 3
