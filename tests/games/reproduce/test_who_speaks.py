@@ -46,7 +46,7 @@ def test_patches_without_a_cause_are_named_as_before() -> None:
 
 
 def test_a_batch_is_of_one_ground() -> None:
-    order = SimpleNamespace(count=23, batch_size=4, seed=0, epoch=1, start=0)
+    order = SimpleNamespace(distractors=None, count=23, batch_size=4, seed=0, epoch=1, start=0)
     kinds = np.repeat([0, 1, 2], [9, 8, 6])
     batches = who_speaks.OfLikeGround(order, kinds)
     first = list(batches)
