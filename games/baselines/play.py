@@ -48,8 +48,11 @@ def build(method: str, start: Start, device: torch.device, folder: Path) -> tupl
         ValueError: an option, the images or the checkpoint are wrong.
     """
     config = start.config
-    foreign = {"--micro-batch": config.training.micro_batch, "--frozen-speaker": config.run.frozen_speaker}
-    foreign["--distractors"] = config.loss.distractors
+    foreign = {
+        "--micro-batch": config.training.micro_batch,
+        "--frozen-speaker": config.run.frozen_speaker,
+        "--distractors": config.loss.distractors,
+    }
     for name, given in foreign.items():
         if given:
             raise ValueError(f"{name} is PatchGame's: no baseline has it")

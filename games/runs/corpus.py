@@ -151,10 +151,7 @@ def check_captions(config: Config, source: ImageSource) -> str:
     if not isinstance(files, ImageFiles):
         raise ValueError(f"--captions describes files: it goes with --data folder, not {options.data}")
     root, by_name = Path(options.root), found.by_name
-    try:
-        said_of = captions_by_path(by_name, [*files.paths, *_all_images(config)], root)
-    except ValueError as error:
-        raise ValueError(f"--captions {options.captions}: {error}") from error
+    said_of = _said_of(f"--captions {options.captions}", by_name, files, config)
     known = sum(path in said_of for path in files.paths)
     if not known:
         raise ValueError(
@@ -164,6 +161,14 @@ def check_captions(config: Config, source: ImageSource) -> str:
     sentences = sum(map(len, by_name.values()))
     said = f"captions: {sentences:,} of {len(by_name):,} images; {known:,} of {len(files):,} held-out images have some"
     return f"{said}; {found.blank:,} rows without a sentence left out" if found.blank else said
+
+
+def _said_of(option: str, by_name: Mapping[str, Names], files: ImageFiles, config: Config) -> dict[Path, Names]:
+    """The sentences of an option's file, by the paths of the images that its names stand for."""
+    try:
+        return captions_by_path(by_name, [*files.paths, *_all_images(config)], Path(config.images.root))
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from error
 
 
 def ground_captions(config: Config, source: ImageSource) -> tuple[list[Names], str]:
@@ -185,11 +190,7 @@ def ground_captions(config: Config, source: ImageSource) -> tuple[list[Names], s
         return [], ""
     images, by_number = getattr(source, "source", source), {}
     if isinstance(images, ImageFiles):
-        found, root = read_captions(Path(ground)).by_name, Path(config.images.root)
-        try:
-            said_of = captions_by_path(found, [*images.paths, *_all_images(config)], root)
-        except ValueError as error:
-            raise ValueError(f"--ground {ground}: {error}") from error
+        said_of = _said_of(f"--ground {ground}", read_captions(Path(ground)).by_name, images, config)
         by_number = {number: said_of[path] for number, path in enumerate(images.paths) if path in said_of}
         captioned = np.array(sorted(by_number), dtype=np.int64)
     else:

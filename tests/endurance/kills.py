@@ -12,15 +12,8 @@ from play import GAMES, IMAGES, Lost, Play, Process, Stage, after_a_blow, check_
 def _drawn(stage: Stage, rng: np.random.Generator) -> tuple[Play, list[str]]:
     """A game, and the words that begin it: with few or many checkpoints, with and without pictures."""
     play = stage.play(str(rng.choice(list(GAMES))), str(rng.choice(IMAGES)))
-    words = [
-        *play.words,
-        "--out",
-        str(stage.folder),
-        "--name",
-        "run",
-        "--checkpoint-every",
-        str(rng.choice([1, 2, 99])),
-    ]
+    words = [*play.words, "--out", str(stage.folder), "--name", "run", "--checkpoint-every"]
+    words += [str(rng.choice([1, 2, 99]))]
     if rng.random() < 0.125:
         words += ["--pictures", "--tensorboard"]
     return play, words

@@ -18,7 +18,6 @@ import patchgame_egg
 from analysis.corpus.corpus import Corpus
 from games.build.agents import build_game
 from games.options.command_line import parse
-from games.patchgame import main
 from games.record import main as record
 from games.runs.load import load_game, load_trunk
 from games.runs.trained import TrainedRun, load
@@ -26,6 +25,7 @@ from patchgame_egg.data.images import square
 from patchgame_egg.data.scenes import Scenes
 from patchgame_egg.data.sources import folder_sets
 from patchgame_egg.views.transforms import EvaluationView
+from tests.support.photo_run import photo_run
 from tests.support.tiny import TINY
 
 SIDE = 40
@@ -34,16 +34,7 @@ SIDE = 40
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photos of 60 x 40 pixels with two classes, and a run of a tiny game on them, with its language."""
-    root = tmp_path_factory.mktemp("home")
-    for part, count in (("train", 16), ("val", 12)):
-        scenes = Scenes(count, 60, split=part)
-        for i in range(count):
-            path = root / "photos" / part / ("cat" if i % 2 else "dog") / f"{i:03d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(scenes.scene(i).image.transpose(1, 2, 0)[:SIDE]).save(path)
-    options = ["--data", "folder", "--root", str(root / "photos"), "--epochs", "1", "--candidates", "4", "--corpus"]
-    assert main([*TINY, *options, "--no-pictures", "--no-tensorboard", "--out", str(root), "--name", "run"]) == 0
-    return root
+    return photo_run(tmp_path_factory.mktemp("home"), height=SIDE)
 
 
 @pytest.fixture(scope="module")

@@ -21,14 +21,12 @@ from PIL import Image, PngImagePlugin
 import games
 from analysis.__main__ import main as analysis
 from analysis.corpus.corpus import Corpus
-from games.patchgame import main
 from games.runs.trained import TrainedRun
 from games.serve import server as serving
 from games.serve.answers import Answers
 from games.serve.server import serve
-from patchgame_egg.data.scenes import Scenes
 from tests.support.browser import CHROMIUM, Browser
-from tests.support.tiny import TINY
+from tests.support.photo_run import photo_run
 
 pytestmark = pytest.mark.slow
 
@@ -36,17 +34,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photos of two classes, and a run of a tiny game on them, with its language."""
-    root = tmp_path_factory.mktemp("home")
-    for part, count in (("train", 16), ("val", 12)):
-        scenes = Scenes(count, 60, split=part)
-        for i in range(count):
-            path = root / "photos" / part / ("cat" if i % 2 else "<b>dog") / f"{i:03d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(scenes.scene(i).image.transpose(1, 2, 0)).save(path)
-    options = ["--data", "folder", "--root", str(root / "photos"), "--epochs", "1", "--candidates", "4", "--corpus"]
-    options += ["--analyse-every", "0", "--no-pictures", "--no-tensorboard", "--out", str(root), "--name", "run"]
-    assert main([*TINY, *options]) == 0
-    return root
+    return photo_run(tmp_path_factory.mktemp("home"), "--analyse-every", "0", dog="<b>dog")
 
 
 @pytest.fixture(scope="module")
