@@ -11,6 +11,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import importlib.util
+import io
 import json
 import re
 import shlex
@@ -19,6 +20,7 @@ import sys
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
@@ -61,6 +63,7 @@ PAGES = [
     *(page for page in sorted((ROOT / "docs").glob("*.md")) if page not in SITE),
 ]
 GAMES = ROOT / "docs" / "games.md"
+BENCHMARKS = ROOT / "tests" / "benchmarks"
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 MODULES = [p for package in ("patchgame_egg", "games", "analysis") for p in sorted((ROOT / package).rglob("*.py"))]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -117,6 +120,13 @@ def load(path: Path) -> Any:
 
 
 # Commands
+
+
+def printed(main: Callable[[list[str]], Any], words: list[str]) -> str:
+    """What a command prints that is called in this process."""
+    with redirect_stdout(io.StringIO()) as said:
+        main(words)
+    return said.getvalue()
 
 
 def play(*options: str) -> None:
@@ -182,13 +192,13 @@ def tensorboard(*words: str) -> None:
 
 def benchmark(*words: str) -> None:
     """The smallest measurement."""
-    load(ROOT / "tests" / "benchmarks" / "step.py").main([*words, "--repeats", "1", *FAST, "--epochs", "1"])
+    load(BENCHMARKS / "step.py").main([*words, "--repeats", "1", *FAST, "--epochs", "1"])
 
 
 def channels_benchmark(*words: str) -> None:
     """The smallest measurement."""
     tiny = ["--batch", "2", "--length", "3", "--vocab", "5", "--dim", "6", "--repeats", "1"]
-    load(ROOT / "tests" / "benchmarks" / "channels.py").main([*words, *tiny])
+    load(BENCHMARKS / "channels.py").main([*words, *tiny])
 
 
 def compare(*words: str) -> None:
@@ -241,17 +251,16 @@ def shards(*words: str) -> None:
 def input_benchmark(*words: str) -> None:
     """The smallest measurement."""
     tiny = ["--photos", "8", "--batch", "4", "--size", "32", "--repeats", "1"]
-    load(ROOT / "tests" / "benchmarks" / "input.py").main([*words, *tiny])
+    load(BENCHMARKS / "input.py").main([*words, *tiny])
 
 
 def scaling_benchmark(*words: str) -> None:
-    """The smallest measurement: one row, in a process of its own as all rows are, without another checkout."""
-    script = ROOT / "tests" / "benchmarks" / "scaling.py"
-    words = tuple(w for before, w in zip(["", *words], words, strict=False) if not {before, w} & {"--beside", "--axis"})
+    """The smallest measurement: one row, in a process of its own as all rows are; without the other checkout."""
+    if "--beside" in words:
+        return  # tests/benchmarks/beside.py is the same for all scripts: start_up.py and report.py run with it
     tiny = [*FAST, "--axis", "vocab=16", "--repeats", "1", "--seconds", "0", "--threads", "1"]
-    done = subprocess.run([sys.executable, script, *words, *tiny], capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^\| vocab \| 16 \| \d", done.stdout, re.MULTILINE), done.stdout
+    said = printed(load(BENCHMARKS / "scaling.py").main, [*words, *tiny])
+    assert re.search(r"^\| vocab \| 16 \| \d", said, re.MULTILINE), said
     assert all(Path(words[words.index(o) + 1]).exists() for o in ("--json", "--plot") if o in words)
 
 
@@ -262,45 +271,43 @@ def allocated(*words: str) -> None:
 
 def views_benchmark(*words: str) -> None:
     """The smallest measurement."""
-    load(ROOT / "tests" / "benchmarks" / "views.py").main(
-        [*words, "--size", "16", "--batch-size", "2", "--repeats", "1"]
-    )
+    load(BENCHMARKS / "views.py").main([*words, "--size", "16", "--batch-size", "2", "--repeats", "1"])
 
 
 def patch_subset_benchmark(*words: str) -> None:
     """The smallest measurement."""
     tiny = ["--vit", "vit_tiny_patch16_224", "--batch-size", "1", "--rounds", "1"]
-    load(ROOT / "tests" / "benchmarks" / "patch_subset.py").main([*words, *tiny])
+    load(BENCHMARKS / "patch_subset.py").main([*words, *tiny])
 
 
 def language_benchmark(*words: str) -> None:
     """The smallest measurement."""
     tiny = ["--items", "20", "--corpus", "30", "--length", "5", "--vocab", "8", "--repeats", "1", "--permutations", "3"]
-    load(ROOT / "tests" / "benchmarks" / "language.py").main([*words, *tiny])
+    load(BENCHMARKS / "language.py").main([*words, *tiny])
 
 
 def start_up_benchmark(*words: str) -> None:
-    """The smallest measurement, without the other checkout, which only the reader has."""
-    kept = [w for w in words if w not in ("--beside", "../other")]
-    load(ROOT / "tests" / "benchmarks" / "start_up.py").main([*kept, "--repeats", "1", "--rows", "Python", "help"])
+    """The smallest measurement, beside nothing but itself: the other checkout only the reader has."""
+    assert words == ("--beside", "../other")
+    tiny = ["--beside", str(ROOT), "--turns", "1", "--repeats", "1", "--rows", "Python"]
+    assert re.search(r"Python.* \d", printed(load(BENCHMARKS / "start_up.py").main, tiny))
 
 
 def large_benchmark(*words: str) -> None:
-    """The smallest measurement, without the other checkout."""
-    script = ROOT / "tests" / "benchmarks" / "large.py"
-    tiny = ["--train", "300", "--test", "50", "--lines", "100", "--files", "200"]
+    """The smallest measurement, without the other checkout, and all but one row in this process."""
+    main, tiny = load(BENCHMARKS / "large.py").main, ["--train", "300", "--test", "50"]
+    tiny += ["--lines", "100", "--files", "200"]
     assert words[:1] == ("--beside",)
-    done = subprocess.run([sys.executable, script, *tiny], capture_output=True, text=True, timeout=480)
-    assert done.returncode == 0, done.stderr
-    assert all(re.search(rf"^{row} +processor_s", done.stdout, re.MULTILINE) for row in ("k-NN", "log", "folder"))
+    assert re.search(r"^log +processor_s", printed(main, ["--rows", "log", *tiny]), re.MULTILINE)
+    for row in ("k-NN", "folder"):
+        assert json.loads(printed(main, ["--here", "--rows", row, *tiny]).splitlines()[-1])["processor_s"] >= 0
 
 
 def gpu_benchmark(*words: str) -> None:
     """Only read: its rehearsal takes minutes, and all else takes a GPU."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "benchmarks" / "gpu.py", *words, "--help"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    with pytest.raises(SystemExit) as stop:
+        load(BENCHMARKS / "gpu.py").main([*words, "--help"])
+    assert not stop.value.code
 
 
 def endurance(*words: str) -> None:
@@ -320,15 +327,15 @@ def convert(*words: str) -> None:
 
 
 def report_benchmark(*words: str) -> None:
-    """The smallest measurement, beside nothing but itself."""
-    script = ROOT / "tests" / "benchmarks" / "report.py"
+    """The smallest measurement, beside nothing but itself; of another axis that is measured, nothing more is learnt."""
+    if "--beside" not in words:
+        assert words[0] == "--axis" and words[1].split("=")[0] in load(BENCHMARKS / "report.py").AXES
+        return
     small = {"--beside": str(ROOT), "--axis": "messages=20"}
     asked = [small.get(before, word) for before, word in zip(["", *words], words, strict=False)]
     tiny = [f"--{name}=20" for name in ("messages", "slots", "vocab", "classes")]
-    command = [sys.executable, script, *asked, *tiny, "--permutations", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=480)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^\| \w+ \| [\d,]+ \| here \| \d", done.stdout, re.MULTILINE), done.stdout
+    said = printed(load(BENCHMARKS / "report.py").main, [*asked, *tiny, "--permutations", "2"])
+    assert re.search(r"^\| \w+ \| [\d,]+ \| here \| \d", said, re.MULTILINE), said
 
 
 def record(*words: str) -> None:

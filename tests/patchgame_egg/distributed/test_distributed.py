@@ -14,6 +14,7 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from analysis.corpus.corpus import Corpus
+from games.patchgame import main
 from patchgame_egg.distributed.batch_norm import sync_batch_norm
 from patchgame_egg.distributed.gather import gather_rows
 from patchgame_egg.distributed.random_module import RandomModule
@@ -176,16 +177,19 @@ def test_without_a_group_nothing_changes() -> None:
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_the_command_gives_the_same_losses_on_two_processes(tmp_path: Path, tiny: list[str]) -> None:
+def test_the_command_gives_the_same_losses_on_two_processes(
+    tmp_path: Path, tiny: list[str], photo_folder: Path
+) -> None:
     # SGD: AdamW divides by gradients that are nearly zero, which turns rounding into steps.
     options = [*tiny, "--silence", "gate", "--optimizer", "sgd", "--lr", "0.05", "--epochs", "2"]
+    options += ["--data", "folder", "--root", str(photo_folder)]
     options += ["--no-tensorboard", "--no-pictures", "--corpus", "--candidates", "128", "--out", str(tmp_path)]
     launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
-    for name, prefix in (("one", []), ("two", launch)):
-        command = [sys.executable, *prefix, "-m", "games.patchgame", *options, "--name", name]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, done.stderr
+    command = [sys.executable, *launch, "-m", "games.patchgame", *options, "--name", "two"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert main([*options, "--name", "one"]) == 0
     one, two = (read_log(tmp_path / name / "log.jsonl") for name in ("one", "two"))
     assert [(r["kind"], r["step"]) for r in one] == [(r["kind"], r["step"]) for r in two]
     for a, b in zip(one, two, strict=True):
@@ -195,4 +199,4 @@ def test_the_command_gives_the_same_losses_on_two_processes(tmp_path: Path, tiny
     first, second = (Corpus.load(tmp_path / name / "corpus.npz") for name in ("one", "two"))
     assert (first.symbols == second.symbols).all()
     # Of two patches that are as likely to speak but for rounding, either may.
-    assert (first.mask != second.mask).any(axis=1).sum() <= 3
+    assert (first.mask != second.mask).any(axis=1).sum() <= 1
