@@ -19,7 +19,8 @@ from games.reproduce.runner.setting import Setting, Training
 from games.reproduce.runner.training import Diverged, Stopped, train
 from games.runs.files import CHECKPOINT, LOG, METRICS
 from games.sweep import main
-from games.sweep.grid import range_of
+from games.sweep.grid import range_of, read_grid
+from games.sweep.space import read_search
 from patchgame_egg.training.loggers import read_log
 from tests.support.played import accuracy, play_at_once
 from tests.support.tiny import TINY
@@ -179,6 +180,18 @@ def test_ranges_are_read() -> None:
     assert lr is not None
     # Three digits, and never beyond an end.
     assert [lr.word(x) for x in (0.00012345, 0.0123456, 0.59999)] == ["0.00012345", "0.0123", "0.6"]
+
+
+def test_a_file_holds_ranges_as_texts() -> None:
+    Path("grid.json").write_text('{"lr": "1e-5..1e-2:log", "vocab_size": [8, 16], "random_seed": 2, "n_epochs": 3}')
+    wanted = read_search(read_grid(Path("grid.json")), 5)
+    assert {name: str(part) for name, part in wanted.space.items()} == {
+        "lr": "1e-5..1e-2:log", "vocab": "[('8',), ('16',)]",
+    }  # fmt: skip
+    assert (wanted.seed, wanted.trials, wanted.fixed) == (2, 5, {"epochs": ("3",)})
+    names, training = wanted.training({"lr": 0.000123456, "vocab": "16"})
+    assert names == {"variant": "lr 0.000123, vocab 16", "lr": "0.000123", "vocab": "16"}
+    assert training == Training("lr-0.000123_vocab-16", 2, ("--epochs", "3", "--lr", "0.000123", "--vocab", "16"))
 
 
 @pytest.mark.parametrize(
