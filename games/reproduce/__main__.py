@@ -30,6 +30,7 @@ EXPERIMENTS = {
     "table2": "detection on Pascal VOC from the same trunks",
     "fig3": "heat maps of the patches that speak",
     "fig4": "a Vision Transformer that sees only the patches that PatchRank ranks highest",
+    "order": "what PatchRank's order is worth to its listener and to one that grew up with random patches",
     "fig5": "patches that say the same symbol",
     "fig6": "what learning rate, vocabulary, message length and our other choices do",
     "ground": "what human sentences for the listener do to the language, over their share",

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,17 +18,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from filelock import FileLock
 from PIL import Image
+from torch import nn
 
 from analysis.corpus.corpus import Corpus
 from analysis.plots.ablations import draw_panels
 from analysis.transfer.controls import CONTROLS
 from games import patchgame
+from games.build.agents import build_speaker
 from games.options.command_line import fail
 from games.options.config_file import save_config
 from games.record import main as record_run
-from games.reproduce import __main__ as reproduce, bag, fig3, fig4, fig5, fig6, table1, table2
+from games.reproduce import __main__ as reproduce, bag, fig3, fig4, fig5, fig6, order, table1, table2
 from games.reproduce.runner.dry_run import rehearse
 from games.reproduce.runner.results import measured
 from games.reproduce.runner.scales import SCALES
@@ -35,6 +39,8 @@ from games.reproduce.runner.setting import Setting, Training, lasting, made_of, 
 from games.reproduce.runner.tables import table_rows
 from games.reproduce.runner.training import Diverged, Stopped, is_finished, train, train_all
 from games.runs.files import LOCK
+from patchgame_egg import Batch, Game, Message, PatchChannel, SymmetricInfoNCE
+from patchgame_egg.agents import PatchFeatures
 
 pytestmark = pytest.mark.docs
 
@@ -145,6 +151,49 @@ def test_bag_of_symbols(play: Run) -> None:
     frame = pd.read_csv(play("bag") / "table.csv")
     assert len(frame) == 6
     assert frame.top1.between(0, 100).all()
+
+
+def test_orders_and_listeners(play: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = pd.read_csv(play("order") / "table.csv")
+    assert list(zip(frame.trained_on, frame.order, strict=True)) == list(product(order.LISTENERS, order.ORDERS))
+    assert (frame.spoken == 9).all()  # of 16 patches
+    assert frame.top1.between(0, 100).all()
+    with pytest.raises(ValueError, match="--gate free: order needs"):
+        order.trainings(Setting("order", "toy", tmp_path, options=("--gate", "free")))
+    with pytest.raises(ValueError, match="--speaker lstm has no PatchRank"):
+        order.trainings(Setting("order", "toy", tmp_path, options=("--speaker", "lstm")))
+
+
+def test_patches_at_random_are_as_likely_as_each_other_and_as_many_as_in_the_game(tmp_path: Path) -> None:
+    config = Setting("order", "toy", tmp_path).config(order.at_random(Setting("order", "toy", tmp_path), 0))
+    channel = build_speaker(config, 0)[1]
+    scores = 100 * torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(channel.keep_probability(scores), torch.tensor(17 / 32), atol=1e-3)
+
+
+def test_a_listener_of_one_order_is_asked_about_others() -> None:
+    """An oracle that counts which patches it hears: the order decides, and as many speak as did."""
+    heard: list[list[int]] = []
+
+    class Counts(nn.Module):
+        def forward(
+            self, message: Message, images: torch.Tensor, aux: object = None
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            heard.append(message.mask[0].nonzero()[:, 0].tolist())
+            return torch.eye(2), torch.eye(2)
+
+    class Scores(nn.Module):
+        def forward(self, images: torch.Tensor, aux: object = None) -> PatchFeatures:
+            return PatchFeatures(torch.zeros(2, 4, 1, 3), torch.tensor([[1.0, 4.0, 2.0, 3.0]] * 2))
+
+    game = Game(Scores(), PatchChannel(), Counts(), SymmetricInfoNCE())
+    pictures = torch.zeros(2, 3, 4, 4)
+    rows = order.ask(game, game, [Batch(pictures, receiver_input=pictures)])
+    assert [row["top1"] for row in rows] == [100.0] * 6
+    assert rows[0]["order"] == "PatchRank"
+    assert (rows[0]["candidates"], rows[0]["spoken"], rows[0]["patches"]) == (2, 3, 4)
+    assert [heard[i] for i in (0, 2, 3, 5)] == [[1, 2, 3], [0, 2, 3], [1, 2, 3], [0, 2, 3]]
+    assert len(heard[1]) == len(heard[4]) == 3
 
 
 def test_ablations(play: Run, monkeypatch: pytest.MonkeyPatch) -> None:
