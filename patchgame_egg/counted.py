@@ -1,7 +1,8 @@
 """How far a loop has come, for whoever waits: the one way in which everything says so that may take seconds.
 
 On a terminal a bar with counts and the time left, which goes when the loop ends; elsewhere, as in the log of a job,
-plain lines on stderr, ever more seldom. Loops that take less than two seconds say nothing.
+plain lines on stderr, ever more seldom, also over all times that the same is done again. Loops that take less than two
+seconds say nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import suppress
 from typing import TypeVar
 
 from patchgame_egg.distributed.processes import is_rank_zero
@@ -19,15 +21,19 @@ PATIENCE = 2.0
 """Seconds of silence."""
 # Lines of a log come after 2, 6, 14, ... seconds, then once in so many.
 _SELDOM = 300.0
+# What is done again and again -> the seconds of silence before its next line in a log.
+_silence: dict[str, float] = {}
 
 
-def counted(items: Iterable[_Item], what: str, total: int | None = None) -> Iterator[_Item]:
+def counted(items: Iterable[_Item], what: str, total: int | None = None, *, again: bool = False) -> Iterator[_Item]:
     """Goes through items, and says how many of them are done.
 
     Args:
         items: whatever is gone through.
         what: is done with them, as the beginning of a line.
         total: how many there are; None: as many as ``len(items)`` says, or it is not known.
+        again: the same is done many times, as validation is after every epoch. A log that has lines of the first times
+            gets none of later ones, unless they take longer.
 
     Yields:
         The items. On several processes the first one alone says anything.
@@ -37,24 +43,27 @@ def counted(items: Iterable[_Item], what: str, total: int | None = None) -> Iter
         6
     """
     if total is None and isinstance(items, Sized):
-        total = len(items)
+        # Loaders of data sets without a length have one that raises.
+        with suppress(TypeError, NotImplementedError):
+            total = len(items)
     if not is_rank_zero():
         yield from items
     elif sys.stderr.isatty():
         from tqdm import tqdm
 
-        yield from tqdm(items, what, total, leave=False, delay=PATIENCE, dynamic_ncols=True, file=sys.stderr)
+        yield from tqdm(iter(items), what, total, leave=False, delay=PATIENCE, dynamic_ncols=True, file=sys.stderr)
     else:
-        yield from _in_lines(items, what, total)
+        yield from _in_lines(items, what, total, _silence if again else {})
 
 
-def _in_lines(items: Iterable[_Item], what: str, total: int | None) -> Iterator[_Item]:
-    begin, wait, last = time.monotonic(), PATIENCE, 0.0
+def _in_lines(items: Iterable[_Item], what: str, total: int | None, silence: dict[str, float]) -> Iterator[_Item]:
+    begin, wait, last = time.monotonic(), silence.get(what, PATIENCE), 0.0
     for done, item in enumerate(items):
         passed = time.monotonic() - begin
         if done and passed - last >= wait:
             print(f"{what}: {_how_far(done, total, passed)}", file=sys.stderr, flush=True)
             wait, last = min(2 * wait, _SELDOM), passed
+            silence[what] = wait
         yield item
 
 

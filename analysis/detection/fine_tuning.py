@@ -12,7 +12,7 @@ Difficult objects are trained on as any other, as Detectron2 does.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -26,6 +26,7 @@ from torchvision.models.detection import FasterRCNN
 
 from analysis.detection.boxes import BoxedImage, Detections, Objects
 from analysis.detection.detector import RegionBlock
+from patchgame_egg.counted import counted
 from patchgame_egg.training.optimizer import decay_groups, linear_warmup
 
 BATCH_NORMS = ("fixed", "batch")
@@ -70,7 +71,6 @@ def fine_tune(
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    report: Callable[[int, float], None] | None = None,
 ) -> list[float]:
     """Trains a detector, in place.
 
@@ -80,7 +80,6 @@ def fine_tune(
         recipe: of the training.
         seed: seed of everything random: the order, mirroring, sizes, and which regions the loss looks at.
         device: where.
-        report: called after every step with its number, from 1 on, and the loss.
 
     Returns:
         The loss of every step.
@@ -106,7 +105,8 @@ def fine_tune(
     order = _order(count, recipe.steps * recipe.batch_size, generator)
     losses: list[float] = []
     with _own_randomness(seed, device):
-        for step, batch in enumerate(_read(images, order, recipe.batch_size, recipe.workers), 1):
+        batches = _read(images, order, recipe.batch_size, recipe.workers)
+        for step, batch in enumerate(counted(batches, "trains the detector, in steps", recipe.steps), 1):
             train_mode(detector, recipe.batch_norm)
             coins = _coins(batch, generator)
             pairs = [_mirrored(item) if flip else item for item, flip in zip(batch, coins, strict=True)]
@@ -121,8 +121,6 @@ def fine_tune(
             optimizer.step()
             scheduler.step()
             losses.append(loss.item())
-            if report is not None:
-                report(step, losses[-1])
     return losses
 
 
@@ -162,7 +160,8 @@ def measure_batch_norm(
     blocks = [*detector.backbone.blocks, *([head.block] if isinstance(head, RegionBlock) else [])]
     count = len(images)  # type: ignore[arg-type]
     order = _order(count, min(recipe.calibration, count), generator)
-    for batch in _read(images, order, recipe.batch_size, recipe.workers):
+    batches = _read(images, order, recipe.batch_size, recipe.workers)
+    for batch in counted(batches, "measures batch norms, in batches"):
         x = detector.transform([_unit(item.image, device) for item in batch])[0].tensors
         for block in blocks:
             x = block(x)
@@ -191,7 +190,8 @@ def detect(
     detector.to(device).eval()
     found: list[Detections] = []
     there: list[Objects] = []
-    for batch in _read(images, list(range(len(images))), batch_size, workers):  # type: ignore[arg-type]
+    batches = _read(images, list(range(len(images))), batch_size, workers)  # type: ignore[arg-type]
+    for batch in counted(batches, "detects objects, in batches"):
         there += [item.objects for item in batch]
         for one in detector([_unit(item.image, device) for item in batch]):
             found.append(Detections(*(one[key].cpu() for key in ("boxes", "labels", "scores"))))

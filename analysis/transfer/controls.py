@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from patchgame_egg.counted import counted
 from patchgame_egg.distributed.gather import gather_rows
 from patchgame_egg.interaction import Batch
 from patchgame_egg.losses import rivals
@@ -75,7 +76,7 @@ def retrieval_controls(batches: Iterable[Batch], in_batch: bool = True) -> dict[
         1.0
     """
     right: dict[str, list[Tensor]] = {name: [] for name in _JUDGES}
-    for batch in batches:
+    for batch in counted(batches, "looks at pixels, in batches"):
         first, second = batch.sender_input, batch.receiver_input
         if second is None:
             raise ValueError("a batch has no receiver_input: two views are needed, see RepeatedViews")

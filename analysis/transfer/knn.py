@@ -10,6 +10,7 @@ from torch import Tensor
 
 from analysis.corpus.recording import unit_length
 from analysis.transfer.features import Features
+from patchgame_egg.counted import counted
 
 # Cosines are told apart in steps of one part in so many: smaller differences are rounding, which changes with the
 # number of images that are compared at a time.
@@ -118,7 +119,8 @@ def _roughly(seen: Tensor, asked: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest cosines in single precision, and places, in no order; among equals any."""
     best = torch.full((len(asked), k), -math.inf)
     places = torch.zeros((len(asked), k), dtype=torch.int64)
-    for start, block in zip(range(0, len(seen), _SEEN), seen.split(_SEEN), strict=True):
+    starts = counted(range(0, len(seen), _SEEN), f"compares images with {len(seen):,} others, {_SEEN:,} at a time")
+    for start, block in zip(starts, seen.split(_SEEN), strict=True):
         cosines = asked @ unit_length(block.double()).float().T
         row, column = (cosines > best.amin(dim=1, keepdim=True)).nonzero(as_tuple=True)
         if not len(row):

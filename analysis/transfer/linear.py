@@ -7,6 +7,7 @@ import torch
 
 from analysis.transfer.features import Features
 from analysis.transfer.knn import Accuracy, accuracy, renumbered
+from patchgame_egg.counted import counted
 
 # Weights of the mean loss beside half the sum of squared coefficients, the strongest regularisation first. Scikit-learn
 # weighs the sum of losses, and with one C for sets of all sizes a handful of images would teach nothing.
@@ -58,7 +59,11 @@ def linear_probe(train: Features, test: Features, *, seed: int = 0, iterations: 
     rest = np.setdiff1d(order, held)
     best = STRENGTHS[1]
     if len(np.unique(labels[rest])) > 1:
-        best = max(STRENGTHS, key=lambda strength: fit(rest, strength).score(seen[held], labels[held]))
+        scored = {
+            strength: fit(rest, strength).score(seen[held], labels[held])
+            for strength in counted(STRENGTHS, "fits linear probes, one for each strength")
+        }
+        best = max(STRENGTHS, key=scored.__getitem__)
     model = fit(order, best)
     scores = torch.zeros(len(asked), classes, dtype=torch.float64)
     scores[:, torch.from_numpy(model.classes_)] = torch.from_numpy(model.predict_proba(asked)).double()

@@ -8,6 +8,7 @@ import inspect
 import io
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
 _Options = TypeVar("_Options")
+_one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,9 @@ def read_options(
         raise SystemExit(0)
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        # Trainings that are played several at a time read theirs in threads; tyro's caches are for one at a time, and
+        # so is where errors go.
+        with _one_at_a_time, contextlib.redirect_stderr(said):
             return tyro.cli(
                 kind,
                 prog=prog,

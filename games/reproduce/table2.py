@@ -149,19 +149,15 @@ def evaluate(setting: Setting, training: Training) -> dict[str, Any]:
     trained = load_trunk(train(setting, training), device)
     train_set, held_out = voc_sets(voc_folder(setting))
     recipe = replace(transfer.recipe, workers=decoders(trained.config.images, device))
-    name, every = setting.folder_of(training).name, max(1, recipe.steps // 10)
-
-    def say(step: int, loss: float) -> None:
-        if step % every == 0:
-            print(f"{name}: detector, step {step} of {recipe.steps}, loss {loss:.3f}", flush=True)
-
     detector = build_detector(trained.trunk, len(train_set.classes), transfer.shape, training.seed)
-    losses = fine_tune(detector, train_set, recipe, seed=training.seed, device=device, report=say)
+    losses = fine_tune(detector, train_set, recipe, seed=training.seed, device=device)
     found, there = detect(detector, held_out, device=device, workers=recipe.workers)
     scores = asdict(average_precision(found, there))
     per_class = {train_set.classes[number - 1]: value for number, value in scores.pop("per_class").items()}
-    last = losses[-every:]
-    return {**scores, "per_class": per_class, "loss": sum(last) / len(last)}
+    last = losses[-max(1, recipe.steps // 10) :]
+    loss = sum(last) / len(last)
+    print(f"{setting.folder_of(training).name}: detector, {recipe.steps} steps, loss {loss:.3f} at the end", flush=True)
+    return {**scores, "per_class": per_class, "loss": loss}
 
 
 def run(setting: Setting) -> None:

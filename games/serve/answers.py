@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from functools import cached_property, lru_cache
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from games.runs.trained import TrainedRun
+from games.serve.gallery import MOST, gallery_of
 from patchgame_egg.counted import counted
 from patchgame_egg.data.images import square
 from patchgame_egg.data.names import printable
@@ -22,8 +24,6 @@ from patchgame_egg.views.transforms import normalise
 
 PICKS = 8
 """How many images the listener's choice is shown of."""
-GALLERY = 2048
-"""The most held-out images among which it chooses."""
 
 # Sides of pictures on the page, pixels; an image that was dropped is shown larger.
 _SHOWN, _SMALL = 384, 96
@@ -34,20 +34,19 @@ class Answers:
     """A run asked by a page, one question at a time.
 
     Args:
-        run: a trained run. The listener chooses among the images that its language keeps; without any, or without a
-            language, there is nothing to choose.
+        run: a trained run.
+        folder: of images among which the listener chooses; None: the run's own, see `gallery_of`.
 
     Raises:
-        ValueError: the run's channel passes numbers and not symbols.
+        ValueError: the run's channel passes numbers and not symbols, or the folder has no image.
     """
 
-    def __init__(self, run: TrainedRun) -> None:
+    def __init__(self, run: TrainedRun, folder: Path | None = None) -> None:
         if run.config.channel.channel == "continuous":
             raise ValueError("this run's channel is continuous: it passes numbers, and no symbols to look at")
         self.run, self.lock = run, Lock()
-        language = run.language
-        kept = None if language is None else language.images
-        self.images = torch.zeros(0, 3, 1, 1, dtype=torch.uint8) if kept is None else torch.from_numpy(kept[:GALLERY])
+        self.gallery = gallery_of(run, folder)
+        self.images = self.gallery.images
 
     def prepare(self) -> None:
         """Looks at the images among which the listener chooses, and learns what symbols and messages stand for."""
@@ -62,6 +61,7 @@ class Answers:
             "grid": config.grid if config.speaker.speaker == "patch" else 0,
             "slots": config.slots,
             "images": len(self.images),
+            "given": self.gallery.given,
             "chance": 1 / max(len(self.images), 1),
         }
 
@@ -101,9 +101,9 @@ class Answers:
         image = self.images[number]
         with self.lock:
             view = normalise(image[None].float() / 255, torch.empty(1, *image.shape)).to(self.run.device)
-            return self._answer(self.run.speak_of(view), self._gallery[number][None], image, number)
+            return self._answer(self.run.speak_of(view), self._seen[number][None], image, number)
 
-    @lru_cache(maxsize=GALLERY)  # noqa: B019 - as long as the server lives
+    @lru_cache(maxsize=MOST)  # noqa: B019 - as long as the server lives
     def picture(self, number: int) -> bytes:
         """One of the images among which the listener chooses, small, as JPEG.
 
@@ -115,10 +115,10 @@ class Answers:
         return _jpeg(self.images[number], _SMALL)
 
     @cached_property
-    def _gallery(self) -> Tensor:
+    def _seen(self) -> Tensor:
         """What the listener makes of these images, ``[M, D]``."""
         found = []
-        for part in counted(self.images.split(_AT_ONCE), f"looks at held-out images, {_AT_ONCE} at a time"):
+        for part in counted(self.images.split(_AT_ONCE), f"shows images to the listener, {_AT_ONCE} at a time"):
             view = normalise(part.float() / 255, torch.empty(part.shape)).to(self.run.device)
             found.append(self.run.seen_of(view))
         return torch.cat(found)
@@ -160,7 +160,7 @@ class Answers:
             ]
         if len(self.images):
             heard = run.heard(message)
-            scores = (heard @ self._gallery.T)[0]
+            scores = (heard @ self._seen.T)[0]
             own = float(heard @ seen[0])
             others = scores if number is None else torch.cat([scores[:number], scores[number + 1 :]])
             found["place"] = 1 + int((others >= own).sum())
@@ -171,14 +171,10 @@ class Answers:
         return found
 
     def _pick(self, number: int, score: float) -> dict[str, Any]:
-        language = self.run.language
-        assert language is not None
-        label = -1 if language.labels is None else int(language.labels[number])
-        named = 0 <= label < len(language.label_names) and len(language.label_names) > 1
         return {
             "number": number,
-            "file": printable(language.files[number]) if language.files else f"image {number}",
-            "class": language.label_names[label] if named else "",
+            "file": printable(self.gallery.names[number]),
+            "class": self.gallery.classes[number],
             "score": round(score, 4),
         }
 

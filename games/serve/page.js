@@ -146,5 +146,6 @@ fetch("run").then((response) => response.json()).then((found) => {
   const place = about.grid ? `${about.grid} x ${about.grid} patches` : `up to ${about.slots} symbols a message`;
   element("run").textContent = `${about.run}: ${about.symbols} symbols, ${place}`;
   document.title = `${about.run}: what does it say?`;
+  if (about.given) element("own").textContent = "One of the given images";
   element("own").hidden = !about.images;
 }).catch(() => tell("the run does not answer: is it still served in its terminal?", true));

@@ -22,6 +22,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from patchgame_egg.counted import counted
 from patchgame_egg.distributed.gather import gather_rows, own_rows
 from patchgame_egg.distributed.processes import gather_values, is_distributed, rank, world_size
 from patchgame_egg.egg.agents import SenderInEgg
@@ -211,7 +212,7 @@ class Trainer:
         logs = []
         # A loader draws a number whenever it is begun; training is to go on as if nobody had looked.
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            for batch in data:
+            for batch in counted(data, "validates, in batches", again=True):
                 with self._autocast():
                     loss, interaction = self.game(*Batch.of(batch).to(self.device))
                 interaction = own_record(interaction, self._layout)

@@ -6,8 +6,10 @@ import io
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
+from torch.utils.data import DataLoader, IterableDataset
 
 from patchgame_egg import counted as module
 from patchgame_egg.counted import counted
@@ -20,7 +22,7 @@ class Clock:
         self.now = 0.0
         monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
 
-    def through(self, items: Iterator[int], seconds: float) -> list[int]:
+    def through(self, items: Iterator[Any], seconds: float) -> list[Any]:
         found = []
         for item in items:
             found.append(item)
@@ -53,6 +55,39 @@ def test_what_has_no_length_is_counted_all_the_same(
     assert capsys.readouterr().err.splitlines()[0] == "works: 1"
     assert clock.through(counted(iter(range(4)), "works", total=4), 3.0) == [0, 1, 2, 3]
     assert capsys.readouterr().err.splitlines()[0] == "works: 1 of 4, about 9 seconds left"
+
+
+def test_what_is_done_again_and_again_does_not_fill_a_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "_silence", {})
+    clock = Clock(monkeypatch)
+
+    def lines(count: int, **how: bool) -> int:
+        assert clock.through(counted(range(count), "plays", **how), 1.0) == list(range(count))
+        return capsys.readouterr().err.count("\n")
+
+    # After 2, 6 and 14 seconds, then after 16 more: not in the next times, until one takes longer.
+    assert [lines(20, again=True) for _ in range(4)] == [3, 1, 0, 0]
+    assert lines(100, again=True) > 0
+    # Anything else is told of as ever.
+    assert [lines(20) for _ in range(2)] == [3, 3]
+
+
+def test_a_length_that_raises_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class Stream(IterableDataset[int]):
+        def __iter__(self) -> Iterator[int]:
+            return iter(range(4))
+
+    loader = DataLoader(Stream(), batch_size=2)
+    with pytest.raises(TypeError):
+        len(loader)
+    assert [batch.tolist() for batch in Clock(monkeypatch).through(counted(loader, "works"), 3.0)] == [[0, 1], [2, 3]]
+    assert capsys.readouterr().err == "works: 1\n"
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", screen)
+    assert len(list(counted(loader, "works"))) == 2
 
 
 def test_one_process_alone_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

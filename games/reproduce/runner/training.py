@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,13 +37,19 @@ class Stopped(RuntimeError):
     """A signal ended a training, and so all that was asked for."""
 
 
-def train(setting: Setting, training: Training, children: ChildProcesses | None = None) -> Path:
+def train(
+    setting: Setting,
+    training: Training,
+    children: ChildProcesses | None = None,
+    stops: Callable[[], bool] | None = None,
+) -> Path:
     """Finishes a training: a finished one is left alone, an interrupted one goes on, another process's is waited for.
 
     Args:
         setting: says how.
         training: the training.
-        children: to which its process belongs, if it gets one; None: to none that are told of signals.
+        children: to which its process belongs, told of signals; None: it gets one only where the setting says so.
+        stops: asked every second while ``children`` train: whether it is to be stopped, as by Ctrl-C.
 
     Returns:
         Its folder.
@@ -51,18 +57,19 @@ def train(setting: Setting, training: Training, children: ChildProcesses | None 
     Raises:
         ValueError: there is a run of that name with other options.
         Diverged: its loss became NaN or infinite, now or earlier.
-        Stopped: a signal ended it.
+        Stopped: a signal ended it, or ``stops`` did.
         RuntimeError: it failed otherwise.
     """
     folder, status, why = setting.folder_of(training), 0, ""
+    apart = is_apart(setting) or children is not None
     with _claimed(folder):
         if is_finished(setting, training):
             return folder
         if _diverged_at(folder) is None:
             words = _words_to_finish(setting, training)
             print(f"== {folder.name}", flush=True)
-            if is_apart(setting):
-                status, why = _train_apart(setting, training, words, children or ChildProcesses())
+            if apart:
+                status, why = _train_apart(setting, training, words, children or ChildProcesses(), stops)
             else:
                 status, why = _train_here(training, words)
         step = _diverged_at(folder)
@@ -71,7 +78,7 @@ def train(setting: Setting, training: Training, children: ChildProcesses | None 
             f"{folder} diverged: its loss is not finite at step {step}. A smaller --lr may help, with another --out; "
             "if the folder is deleted it is trained anew"
         )
-    if status >= 128 and not is_apart(setting):
+    if status >= 128 and (stops is not None or not apart):
         raise Stopped(f"the training {folder} ended with status {status}; the same command goes on with it")
     if status:
         raise RuntimeError(f"the training {folder} ended with status {status}{why}")
@@ -81,6 +88,11 @@ def train(setting: Setting, training: Training, children: ChildProcesses | None 
 def is_apart(setting: Setting) -> bool:
     """Whether trainings have processes of their own."""
     return bool(setting.launcher) or setting.jobs > 1
+
+
+def output_of(setting: Setting, training: Training) -> Path:
+    """Where a training in a process of its own has its output."""
+    return setting.runs / f"{setting.folder_of(training).name}.txt"
 
 
 def _diverged_at(folder: Path) -> int | None:
@@ -101,13 +113,19 @@ def _train_here(training: Training, words: list[str]) -> tuple[int, str]:
         return end.code if isinstance(end.code, int) else 1, why
 
 
-def _train_apart(setting: Setting, training: Training, words: list[str], children: ChildProcesses) -> tuple[int, str]:
+def _train_apart(
+    setting: Setting,
+    training: Training,
+    words: list[str],
+    children: ChildProcesses,
+    stops: Callable[[], bool] | None,
+) -> tuple[int, str]:
     """Trains in processes of its own: exit status, and why it is not 0, with the file that has their output."""
     command = command_of(setting, training, words)
     if not setting.launcher:
         command[0] = sys.executable
-    path = setting.runs / f"{setting.folder_of(training).name}.txt"
-    status = children.run(command, path)
+    path = output_of(setting, training)
+    status = children.run(command, path, stops)
     said = [line for line in path.read_text(errors="replace").splitlines() if line.startswith("error: ")]
     return status, "".join(line.removeprefix("error") for line in said[-1:]) + f" (its output is in {path})"
 
@@ -147,7 +165,7 @@ def train_all(setting: Setting, trainings: Sequence[Training]) -> None:
 
     def attempt(training: Training) -> None:
         try:
-            train(setting, training, children)
+            train(setting, training, children if is_apart(setting) else None)
         except Stopped:
             raise
         except RuntimeError as error:
@@ -188,6 +206,15 @@ def is_finished(setting: Setting, training: Training) -> bool:
             "Another --out keeps both; if the run is not needed, delete it"
         )
     return (folder / METRICS).exists()
+
+
+def is_over(setting: Setting, training: Training) -> bool:
+    """Whether there is nothing left to train: it is finished, or its loss was not finite.
+
+    Raises:
+        ValueError: a bad option, or there is one of that name with other options.
+    """
+    return is_finished(setting, training) or _diverged_at(setting.folder_of(training)) is not None
 
 
 def _words_to_finish(setting: Setting, training: Training) -> list[str]:

@@ -296,6 +296,22 @@ def test_batch_norm_of_each_batch() -> None:
         fine_tune(detector, Squares(4), replace(QUICK, optimizer="lion"))
 
 
+def test_what_takes_long_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("patchgame_egg.counted.PATIENCE", 0.0)
+    detector = build_detector(tiny_trunk(), 1, SMALL)
+    fine_tune(detector, Squares(4), replace(QUICK, steps=3, batch_size=2))
+    detect(detector, Squares(4), batch_size=2)
+    said = [line.split(", about")[0] for line in capsys.readouterr().err.splitlines()]
+    assert said == [
+        "measures batch norms, in batches: 1 of 2",
+        "trains the detector, in steps: 1 of 3",
+        "trains the detector, in steps: 2 of 3",
+        "detects objects, in batches: 1 of 2",
+    ]
+
+
 def test_training_depends_on_its_seed_alone_and_draws_from_no_one_else() -> None:
     def losses(seed: int) -> list[float]:
         detector = build_detector(trunk, 1, SMALL, seed)

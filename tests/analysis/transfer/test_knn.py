@@ -15,6 +15,7 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from analysis.transfer import knn
+from analysis.transfer.controls import retrieval_controls
 from analysis.transfer.features import Features, extract_features
 from analysis.transfer.knn import Accuracy, nearest_neighbour_accuracy
 from analysis.transfer.linear import STRENGTHS, linear_probe, stratified_tenth
@@ -56,6 +57,26 @@ def test_equals_scikit_learn(k: int, temperature: float) -> None:
     # Every single answer is the same: where scikit-learn's are called right, nothing is wrong.
     as_predicted = Features(test.values, torch.from_numpy(predicted))
     assert nearest_neighbour_accuracy(train, as_predicted, k=k, temperature=temperature).top1 == 1
+
+
+def test_what_takes_long_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("patchgame_egg.counted.PATIENCE", 0.0)
+    monkeypatch.setattr(knn, "_SEEN", 50)
+    train, test = clouds(120, seed=0), clouds(30, seed=1)
+    nearest_neighbour_accuracy(train, test, k=5)
+    linear_probe(train, test)
+    batches = [Batch(image, None, image) for image in torch.rand(3, 4, 3, 8, 8)]
+    retrieval_controls(batches)
+    extract_features(nn.Flatten(), batches, "cpu")
+    said = [line.split(", about")[0] for line in capsys.readouterr().err.splitlines()]
+    assert said == [
+        *(f"compares images with 120 others, 50 at a time: {i} of 3" for i in (1, 2)),
+        *(f"fits linear probes, one for each strength: {i} of 4" for i in (1, 2, 3)),
+        *(f"looks at pixels, in batches: {i} of 3" for i in (1, 2)),
+        *(f"computes features, in batches: {i} of 3" for i in (1, 2)),
+    ]
 
 
 def test_a_low_temperature_leaves_the_nearest() -> None:

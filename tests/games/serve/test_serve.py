@@ -21,10 +21,12 @@ from PIL import Image, PngImagePlugin
 import games
 from analysis.__main__ import main as analysis
 from analysis.corpus.corpus import Corpus
+from games.build.data import load_images
 from games.runs.trained import TrainedRun
 from games.serve import server as serving
 from games.serve.answers import Answers
 from games.serve.server import serve
+from patchgame_egg.views.transforms import EvaluationView, denormalise
 from tests.support.browser import CHROMIUM, Browser
 from tests.support.photo_run import photo_run
 
@@ -119,7 +121,15 @@ def test_the_page_and_what_it_loads(server: ThreadingHTTPServer) -> None:
         assert "default-src 'self'" in response.headers["Content-Security-Policy"]
         assert response.headers["X-Content-Type-Options"] == "nosniff"
     about = request(server, "/run")[1]
-    assert about == {"run": "run", "symbols": 16, "grid": 4, "slots": 16, "images": 12, "chance": 1 / 12}
+    assert about == {
+        "run": "run",
+        "symbols": 16,
+        "grid": 4,
+        "slots": 16,
+        "images": 12,
+        "given": False,
+        "chance": 1 / 12,
+    }
 
 
 @pytest.mark.parametrize(
@@ -232,14 +242,56 @@ def test_a_run_without_a_language_speaks_and_picks_nothing(run: TrainedRun, fold
         assert found["picks"] == [] and found["place"] is None and found["symbols"]
 
 
+def test_a_run_without_images_chooses_among_those_of_a_folder(run: TrainedRun, folder: Path) -> None:
+    shared = TrainedRun(run.agents, run.config, run.folder)
+    shared.__dict__["language"] = replace(Corpus.load(folder / "run" / "corpus.npz"), images=None)
+    place = folder / "photos" / "val"
+    broken = place / "broken.png"
+    broken.write_bytes(b"no image")
+    try:
+        answers = Answers(shared, place)
+    finally:
+        broken.unlink()
+    # The photos that the run kept itself, found again and seen alike.
+    own, files = Answers(run), sorted(str(p.relative_to(place)) for p in place.rglob("*.png"))
+    assert sorted(answers.gallery.names) == files and len(answers.images) == len(own.images) == 12
+    assert answers.gallery.origin == f"12 images of {place}" and answers.about()["given"]
+    for number, name in enumerate(answers.gallery.names):
+        at = next(i for i, kept in enumerate(own.gallery.names) if kept.endswith(name))
+        assert torch.equal(answers.images[number], own.images[at])
+    found, kept = (a.of_file(picture(folder)) for a in (answers, own))
+    assert [p["score"] for p in found["picks"]] == pytest.approx([p["score"] for p in kept["picks"]], abs=1e-3)
+    assert found["place"] == kept["place"]
+
+
+def test_scenes_are_drawn_anew(run: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("games.serve.gallery.MOST", 6)
+    images = replace(run.config.images, data="scenes", root="", scenes=16)
+    other = TrainedRun(run.agents, replace(run.config, images=images), None)
+    answers = Answers(other)
+    held_out = load_images(other.config, other.config.load_size)[1]
+    assert answers.gallery.origin.startswith("6 of ") and "held-out scenes, drawn anew" in answers.gallery.origin
+    for number in range(6):
+        at = int(answers.gallery.names[number].removeprefix("scene "))
+        image, label = held_out[at]
+        assert answers.gallery.classes[number] == held_out.classes[label]
+        seen = denormalise(EvaluationView(other.config.images.image_size)(image[None]))[0]
+        assert (seen * 255 - answers.images[number]).abs().max() <= 0.51
+    found = answers.of_held_out(2)
+    assert found["picks"] and found["among"] == 6 and not answers.about()["given"]
+
+
 def test_mistakes_end_in_a_line(folder: Path, server: ThreadingHTTPServer, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(folder / "run")
+    (folder / "empty").mkdir()
     for words, said in (
         ([run, "--port", "70000"], "--port 70000: must be between 0 and 65535"),
         ([run, "--port", str(server.server_port)], f"--port {server.server_port}: Address already in use; another"),
         ([str(folder / "none")], "none is no folder: give a run"),
         ([str(folder / "photos")], "photos"),
         ([run, "--device", "none"], "--device none: "),
+        ([run, "--images", str(folder / "none")], "none is no folder: give one with images"),
+        ([run, "--images", str(folder / "empty")], "empty"),
         ([], "the following arguments are required: RUN"),
     ):
         with pytest.raises(SystemExit) as stop:

@@ -346,6 +346,18 @@ def test_the_log_holds_the_learning_rate_that_the_step_used(tmp_path: Path) -> N
     assert rates == pytest.approx([0.05, 0.05 / 2, 0.05 / 3])
 
 
+def test_a_long_validation_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("patchgame_egg.counted.PATIENCE", 0.0)
+    monkeypatch.setattr("patchgame_egg.counted._silence", {})
+    game = Regression()
+    trainer = Trainer(game, torch.optim.SGD(game.parameters(), 0.1), Data(), None, Data(3), "cpu")
+    trainer.train(1)
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(", about")[0] for line in said] == [f"validates, in batches: {i} of 3" for i in (1, 2)]
+
+
 def test_an_error_gives_signal_handlers_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(NonFiniteLoss):
