@@ -4,6 +4,10 @@ Boldt and Mortensen 2024, "XferBench: a data-driven benchmark for emergent langu
 the language first, human text after that; what it then saves is the score. Theirs is a transformer that learns 15
 million tokens for hours, and human text of many languages. This is a network of 64 units that learns some thousand for
 seconds, and one text: a number here tells whether a language's order is of any use at all, and is not XferBench's.
+
+What was learnt from the language stays as it is while the text is learnt, after Papadimitriou and Jurafsky 2020,
+"Learning music helps you read" (EMNLP). With so little text a memory that learns on forgets all, and even human
+sentences, learnt before, are worth no more than the same words shuffled.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ class Transfer:
     """What `transfer_score` measures, of each seed, in bits a word of human text that nothing was learnt from.
 
     Attributes:
-        without: what a word costs a model that learnt human text alone, ``[seeds]``.
+        without: what a word costs where the memory is random, and only words and guesses are learnt, ``[seeds]``.
         gain: how much less after the language, ``[seeds]``; 0: of no use, below 0: it is in the way.
         control: how much less after its shuffled messages, ``[seeds]``: what having learnt anything is worth.
     """
@@ -76,7 +80,7 @@ def transfer_score(
 ) -> Transfer:
     """Pretrains a tiny language model on messages and tunes it on human text.
 
-    The network in between stays; words and guesses are learnt anew. The control learns the same messages with all their
+    The memory, the network in between, stays as the messages left it; words and guesses are learnt anew. The control learns the same messages with all their
     symbols shuffled over all messages: as many, as frequent, of messages as long, in no order.
 
     Args:
@@ -119,6 +123,7 @@ def _tuned(before: list[list[int]] | None, text: list[Tensor], seed: int, steps:
         first = _Reader(len(number) + 2)
         _learn(first, _stream(before, number), steps, seed)
         reader.memory.load_state_dict(first.memory.state_dict())
+    reader.memory.requires_grad_(False)
     _learn(reader, text[0], tuning, seed)
     with torch.no_grad():
         pieces = text[1][: (len(text[1]) - 1) // _LENGTH * _LENGTH + 1].unfold(0, _LENGTH + 1, _LENGTH)

@@ -23,14 +23,18 @@ def grammar(count: int, words: int = 4) -> list[list[str]]:
 
 
 @pytest.mark.slow
-def test_having_read_the_text_before_helps_and_shuffling_what_is_all_alike_changes_nothing() -> None:
-    text = grammar(300)
-    found = transfer_score(text_corpus(text, 300), text, seeds=1, steps=120, tuning=30)
-    assert found.gain[0] > 0.01, "bits a word"
-    alike = Corpus(np.full((100, 4), 3), np.ones((100, 4), dtype=bool), 4)
-    constant = transfer_score(alike, text, seeds=1, steps=20, tuning=30)
-    assert constant.gain[0] == constant.control[0] and constant.beyond[0] == 0
-    assert constant.without[0] == found.without[0], "the same text, the same weights"
+def test_the_order_of_text_is_worth_something_and_no_order_nothing() -> None:
+    text = grammar(400, words=8)
+    read, asked = text[:200], text[200:]
+    said = np.ones((200, 8), dtype=bool)
+    noise = Corpus(np.random.default_rng(1).integers(0, 14, said.shape), said, 14)
+    ordered, random = (
+        transfer_score(corpus, asked, seeds=1, steps=150, tuning=40) for corpus in (text_corpus(read, 200), noise)
+    )
+    assert ordered.beyond[0] > 0.1 > abs(random.beyond[0]), "bits a word"
+    alike = transfer_score(Corpus(np.full(said.shape, 3), said, 4), asked, seeds=1, steps=20, tuning=40)
+    assert alike.gain[0] == alike.control[0], "messages that are all alike are the same in any order"
+    assert alike.without[0] == ordered.without[0], "the same text, the same weights"
 
 
 def test_seeds_decide_and_mistakes_are_said() -> None:
