@@ -78,7 +78,7 @@ def _how_far(done: int, total: int | None, passed: float) -> str:
         return f"{done:,}"
     left = passed / done * max(total - done, 0)
     if left < 90:
-        return f"{done:,} of {total:,}, about {left:.0f} seconds left"
+        return f"{done:,} of {total:,}, about {left:.0f} second{'s' * (round(left) != 1)} left"
     if left < 90 * 60:
         return f"{done:,} of {total:,}, about {left / 60:.0f} minutes left"
     return f"{done:,} of {total:,}, about {left / 3600:.1f} hours left"

@@ -80,8 +80,9 @@ def transfer_score(
 ) -> Transfer:
     """Pretrains a tiny language model on messages and tunes it on human text.
 
-    The memory, the network in between, stays as the messages left it; words and guesses are learnt anew. The control learns the same messages with all their
-    symbols shuffled over all messages: as many, as frequent, of messages as long, in no order.
+    The memory, the network in between, stays as the messages left it; words and guesses are learnt anew. The control
+    learns the same messages with all their symbols shuffled over all messages: as many, as frequent, of messages as
+    long, in no order.
 
     Args:
         corpus: the language; silent slots are skipped.
