@@ -426,22 +426,13 @@ def test_a_run_is_trained_by_one_process_at_a_time(
 @pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
-def test_killed_runs_resume_with_identical_losses(how: signal.Signals, tiny: list[str], tmp_path: Path) -> None:
-    # One thread in every process: a sum over threads would round differently. Few validation batches, or the killed
+def test_killed_runs_resume_with_identical_losses(
+    how: signal.Signals, tiny: list[str], photos: Path, tmp_path: Path
+) -> None:
+    # One thread in every process: a sum over threads would round differently. Few images are held out, or the killed
     # process would do little else.
-    options = [
-        *tiny,
-        "--candidates",
-        "128",
-        "--scenes",
-        "64",
-        "--epochs",
-        "200",
-        "--checkpoint-every",
-        "3",
-        "--no-pictures",
-        "--no-tensorboard",
-    ]
+    options = [*tiny, "--data", "folder", "--root", str(photos), "--epochs", "400", "--checkpoint-every", "3"]
+    options += ["--no-pictures", "--no-tensorboard"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     with run_command([*options, "--out", str(tmp_path), "--name", "killed"]) as process:
         began = time.monotonic()
@@ -460,13 +451,13 @@ def test_killed_runs_resume_with_identical_losses(how: signal.Signals, tiny: lis
     else:
         assert reached == before[-1][0]
         assert f"go on with: python -m games.patchgame --resume {killed}" in out
-    epochs = str(reached // 8 + 3)
+    epochs = str(reached // 4 + 3)
     # The schedule of the learning rate reaches over all epochs, so both runs are cut the same way: by a stop.
     assert main_until(["--resume", str(killed)], int(epochs)) == 0
     assert main_until([*options, "--out", str(tmp_path), "--name", "whole"], int(epochs)) == 0
     resumed, straight = losses(killed), losses(whole)
     assert resumed == straight
-    assert resumed[-1][0] == int(epochs) * 8 > reached
+    assert resumed[-1][0] == int(epochs) * 4 > reached
 
 
 def main_until(options: list[str], epochs: int) -> int:

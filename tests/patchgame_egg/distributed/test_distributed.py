@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -102,38 +103,13 @@ def worker(rank: int, port: int, path: str) -> None:
     share = B // 2
     result = play(slice(rank * share, (rank + 1) * share))
     channels = play_channels(slice(rank * 8, rank * 8 + 8), Path(path) / "codebook.pt")
-    torch.save((result, channels), f"{path}/{rank}.pt")
+    torch.save((result, channels, play_resumed(rank, Path(path) / "c.pt")), f"{path}/{rank}.pt")
     end_rank()
 
 
-Results = dict[str, torch.Tensor]
-
-
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Results, Results]]:
-    """What one process on the whole batch found, and what each of two found."""
-    path = tmp_path_factory.mktemp("ranks")
-    alone = play(slice(0, B)), play_channels(slice(0, 16), path / "codebook.pt")
-    mp.spawn(worker, (free_port(), str(path)), nprocs=2)
-    return [alone, *(torch.load(path / f"{rank}.pt") for rank in range(2))]
-
-
-@pytest.mark.process
-@pytest.mark.parametrize("part", [0, 1], ids=["losses and statistics", "estimators"])
-def test_two_processes_equal_one(played: list[tuple[Results, Results]], part: int) -> None:
-    alone, *ranks = (results[part] for results in played)
-    for together in ranks:
-        assert together.keys() == alone.keys()
-        for name, value in alone.items():
-            torch.testing.assert_close(together[name], value, atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
-
-
-def resume_worker(rank: int, port: int, path: str) -> None:
+def play_resumed(rank: int, file: Path) -> dict[str, list[Any]]:
+    """Losses and means of two epochs with dropout, and of the same stopped after the third batch and resumed."""
     from tests.patchgame_egg.training.test_trainer import Losses, StopAt, make
-
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-    torch.set_num_threads(1)
 
     class Mean(Callback):
         def on_epoch_end(self, loss: float, logs: Interaction, epoch: int) -> None:
@@ -145,27 +121,46 @@ def resume_worker(rank: int, port: int, path: str) -> None:
         trainer.means = []
         torch.manual_seed(seed + rank)
         if resume:
-            trainer.load_state_dict(checkpoint.load(Path(path) / "c.pt"))
+            trainer.load_state_dict(checkpoint.load(file))
         trainer.train(2)
         return losses.values, trainer.means
 
     whole, means = play([], 7)
-    before, _ = play([StopAt(3), Checkpoint(Path(path) / "c.pt")], 7)
+    before, _ = play([StopAt(3), Checkpoint(file)], 7)
     dist.barrier()
     after, resumed_means = play([], 99, resume=True)
-    torch.save({"whole": whole, "resumed": before + after, "means": [means, resumed_means]}, f"{path}/{rank}.pt")
-    end_rank()
+    return {"whole": whole, "resumed": before + after, "means": [means, resumed_means]}
 
 
-@pytest.mark.slow
+Results = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """What one process on the whole batch found, and what each of two found, which also played `play_resumed`."""
+    path = tmp_path_factory.mktemp("ranks")
+    alone = play(slice(0, B)), play_channels(slice(0, 16), path / "codebook.pt")
+    mp.spawn(worker, (free_port(), str(path)), nprocs=2)
+    return [alone, *(torch.load(path / f"{rank}.pt") for rank in range(2))]
+
+
 @pytest.mark.process
-def test_dropout_and_epoch_means_resume_on_every_rank(tmp_path: Path) -> None:
-    mp.spawn(resume_worker, (free_port(), str(tmp_path)), nprocs=2)
-    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    for found in ranks:
+@pytest.mark.parametrize("part", [0, 1], ids=["losses and statistics", "estimators"])
+def test_two_processes_equal_one(played: list[Any], part: int) -> None:
+    alone, *ranks = (results[part] for results in played)
+    for together in ranks:
+        assert together.keys() == alone.keys()
+        for name, value in alone.items():
+            torch.testing.assert_close(together[name], value, atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.process
+def test_dropout_and_epoch_means_resume_on_every_rank(played: list[Any]) -> None:
+    first, second = (results[2] for results in played[1:])
+    for found in (first, second):
         assert found["whole"] == found["resumed"]
         assert found["means"][0] == found["means"][1]
-    assert ranks[0]["whole"] != ranks[1]["whole"], "the ranks dropped the same units: the test is empty"
+    assert first["whole"] != second["whole"], "the ranks dropped the same units: the test is empty"
 
 
 def test_without_a_group_nothing_changes() -> None:
