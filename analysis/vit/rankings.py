@@ -2,10 +2,11 @@
 
 Each function makes a `Ranking`: images, RGB in [0, 1] ``[B, 3, H, W]`` at the ViT's size, to scores ``[B, K]`` of its
 patches in raster order. Only the order counts. Those that ask the ViT itself cost a whole pass of it (and the two
-that need gradients, a pass back), so they save nothing; they say how good an order could be.
+that need gradients, a pass back; occlusion K passes), so they save nothing; they say how good an order could be.
 
 CLS attention: Caron et al., Emerging Properties in Self-Supervised Vision Transformers (ICCV 2021). Saliency: Simonyan
 et al., Deep Inside Convolutional Networks (2014). Grad-CAM: Selvaraju et al. (ICCV 2017), on tokens.
+Occlusion: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks (ECCV 2014), by leaving a patch out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from timm.models.vision_transformer import Attention, VisionTransformer
 from torch import Tensor, nn
 
 from analysis.metrics.patch_importance import centre_prior
-from analysis.vit.patch_subset import Ranking, check_vit, vit_input
+from analysis.vit.patch_subset import Ranking, check_vit, classify_patches, vit_input
 from patchgame_egg.agents.patch_speaker import PatchRank
 from patchgame_egg.patches import square_grid
 from patchgame_egg.views.transforms import normalise
@@ -161,6 +162,29 @@ def grad_cam_ranking(vit: VisionTransformer) -> Ranking:
             hook.remove()
         patches, slope = (x[:, vit.num_prefix_tokens :] for x in (tokens[0].detach(), slope))
         return (patches * slope.mean(dim=1, keepdim=True)).sum(dim=2)
+
+    return scores
+
+
+def occlusion_ranking(vit: VisionTransformer) -> Ranking:
+    """How much less sure the ViT is of its own answer without a patch: the log-probability that is lost, nats.
+
+    Every patch is left out alone, K passes for each image: for small ViTs.
+    """
+    check_vit(vit)
+    patches = vit.patch_embed.num_patches
+
+    @torch.no_grad()
+    def scores(images: Tensor) -> Tensor:
+        seen = vit_input(vit, images)
+        whole = vit(seen).log_softmax(dim=1)
+        answer = whole.argmax(dim=1, keepdim=True)
+        every = torch.arange(patches, device=images.device)
+        without = [
+            classify_patches(vit, seen, every[every != patch].expand(len(images), -1)).log_softmax(dim=1)
+            for patch in range(patches)
+        ]
+        return whole.gather(1, answer) - torch.cat([left.gather(1, answer) for left in without], dim=1)
 
     return scores
 

@@ -28,6 +28,7 @@ from analysis.vit.rankings import (
     centre_ranking,
     grad_cam_ranking,
     network_ranking,
+    occlusion_ranking,
     random_ranking,
     reversed_ranking,
     saliency_ranking,
@@ -52,7 +53,7 @@ from patchgame_egg.training import checkpoint
 START, END, FAST = "PatchRank, untrained", "PatchRank, trained", "PatchRank, distilled"
 RANDOM_SEEDS = (0, 1, 2)
 # Orders that a ViT makes itself, and by how many standard errors one has to beat random ones for it to be a judge.
-OWN_ORDERS, JUDGE_ERRORS = ("CLS attention", "gradient saliency", "Grad-CAM"), 3
+OWN_ORDERS, JUDGE_ERRORS = ("CLS attention", "gradient saliency", "Grad-CAM", "occlusion"), 3
 # Of 20 epochs of a few thousand photos and of one of ImageNet, the latter has more steps.
 DISTILLED_EPOCHS = {"toy": 1, "photos": 20, "cifar10": 5, "imagenet": 1}
 
@@ -92,7 +93,12 @@ def run(setting: Setting) -> None:
                 curves.setdefault(name, []).append(curve)
             correlations.append(found["rank_correlation"])
         rivals = measured(parts / f"{which.name}-rivals.json", partial(measure_rivals, eye), eye.made_with)
-        for name, curve in read_curves(rivals).items():
+        found = read_curves(rivals)
+        if which.name == "small":
+            # A pass for every patch: hours with a ViT of the paper.
+            order = partial(measure_occlusion, eye)
+            found |= read_curves(measured(parts / f"{which.name}-occlusion.json", order, eye.made_with))
+        for name, curve in found.items():
             curves.setdefault(re.sub(r" \d+$", "", name), []).append(curve)
         curves = {name: found for name, found in curves.items() if found}
         first = setting.seeds[0]
@@ -186,6 +192,11 @@ def measure_rivals(eye: Eye) -> dict[str, Any]:
         rankings["CLS attention"] = attention_ranking(eye.vit)
     rankings["Grad-CAM"] = grad_cam_ranking(eye.vit)
     return _written(eye, eye.curves(rankings))
+
+
+def measure_occlusion(eye: Eye) -> dict[str, Any]:
+    """The curve of the order in which the ViT itself misses patches."""
+    return _written(eye, eye.curves({"occlusion": occlusion_ranking(eye.vit)}))
 
 
 def measure_speed(eye: Eye, setting: Setting, which: Vit, seed: int) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from analysis.vit.rankings import (
     centre_ranking,
     grad_cam_ranking,
     network_ranking,
+    occlusion_ranking,
     on_grid,
     random_ranking,
     reversed_ranking,
@@ -321,6 +322,21 @@ def test_grad_cam_against_finite_differences(pool: str) -> None:
     weight = slope[0, 1:].mean(dim=0)
     wanted = torch.stack([(weight * patch).sum() for patch in read[0, 1:]])[None]
     torch.testing.assert_close(grad_cam_ranking(vit)(images), wanted, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("options", [{}, {"global_pool": "avg", "class_token": False}], ids=["token", "mean"])
+@torch.no_grad()
+def test_occlusion_against_a_loop(options: dict[str, object]) -> None:
+    vit, images = tiny_vit(**options), torch.rand(2, 3, 12, 12)
+    wanted = torch.zeros(2, 9)
+    for b, image in enumerate(vit_input(vit, images)):
+        whole = vit(image[None])[0].softmax(0)
+        for patch in range(9):
+            tokens = vit._pos_embed(vit.patch_embed(image[None]))
+            kept = [t for t in range(tokens.shape[1]) if t != patch + vit.num_prefix_tokens]
+            left = vit.forward_head(vit.norm(vit.blocks(tokens[:, kept])))[0].softmax(0)
+            wanted[b, patch] = math.log(whole.max() / left[whole.argmax()])
+    torch.testing.assert_close(occlusion_ranking(vit)(images), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_gradients_of_rankings_leave_the_vit_alone() -> None:

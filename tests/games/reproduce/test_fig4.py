@@ -46,7 +46,7 @@ def test_figure_and_tables(folder: Path) -> None:
     frame = pd.read_csv(folder / "table.csv")
     assert frame.ranking.value_counts().to_dict() == {
         **dict.fromkeys((fig4.START, fig4.END, fig4.FAST, "PatchRank, reversed"), 1),
-        **dict.fromkeys(("centre", "gradient saliency", "CLS attention", "Grad-CAM"), 1),
+        **dict.fromkeys(("centre", "gradient saliency", "CLS attention", "Grad-CAM", "occlusion"), 1),
         "random": 3,
     }
     assert frame.full.nunique() == 1, "with all patches, every order is the untouched ViT"
@@ -72,7 +72,7 @@ def test_full_accuracy_is_that_of_the_untouched_vit(folder: Path) -> None:
 def test_finished_parts_are_not_repeated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path: path.read_bytes() for path in (folder / "parts").iterdir()}
     (folder / "fig4.png").unlink()
-    for name in ("measure_ours", "measure_rivals", "measure_speed"):
+    for name in ("measure_ours", "measure_rivals", "measure_occlusion", "measure_speed"):
         monkeypatch.setattr(fig4, name, lambda *words: pytest.fail("a finished part was measured again"))
     words = ["--out", str(folder.parents[1]), "--device", "cpu"]
     assert reproduce.main(["fig4", *words, "--fast"]) == 0
