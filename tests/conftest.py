@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,14 @@ from tests.support.tiny import FEW_HELD_OUT, TINY
 torch.set_num_threads(1)
 # Or else a tiny run would spend most of its time on held-out scenes. Processes that tests start have as many as users.
 sources.LEAST_HELD_OUT = FEW_HELD_OUT
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that take longest come first: then no worker plays a last long one while the other has nothing to do."""
+    seconds: Counter[Path] = Counter()
+    for item in items:
+        seconds[item.path] += 100 if any(map(item.get_closest_marker, ("slow", "process", "docs"))) else 1
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.fixture(autouse=True)
