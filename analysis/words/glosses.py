@@ -147,6 +147,7 @@ def gloss_table(corpus: Corpus, reader: Reader, learnt: NDArray[np.bool_]) -> pd
         ``row:column:side`` in cells of the finest grid.
     """
     numbers = corpus.info.get("index")
+    places = place_names(corpus)
     rows = []
     for message, glosses in enumerate(gloss_messages(reader, np.arange(len(corpus)))):
         for gloss in glosses:
@@ -159,16 +160,16 @@ def gloss_table(corpus: Corpus, reader: Reader, learnt: NDArray[np.bool_]) -> pd
                     "word": gloss.word,
                     "confidence": gloss.confidence,
                     "symbols": " ".join(str(corpus.symbols[message, slot]) for slot in gloss.slots),
-                    "places": " ".join(place_name(corpus, slot) for slot in gloss.slots),
+                    "places": " ".join(places[slot] for slot in gloss.slots),
                 }
             )
     names = ["message", "file", "image", "held_out", "word", "confidence", "symbols", "places"]
     return pd.DataFrame(rows, columns=names)
 
 
-def place_name(corpus: Corpus, slot: int) -> str:
-    """A slot as text, as `gloss_table` has it: its number or, of a patch, ``row:column``."""
+def place_names(corpus: Corpus) -> list[str]:
+    """All slots as text, as `gloss_table` has them: their numbers or, of patches, ``row:column``."""
     if corpus.grid is None:
-        return str(slot)
-    box = corpus.boxes[slot // corpus.symbols_per_patch].tolist()
-    return ":".join(map(str, box if corpus.scales > 1 else box[:2]))
+        return [str(slot) for slot in range(corpus.symbols.shape[1])]
+    parts = corpus.boxes[:, : 3 if corpus.scales > 1 else 2].repeat(corpus.symbols_per_patch, axis=0)
+    return [":".join(map(str, part)) for part in parts.tolist()]

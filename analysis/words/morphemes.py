@@ -25,7 +25,7 @@ from scipy.sparse import csr_array
 from analysis.corpus.corpus import Corpus, Names
 from analysis.words.dictionary import LEVEL, luck
 from analysis.words.forms import spoken_ids
-from analysis.words.glosses import UNKNOWN, place_name
+from analysis.words.glosses import UNKNOWN, place_names
 from analysis.words.patterns import Patterns
 from analysis.words.text import captions_of, count_words
 
@@ -246,6 +246,7 @@ def segment_table(corpus: Corpus, inventory: Inventory) -> pd.DataFrame:
         symbols.
     """
     ids, said = spoken_ids(corpus.symbols, corpus.mask)
+    places = place_names(corpus)
     rows: list[tuple[int, str, str, str, str]] = []
     for message in range(len(corpus)):
         pieces: list[tuple[int, list[int]]] = []
@@ -265,7 +266,7 @@ def segment_table(corpus: Corpus, inventory: Inventory) -> pd.DataFrame:
                 (
                     message, corpus.files[message] if corpus.files else "",
                     morpheme.name if morpheme else " ".join(str(ids[message, slot]) for slot in slots),
-                    " ".join(place_name(corpus, slot) for slot in slots),
+                    " ".join(places[slot] for slot in slots),
                     " ".join(morpheme.meaning) if morpheme else UNKNOWN,
                 )
             )  # fmt: skip
