@@ -390,7 +390,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
 @pytest.mark.slow
 def test_table_2_keeps_what_is_finished(toy: Setting, capsys: pytest.CaptureFixture[str]) -> None:
     table2.run(toy)
-    assert capsys.readouterr().out.count("step 4 of 4") == 2
+    assert capsys.readouterr().out.count("detector, 4 steps, loss") == 2
     parts = sorted((toy.folder / "parts").glob("*.json"))
     assert [path.name for path in parts] == ["ours-s32-0.json", "random-0.json"]
     rows = json.loads((toy.folder / "table.json").read_text())
@@ -401,7 +401,7 @@ def test_table_2_keeps_what_is_finished(toy: Setting, capsys: pytest.CaptureFixt
     parts[1].unlink()
     before = parts[0].read_text()
     table2.run(toy)
-    assert capsys.readouterr().out.count("step 4 of 4") == 1
+    assert capsys.readouterr().out.count("detector, 4 steps, loss") == 1
     assert parts[0].read_text() == before
     with pytest.raises(ValueError, match=r"ours-s32-0.json was measured otherwise: voc was "):
         table2.run(replace(toy, voc=str(table2.voc_folder(toy).parent)))
