@@ -76,7 +76,7 @@ def _how_far(done: int, total: int | None, passed: float) -> str:
     """
     if total is None:
         return f"{done:,}"
-    left = passed / done * max(total - done, 0)
+    left = max(1.0, passed / done * max(total - done, 0))
     if left < 90:
         return f"{done:,} of {total:,}, about {left:.0f} second{'s' * (round(left) != 1)} left"
     if left < 90 * 60:

@@ -156,9 +156,11 @@ def test_several_trials_at_a_time() -> None:
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_a_run_that_is_stopped_early_can_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_stopped_early_can_go_on(tmp_path: Path, photo_folder: Path) -> None:
     setting = Comparison("sweep", "", tmp_path)
-    training = Training("one", 0, (*TINY, "--epochs", "50", "--no-tensorboard"))
+    # Of scenes another process would hold out a thousand.
+    images = ("--data", "folder", "--root", str(photo_folder))
+    training = Training("one", 0, (*TINY, *images, "--epochs", "500", "--no-tensorboard"))
     log = tmp_path / "one-0" / LOG
 
     def enough() -> bool:
