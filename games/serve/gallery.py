@@ -13,7 +13,7 @@ from games.runs.trained import TrainedRun
 from patchgame_egg.counted import counted
 from patchgame_egg.data.given_images import GivenImages
 from patchgame_egg.data.images import ImageSource
-from patchgame_egg.data.names import printable
+from patchgame_egg.data.names import listed, printable
 from patchgame_egg.data.pixels import UNREADABLE
 from patchgame_egg.data.sources import image_sets
 from patchgame_egg.views.transforms import EvaluationView, denormalise
@@ -101,7 +101,6 @@ def _looked_at(run: TrainedRun, source: ImageSource, origin: str, names: Sequenc
     if not images:
         raise ValueError(f"none of {count} images {origin} can be read, the first is {printable(broken[0])}")
     if broken:
-        more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-        print(f"left out {len(broken)} images that cannot be read: {printable(', '.join(broken[:5]))}{more}")
+        print(f"left out {len(broken)} images that cannot be read: {listed(map(printable, broken))}")
     some = f" of {count:,}" if count > MOST else ""
     return Gallery(torch.stack(images), kept, classes, f"{len(images):,}{some} images {origin}", given)

@@ -41,8 +41,11 @@ def _lines(name: str, sources: Mapping[str, ImageSource]) -> Iterator[str]:
     for note in origins[0].notes:
         yield f"note: {note}"
     held_out = sources.get("held out")
-    points = 98 / max(1, FEW if held_out is None else len(held_out)) ** 0.5  # 1.96 standard errors of a half
-    if held_out is not None and points >= 7.5:
+    if held_out is None:
+        return
+    points = 98 / max(1, len(held_out)) ** 0.5  # 1.96 standard errors of a half
+    # What rounds to 7 already needs no more images.
+    if points >= 7.5:
         yield f"note: with {len(held_out)} images held out an accuracy is known to {points:.0f} points; {FEW} make it 7"
 
 

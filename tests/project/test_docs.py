@@ -329,7 +329,10 @@ def convert(*words: str) -> None:
 def report_benchmark(*words: str) -> None:
     """The smallest measurement, beside nothing but itself; of another axis that is measured, nothing more is learnt."""
     if "--beside" not in words:
-        assert words[0] == "--axis" and words[1].split("=")[0] in load(BENCHMARKS / "report.py").AXES
+        report = load(BENCHMARKS / "report.py")
+        asked = dict(zip(words[::2], words[1::2], strict=True))
+        assert asked.pop("--axis").split("=")[0] in report.AXES
+        assert all(name.removeprefix("--") in report.SIZES and size.isdigit() for name, size in asked.items())
         return
     small = {"--beside": str(ROOT), "--axis": "messages=20"}
     asked = [small.get(before, word) for before, word in zip(["", *words], words, strict=False)]

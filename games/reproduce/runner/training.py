@@ -90,11 +90,6 @@ def is_apart(setting: Setting) -> bool:
     return bool(setting.launcher) or setting.jobs > 1
 
 
-def output_of(setting: Setting, training: Training) -> Path:
-    """Where a training in a process of its own has its output."""
-    return setting.runs / f"{setting.folder_of(training).name}.txt"
-
-
 def _diverged_at(folder: Path) -> int | None:
     """The step at which a training's loss was not finite, or None."""
     log = folder / LOG
@@ -124,7 +119,7 @@ def _train_apart(
     command = command_of(setting, training, words)
     if not setting.launcher:
         command[0] = sys.executable
-    path = output_of(setting, training)
+    path = setting.runs / f"{setting.folder_of(training).name}.txt"
     status = children.run(command, path, stops)
     said = [line for line in path.read_text(errors="replace").splitlines() if line.startswith("error: ")]
     return status, "".join(line.removeprefix("error") for line in said[-1:]) + f" (its output is in {path})"
