@@ -141,13 +141,13 @@ def train_vit(
     device: torch.device,
     report: Callable[[str], None] = print,
 ) -> VisionTransformer:
-    """Trains a small ViT to name the classes of images, or takes it from the file of an earlier training.
+    """Trains a small ViT to name the classes of images, or goes on from the file of an earlier training.
 
     Args:
         train: images with labels, a little larger than the ViT's; those labelled -1 are left out.
         recipe: how it is trained.
         image_size: side of the ViT's images, pixels.
-        path: where it is kept when it has finished.
+        path: where it is kept after every epoch; one that was stopped goes on as if it had not been.
         device: where it is trained.
         report: is told of each tenth of the training.
 
@@ -162,12 +162,6 @@ def train_vit(
         raise ValueError(f"images of {classes} class(es): a ViT needs at least 2 to tell apart (--vit NAME brings one)")
     made_with = {**asdict(recipe), "image_size": image_size, "classes": list(train.classes), "images": len(train)}
     vit = build_vit(recipe, image_size, classes).to(device)
-    if path.exists():
-        saved = checkpoint.load(path, device)
-        if saved["made_with"] != made_with:
-            raise ValueError(f"{path} was trained with {saved['made_with']}: delete it, or give another --out")
-        vit.load_state_dict(saved["vit"])
-        return vit.eval()
     loader = ImageLoader(train, min(recipe.batch_size, len(train)), recipe.seed)
     total = recipe.epochs * len(loader)
     optimizer = torch.optim.AdamW(decay_groups(vit.parameters(), recipe.weight_decay), recipe.lr)
@@ -176,11 +170,24 @@ def train_vit(
         optimizer, lambda step: min(linear_warmup(step, warmup), cosine(step / total))
     )
     generator = torch.Generator().manual_seed(recipe.seed)
+    first = 1
+    if path.exists():
+        saved = checkpoint.load(path, device)
+        if saved["made_with"] != made_with:
+            raise ValueError(f"{path} was trained with {saved['made_with']}: delete it, or give another --out")
+        vit.load_state_dict(saved["vit"])
+        # Files of earlier versions were written at the end alone.
+        first = saved.get("epoch", recipe.epochs) + 1
+        if first > recipe.epochs:
+            return vit.eval()
+        optimizer.load_state_dict(saved["optimizer"])
+        schedule.load_state_dict(saved["schedule"])
+        generator.set_state(saved["generator"].cpu())
     vit.train()
     # Skipping of blocks draws from torch's own generator.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(recipe.seed)
-        for epoch in range(1, recipe.epochs + 1):
+        for epoch in range(first, recipe.epochs + 1):
+            torch.manual_seed(recipe.seed + epoch)
             loader.set_epoch(epoch)
             losses = []
             for batch in loader:
@@ -198,7 +205,9 @@ def train_vit(
                 losses.append(float(loss.detach()))
             if epoch % max(1, recipe.epochs // 10) == 0 and losses:
                 report(f"{path.stem}: epoch {epoch} of {recipe.epochs}, loss {sum(losses) / len(losses):.3f}")
-    checkpoint.save({"made_with": made_with, "vit": vit.state_dict()}, path)
+            state = {"vit": vit.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+            state |= {"made_with": made_with, "epoch": epoch, "generator": generator.get_state()}
+            checkpoint.save(state, path)
     return vit.eval()
 
 

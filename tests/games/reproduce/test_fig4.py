@@ -173,6 +173,25 @@ def test_a_vit_learns_on_as_many_patches_as_it_should(tmp_path: Path, monkeypatc
     assert len(set(seen)) > 8
 
 
+def test_a_vit_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    source: Any = Colours()
+    recipe = VitRecipe(**{**vars(RECIPE), "depth": 2, "epochs": 10, "mix": 0.5, "drop_path": 0.5})
+
+    def stop(line: str) -> None:
+        if "epoch 7 " in line:
+            raise KeyboardInterrupt
+
+    whole = train_vit(source, recipe, 16, tmp_path / "whole.pt", CPU)
+    with pytest.raises(KeyboardInterrupt):
+        train_vit(source, recipe, 16, tmp_path / "stopped.pt", CPU, report=stop)
+    lines: list[str] = []
+    resumed = train_vit(source, recipe, 16, tmp_path / "stopped.pt", CPU, report=lines.append)
+    assert [line.split(":")[1].split(",")[0] for line in lines] == [f" epoch {n} of 10" for n in (7, 8, 9, 10)]
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
+    )
+
+
 def test_a_vit_needs_classes(tmp_path: Path) -> None:
     source: Any = Colours()
     source.classes = ("image",)
