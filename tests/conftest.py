@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from tests.support.tiny import FEW_HELD_OUT, TINY
 torch.set_num_threads(1)
 # Or else a tiny run would spend most of its time on held-out scenes. Processes that tests start have as many as users.
 sources.LEAST_HELD_OUT = FEW_HELD_OUT
+# Files are written as always, but nobody waits for the disk: no test cuts the power.
+os.fsync = lambda descriptor: None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

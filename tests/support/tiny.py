@@ -10,5 +10,5 @@ TINY = [
 ]  # fmt: skip
 """Options under which a step takes milliseconds, over any preset."""
 
-LEAST_HELD_OUT, FEW_HELD_OUT = sources.LEAST_HELD_OUT, 128
+LEAST_HELD_OUT, FEW_HELD_OUT = sources.LEAST_HELD_OUT, 32
 """Scenes that are held out at least: what users have, and what tests have."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,13 @@ class Setting:
         """
         if self.run is not None:
             return load_config(self.run / CONFIG)[0]
-        return parse(self.words(training)).config
+        return _read(tuple(self.words(training)))
+
+
+@cache
+def _read(words: tuple[str, ...]) -> Config:
+    # An experiment asks for the options of each training many times, and a look takes a twentieth of a second.
+    return parse(words).config
 
 
 def ours(setting: Setting, seed: int, paper: int = 32) -> Training:

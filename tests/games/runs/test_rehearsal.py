@@ -38,7 +38,7 @@ def test_a_dry_run_measures_and_writes_nothing(
     assert main([*options, "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert not list(tmp_path.iterdir())
-    assert said(out, "images") == "80 to train on, 128 held out"
+    assert said(out, "images") == "80 to train on, 32 held out"
     game = build_game(parse(options).config)
     count = sum(p.numel() for p in game.parameters())
     assert said(out, "parameters").startswith(f"{count / 1e6:.1f} M (speaker ")
@@ -54,7 +54,7 @@ def test_the_time_to_expect_is_that_of_all_steps(
 ) -> None:
     ticks = iter(range(100))
     monkeypatch.setattr("games.runs.rehearsal.perf_counter", lambda: 10.0 * next(ticks))
-    options = ["--scenes", "40", "--epochs", "2", "--candidates", "64", "--out", str(tmp_path), "--dry-run"]
+    options = ["--scenes", "40", "--epochs", "2", "--candidates", "16", "--out", str(tmp_path), "--dry-run"]
     assert main([*tiny, *options]) == 0
     out = capsys.readouterr().out
     # Two epochs of 5 steps of 10 s, and of 2 groups, each played twice, in 10 s: 100 s and 80 s.
