@@ -205,9 +205,10 @@ def train_vit(
                 losses.append(float(loss.detach()))
             if epoch % max(1, recipe.epochs // 10) == 0 and losses:
                 report(f"{path.stem}: epoch {epoch} of {recipe.epochs}, loss {sum(losses) / len(losses):.3f}")
-            trained = {"vit": vit.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
-            known = {"made_with": made_with, "epoch": epoch, "generator": generator.get_state()}
-            checkpoint.save({**trained, **known}, path)
+            state: dict[str, Any] = {"made_with": made_with, "epoch": epoch, "generator": generator.get_state()}
+            for name, part in (("vit", vit), ("optimizer", optimizer), ("schedule", schedule)):
+                state[name] = part.state_dict()
+            checkpoint.save(state, path)
     return vit.eval()
 
 
