@@ -127,7 +127,8 @@ def _facts(corpus: Corpus) -> list[tuple[str, str]]:
         found.append(("longest message", f"{corpus.symbols.shape[1]} symbols"))
     learnt = corpus.info.get("learnt")
     if isinstance(learnt, dict):
-        found.append(("learnt for", f"{learnt['step']:,} steps, {learnt['epoch']:,} epochs"))
+        length = [f"{learnt[unit]:,} {unit}{'' if learnt[unit] == 1 else 's'}" for unit in ("step", "epoch")]
+        found.append(("learnt for", ", ".join(length)))
     if corpus.choices:
         found.append(("candidates", f"{corpus.choices} images{_beside(corpus)}, chance {percent(1 / corpus.choices)}"))
     if corpus.images is not None and len(corpus.images):

@@ -52,6 +52,7 @@ def build(method: str, start: Start, device: torch.device, folder: Path) -> tupl
         "--micro-batch": config.training.micro_batch,
         "--frozen-speaker": config.run.frozen_speaker,
         "--distractors": config.loss.distractors,
+        "--ground": config.loss.ground,
     }
     for name, given in foreign.items():
         if given:
