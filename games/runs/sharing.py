@@ -138,8 +138,8 @@ def card_of(folder: Path) -> str:
     said = f"patches of {s.patch_size} px" if s.speaker == "patch" else f"a {s.speaker}, up to {s.max_len} symbols"
     rows = [("images", f"{i.data}, {i.image_size} px"), ("speaker", said), ("symbols", f"{s.vocab}")]
     rows += [("channel", c.channel), ("listener's vision network", config.listener.vision)]
-    epochs = config.training.epochs
-    rows += [("training", f"{epochs} epoch{'' if epochs == 1 else 's'}, batches of {config.training.batch_size} images")]
+    t = config.training
+    rows += [("training", f"{t.epochs} epoch{'' if t.epochs == 1 else 's'}, batches of {t.batch_size} images")]
     chance = f" (chance {100 / found['candidates']:.1f} %)" if found.get("candidates") else ""
     for key, name in (("two_views_acc", "of two views"), ("acc", "of one view")):
         if key in found:
