@@ -5,8 +5,9 @@ of (1, ..., K). Sorting turns the projection into an isotonic regression, solved
 
     v_i = min over j <= i of max over k >= i of mean(y_j, ..., y_k)         (decreasing fit v of y)
 
-There is no data-dependent loop, hence no host synchronisation. The Jacobian is the identity minus the average
-within each block of equal v, divided by e.
+There is no data-dependent loop, hence no host synchronisation. A CPU has nothing to wait for, and pools neighbours
+that are out of order (Ayer et al., 1955), in K steps a row where the closed form takes K * K. The Jacobian is the
+identity minus the average within each block of equal v, divided by e.
 """
 
 from __future__ import annotations
@@ -18,12 +19,39 @@ from patchgame_egg.choices import RankOp
 
 # Rows are fitted in chunks so that the [rows, K, K] table stays near 64 MiB however large the batch.
 _TABLE_ELEMENTS = 2**23
+# Rows as long as this are fitted sooner on a CPU by a loop in Python: of 784 items 80 times as soon, of 36 no sooner.
+_LONG = 40
 # From here on sums of scores lose the digits that ranks need.
 _LARGE = 1e6
 
 
 def _isotonic(y: Tensor) -> Tensor:
     """The non-increasing least-squares fit of each row: ``[B, K] -> [B, K]``."""
+    k = y.shape[1]
+    if y.device.type == "cpu" and k >= _LONG:
+        fit = torch.empty_like(y)
+        for i, row in enumerate(y):
+            fit[i] = _pooled(row)
+        return fit
+    return torch.cat([_from_table(part) for part in y.split(max(1, _TABLE_ELEMENTS // (k * k)))])
+
+
+def _pooled(row: Tensor) -> Tensor:
+    """`_isotonic` of one row ``[K]``: blocks from the left, each merged into the one before while it is not below."""
+    sums: list[float] = []
+    sizes: list[int] = []
+    for total in row.tolist():
+        size = 1
+        while sums and sums[-1] * size <= total * sizes[-1]:
+            total, size = total + sums.pop(), size + sizes.pop()
+        sums.append(total)
+        sizes.append(size)
+    count = torch.tensor(sizes)
+    return (torch.tensor(sums, dtype=row.dtype) / count).repeat_interleave(count)
+
+
+def _from_table(y: Tensor) -> Tensor:
+    """`_isotonic` in closed form, from the means of all runs."""
     rows, k = y.shape
     total = torch.cat([y.new_zeros(rows, 1), y.cumsum(1)], dim=1)  # [B, K+1]
     start = torch.arange(k, device=y.device)
@@ -57,7 +85,7 @@ class _SoftRank(torch.autograd.Function):
         k = scores.shape[1]
         z, order = _near(scores.to(exact) / strength).sort(dim=1, descending=True)
         y = z - torch.arange(k, 0, -1, device=z.device, dtype=exact)
-        fit = torch.cat([_isotonic(part) for part in y.split(max(1, _TABLE_ELEMENTS // (k * k)))])
+        fit = _isotonic(y)
         new_block = torch.ones_like(fit, dtype=torch.int64)
         new_block[:, 1:] = fit[:, 1:] != fit[:, :-1]
         ctx.save_for_backward(order, new_block.cumsum(1) - 1)

@@ -42,6 +42,12 @@ def test_published_values(strength: float) -> None:
     torch.testing.assert_close(ranks[0], torch.tensor(PUBLISHED[strength], dtype=torch.float32), atol=1e-6, rtol=0)
 
 
+@pytest.fixture(params=["by a table, as on a GPU", "by pooling, as on a CPU"])
+def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "_LONG", 0 if "pooling" in request.param else math.inf)
+
+
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("items", [1, 2, 16, 49, 196])
 @pytest.mark.parametrize("spread", [0.01, 1.0, 20.0, 50.0])
 def test_equals_isotonic_regression(items: int, spread: float) -> None:
@@ -51,6 +57,7 @@ def test_equals_isotonic_regression(items: int, spread: float) -> None:
     np.testing.assert_allclose(soft_rank(scores.float()).numpy(), expected, atol=2e-5)
 
 
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("strength", [0.3, 1.0, 4.0])
 def test_gradient_equals_finite_differences_of_the_oracle(strength: float) -> None:
     scores = draw(1, 12, 3.0).requires_grad_()
@@ -64,6 +71,7 @@ def test_gradient_equals_finite_differences_of_the_oracle(strength: float) -> No
         assert gradient[0, i].item() == pytest.approx(rise / 2e-6, abs=1e-6)
 
 
+@pytest.mark.usefixtures("either")
 def test_gradcheck() -> None:
     assert torch.autograd.gradcheck(lambda s: soft_rank(s, 0.7), draw(3, 9, 2.0).requires_grad_())
 
@@ -103,6 +111,7 @@ def test_stays_exact_in_float32_under_autocast() -> None:
     np.testing.assert_allclose(ranks.numpy(), expected, atol=2e-5)
 
 
+@pytest.mark.usefixtures("either")
 def test_large_batches_are_fitted_in_chunks_with_the_same_result() -> None:
     scores = draw(300, 196, 3.0)
     torch.testing.assert_close(soft_rank(scores)[290:], soft_rank(scores[290:]), atol=0, rtol=0)
@@ -124,6 +133,7 @@ def test_errors_say_what_is_wrong(scores: torch.Tensor, options: dict[str, objec
 INF = math.inf
 
 
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize(
     ("scores", "ranks"),
     [
@@ -155,6 +165,12 @@ def test_scores_moved_together_keep_their_ranks_and_gradients(monkeypatch: pytes
     torch.testing.assert_close(*results)
 
 
+@pytest.mark.usefixtures("either")
+def test_no_rows_have_no_ranks() -> None:
+    assert soft_rank(torch.zeros(0, 49)).shape == (0, 49)
+
+
+@pytest.mark.usefixtures("either")
 def test_nan_has_no_rank() -> None:
     scores = torch.tensor([[1.0, math.nan, 2.0], [1.0, 2.0, 3.0]])
     with pytest.raises(ValueError, match="1 of 2 rows of scores hold NaN"):
