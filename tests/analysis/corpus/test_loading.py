@@ -165,6 +165,16 @@ def test_an_interaction_of_ours(tmp_path: Path) -> None:
     assert from_interaction(interaction(), vocab_size=20).vocab_size == 20
 
 
+def test_a_record_of_training_is_read_with_its_graph() -> None:
+    record = Interaction(
+        message=torch.tensor([[1, 2], [0, 0]]), receiver_output=torch.rand(2, 2, 4).requires_grad_(),
+        aux={"acc": torch.tensor([1.0, 0.0], requires_grad=True)},
+    )  # fmt: skip
+    found = from_interaction(record)
+    assert found.probes["as played"].tolist() == [True, False]
+    assert found.text is not None and found.text.shape == (2, 4)
+
+
 def test_an_interaction_with_less(tmp_path: Path) -> None:
     found = from_interaction(Interaction(message=torch.tensor([[1, 2], [0, 0]]), labels=torch.tensor([[0, 1], [2, 0]])))
     assert found.mask.all() and found.text is found.grid is found.labels is None and found.probes == {}
