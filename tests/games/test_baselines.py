@@ -413,7 +413,7 @@ def test_random_weights_are_where_moco_starts(tiny: list[str]) -> None:
         (["patchvae", "--image-size", "36", "--patch-size", "12"], "patches of 12 px: cells of resnet9 have 2 to 32"),
         (["patchvae", "--vision", "vgg11"], "PatchVAE's trunk 'vgg11': give resnet9"),
         (["moco", "--micro-batch", "2"], "--micro-batch is PatchGame's"),
-        (["vqvae", "--ground", "scenes"], "--ground is PatchGame's"),
+        (["vqvae", "--data", "scenes", "--ground", "scenes"], "--ground is PatchGame's"),
         (["moco", "--vocb", "2"], "did you mean --vocab?"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
