@@ -226,14 +226,15 @@ def _train(counts: csr_array, train: NDArray[np.int64], test: NDArray[np.int64])
     known = np.flatnonzero(counts[train].sum(axis=0))
     counts = counts[:, known if len(known) else [0]]
     weighting = TfidfTransformer().fit(counts[train])
-    seen, unseen = weighting.transform(counts[train]), weighting.transform(counts[test])
+    seen, unseen = (csr_array(weighting.transform(counts[rows])) for rows in (train, test))
     spoken = np.diff(unseen.indptr) > 0
     teachers = np.flatnonzero(np.diff(seen.indptr) > 0)
     able = bool(len(teachers)) and bool(spoken.any())
+    asked = unseen[spoken]
     if able:
-        stepwise = _Logistic(seen, unseen[spoken])
+        stepwise = _Logistic(seen, asked)
         search = NearestNeighbors(n_neighbors=min(_NEIGHBOURS, len(teachers)), metric="cosine", algorithm="brute")
-        far, nearest = search.fit(seen[teachers]).kneighbors(unseen[spoken])
+        far, nearest = search.fit(seen[teachers]).kneighbors(asked)
 
     def predict(classes: NDArray[np.int64], shuffled: bool) -> NDArray[np.int64]:
         taught = classes[train]
@@ -242,8 +243,8 @@ def _train(counts: csr_array, train: NDArray[np.int64], test: NDArray[np.int64])
             many = seen.shape[1] * len(np.unique(taught)) > _WEIGHTS
             found = stepwise.predict(taught, _GRADIENT if shuffled else _STRICT) if shuffled or many else None
             if found is None:
-                found = LogisticRegression(max_iter=1000).fit(seen, taught).predict(unseen[spoken])
-            said[0, spoken] = _naive_bayes(seen, taught, unseen[spoken])
+                found = LogisticRegression(max_iter=1000).fit(seen, taught).predict(asked)
+            said[0, spoken] = _naive_bayes(seen, taught, asked)
             said[1, spoken] = _vote(taught[teachers][nearest], 1 - far)
             said[2, spoken] = found
         return said
@@ -315,12 +316,11 @@ def _naive_bayes(seen: csr_array, classes: NDArray[np.int64], unseen: csr_array)
     """
     names, codes = np.unique(classes, return_inverse=True)
     members = csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(len(names), len(codes)))
-    own = csr_array(members @ csr_array(seen))
+    own = members @ seen
     every = np.asarray(seen.sum(axis=0)).ravel() + 1
     rest = np.log(every.sum() - own.sum(axis=1))
     own.data = np.log1p(-own.data / every[own.indices])
-    asked = csr_array(unseen)
-    scores = np.outer(asked.sum(axis=1), rest) - (asked @ own.T).toarray()
+    scores = np.outer(unseen.sum(axis=1), rest) - (unseen @ own.T).toarray()
     return np.asarray(names[scores.argmax(axis=1)])
 
 
