@@ -142,7 +142,7 @@ def play(*options: str) -> None:
         epochs += load_config(run / "config.json")[0].training.epochs
     tiny = [*FAST, "--epochs", str(epochs)]
     if "fp16" in options:
-        tiny += ["--precision", "fp32"]  # fp16 needs a GPU
+        tiny += ["--precision", "bf16"]  # fp16 needs a GPU
     assert main([*options, *tiny]) == 0
 
 
@@ -257,12 +257,7 @@ def input_benchmark(*words: str) -> None:
 def scaling_benchmark(*words: str) -> None:
     """The smallest measurement: one row, in a process of its own as all rows are; without the other checkout."""
     if "--beside" in words:
-        return  # tests/benchmarks/beside.py is the same for all scripts: start_up.py runs with it
-    if "--preset" in words:
-        # Of other options of the game nothing more is learnt than that they are some.
-        pairs = zip(words[::2], words[1::2], strict=True)
-        parse([word for pair in pairs if pair[0] not in ("--json", "--plot") for word in pair])
-        return
+        return  # tests/benchmarks/beside.py is the same for all scripts: start_up.py and report.py run with it
     tiny = [*FAST, "--axis", "vocab=16", "--repeats", "1", "--seconds", "0", "--threads", "1"]
     said = printed(load(BENCHMARKS / "scaling.py").main, [*words, *tiny])
     assert re.search(r"^\| vocab \| 16 \| \d", said, re.MULTILINE), said
@@ -332,15 +327,15 @@ def convert(*words: str) -> None:
 
 
 def report_benchmark(*words: str) -> None:
-    """The smallest measurement, beside nothing; of another axis that is measured, nothing more is learnt."""
+    """The smallest measurement, beside nothing but itself; of another axis that is measured, nothing more is learnt."""
     if "--beside" not in words:
         report = load(BENCHMARKS / "report.py")
         asked = dict(zip(words[::2], words[1::2], strict=True))
         assert asked.pop("--axis").split("=")[0] in report.AXES
         assert all(name.removeprefix("--") in report.SIZES and size.isdigit() for name, size in asked.items())
         return
-    assert words[0] == "--axis" and words[2] == "--beside"
-    asked = ["--axis", "messages=20", *words[4:]]
+    small = {"--beside": str(ROOT), "--axis": "messages=20"}
+    asked = [small.get(before, word) for before, word in zip(["", *words], words, strict=False)]
     tiny = [f"--{name}=20" for name in ("messages", "slots", "vocab", "classes")]
     said = printed(load(BENCHMARKS / "report.py").main, [*asked, *tiny, "--permutations", "2"])
     assert re.search(r"^\| \w+ \| [\d,]+ \| here \| \d", said, re.MULTILINE), said

@@ -270,7 +270,7 @@ def test_more_weights_than_scikit_learn_can_take_are_learnt_in_steps(monkeypatch
 @pytest.mark.slow
 def test_languages_without_structure_are_called_structured_in_one_of_twenty() -> None:
     ps = [
-        [r.p for r in results(bag_of_symbols_classification(*language(seed), folds=2, permutations=19, seed=seed))]
+        [r.p for r in results(bag_of_symbols_classification(*language(seed), folds=3, permutations=19, seed=seed))]
         for seed in range(200)
     ]
     share = (np.array(ps) <= 0.05).mean(axis=0)
