@@ -59,7 +59,10 @@ if TYPE_CHECKING:
         meaning_distances as meaning_distances,
         message_distances as message_distances,
     )
-    from analysis.metrics.topsim import topographic_similarity as topographic_similarity
+    from analysis.metrics.topsim import (
+        topographic_similarities as topographic_similarities,
+        topographic_similarity as topographic_similarity,
+    )
     from analysis.metrics.tree_reconstruction import (
         one_hot_messages as one_hot_messages,
         tree_reconstruction_error as tree_reconstruction_error,

@@ -10,7 +10,6 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.corpus.color_codes import color_codes
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.near_duplicates import thumbnails
 from analysis.evaluation.concepts import concepts_of
@@ -25,7 +24,7 @@ from analysis.metrics.result import Result, undefined, wilson
 from analysis.metrics.rsa import representational_similarity
 from analysis.metrics.signalling import listening_influence, message_numbers, speaker_consistency
 from analysis.metrics.statistics.distances import MeaningKind, MessageKind
-from analysis.metrics.topsim import topographic_similarity
+from analysis.metrics.topsim import topographic_similarities
 from analysis.metrics.vocabulary_usage import usage
 
 PLAYED = "as played"
@@ -87,15 +86,15 @@ def vocabulary(corpus: Corpus) -> Iterator[Row]:
         yield row("usage", metric, "", undefined(reason, of) if math.isnan(value) else Result(float(value), of))
 
 
-def concepts(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
-    """What symbols stand for."""
+def concepts(corpus: Corpus, control: Corpus | None, permutations: int, seed: int) -> Iterator[Row]:
+    """What symbols stand for, beside the codes of `color_codes`."""
     ids, said = corpus.symbols, corpus.mask
     for concept in concepts_of(corpus):
         found = association(ids, said, concept.values, permutations=permutations, seed=seed)
         for metric in asdict(found):
             if metric != "counts":
                 yield row("concepts", metric, concept.name, getattr(found, metric))
-    if (control := color_codes(corpus, seed=seed)) is not None:
+    if control is not None:
         for concept in concepts_of(control):
             told = association(control.symbols, control.mask, concept.values, permutations=permutations, seed=seed)
             yield row("concepts", "ami_of_color_codes", concept.name, told.ami)
@@ -110,8 +109,8 @@ def concepts(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
             yield row("concepts", "concept_best_matching", name, match.score)
 
 
-def classes(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
-    """Whether a classifier that sees only the symbols knows the class."""
+def classes(corpus: Corpus, control: Corpus | None, permutations: int, seed: int) -> Iterator[Row]:
+    """Whether a classifier that sees only the symbols knows the class, or only the codes of `color_codes`."""
     if corpus.labels is None:
         return
     draws = min(permutations, _CLASSIFIERS_SHUFFLED)
@@ -122,7 +121,6 @@ def classes(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
         ("logistic regression", found.logistic_regression),
     ):
         yield row("concepts", "bag_of_symbols", name, result, found.chance)
-    control = color_codes(corpus, seed=seed)
     if control is not None and control.labels is not None:
         told = bag_of_symbols_classification(control.symbols, control.mask, control.labels, permutations=0, seed=seed)
         for name, result in (
@@ -137,7 +135,9 @@ def structure(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
     """Whether like items have like messages, by several distances; the first row is the headline."""
     ids, said = corpus.symbols, corpus.mask
     first = "edit distance" if corpus.grid is None else "which symbols"
-    distances = {name: (ids, said, _MESSAGE_DISTANCES[name]) for name in dict.fromkeys((first, *_MESSAGE_DISTANCES))}
+    distances: dict[str, tuple[NDArray[np.int64], NDArray[np.bool_], MessageKind]] = {
+        name: (ids, said, _MESSAGE_DISTANCES[name]) for name in dict.fromkeys((first, *_MESSAGE_DISTANCES))
+    }
     if corpus.grid is not None:
         distances["who speaks"] = said.astype(np.int64), np.ones_like(said), "hamming"
     meanings: dict[str, tuple[NDArray[Any], MeaningKind]] = {}
@@ -146,11 +146,11 @@ def structure(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
     meanings |= {name: (points, "cosine") for name, points in _points(corpus).items()}
     for about, (values, kind) in meanings.items():
         rows = slice(len(values))
-        for name, (symbols, mask, distance) in distances.items():
-            result = topographic_similarity(
-                symbols[rows], mask[rows], meanings=values, meaning_distance=kind, message_distance=distance,
-                permutations=permutations, seed=seed,
-            )  # fmt: skip
+        languages = [(symbols[rows], mask[rows], distance) for symbols, mask, distance in distances.values()]
+        results = topographic_similarities(
+            languages, meanings=values, meaning_distance=kind, permutations=permutations, seed=seed
+        )
+        for name, result in zip(distances, results, strict=True):
             yield row("structure", "topographic_similarity", f"{about} and {name}", result)
 
 

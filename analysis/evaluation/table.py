@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from itertools import chain
 
 import numpy as np
 import pandas as pd
 
+from analysis.corpus.color_codes import color_codes
 from analysis.corpus.corpus import Corpus
 from analysis.evaluation import metric_groups as groups
 from analysis.evaluation.glossary import GLOSSARY
@@ -49,11 +51,12 @@ def measure(
         1.0
     """
     drawn, corpus = (permutations, seed), corpus.numbered()
+    control = cache(lambda: color_codes(corpus, seed=seed))
     steps: list[tuple[str, Callable[[], Iterable[Row]]]] = [
         ("success", lambda: groups.success(corpus)),
         ("usage", lambda: groups.vocabulary(corpus)),
-        ("concepts", lambda: groups.concepts(corpus, *drawn)),
-        ("classes", lambda: groups.classes(corpus, *drawn)),
+        ("concepts", lambda: groups.concepts(corpus, control(), *drawn)),
+        ("classes", lambda: groups.classes(corpus, control(), *drawn)),
         ("structure", lambda: groups.structure(corpus, *drawn)),
         ("meaning", lambda: groups.meaning(corpus, *drawn)),
         ("signals", lambda: groups.signals(corpus, *drawn)),

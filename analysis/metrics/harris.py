@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
 
@@ -20,15 +20,13 @@ from analysis.corpus.corpus import Corpus
 from analysis.metrics.checks import check_messages
 from analysis.metrics.family import Family, Term
 from analysis.metrics.result import Result, against_null, undefined
+from analysis.metrics.statistics.texts import Text, piece_keys, shuffled_within, tally, text_of
 
 # Shuffled languages, each as much work as the language itself; 19 is the fewest with which p can be 0.05.
 _SHUFFLES = 19
 
 # A rise must exceed the threshold by more than this, in nats: equal entropies may differ in their last digits.
 _ROUNDING = 1e-12
-
-# Keys up to so many times their number are counted in a table, larger ones by sorting, which takes ten times as long.
-_TABLE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,18 +57,6 @@ class Articulation:
     words: NDArray[np.int64]
     mask: NDArray[np.bool_]
     vocabulary: tuple[tuple[int, ...], ...]
-
-
-class Text(NamedTuple):
-    """Messages one after the other.
-
-    Attributes:
-        symbols: renamed 0 to V - 1, ``[n]``.
-        ends: where the message of each ends, ``[n]``.
-    """
-
-    symbols: NDArray[np.int64]
-    ends: NDArray[np.int64]
 
 
 def harris_articulation(symbols: ArrayLike, mask: ArrayLike, *, threshold: float = 0.0, seed: int = 0) -> Articulation:
@@ -112,15 +98,14 @@ def harris_articulation(symbols: ArrayLike, mask: ArrayLike, *, threshold: float
     if not threshold >= 0:
         raise ValueError(f"threshold is {threshold}: a boundary is a rise, give 0 or more nats")
     ids, said = check_messages(symbols, mask)
-    names, codes = np.unique(ids[said], return_inverse=True)
-    lengths = said.sum(axis=1)
-    text = Text(codes.astype(np.int64), np.repeat(np.cumsum(lengths), lengths))
+    names = np.unique(ids[said])
+    text, lengths = text_of(ids, said), said.sum(axis=1)
     after, entropy = _branching(text, threshold)
     starts, sizes = _cut(after, text.ends)
     keys = piece_keys(text, starts, sizes)
     rng = np.random.default_rng(seed)
-    null = [_shuffled(text, threshold, rng) for _ in range(_SHUFFLES)]
-    spoken, reason = int((lengths > 0).sum()), _why_not(ids, said, lengths)
+    null = [_shuffled(text, said, threshold, rng) for _ in range(_SHUFFLES)]
+    spoken, reason = int((lengths > 0).sum()), _why_not(ids, said)
     if reason:
         boundaries, segments = undefined(reason, spoken), undefined(reason, len(starts))
     else:
@@ -140,19 +125,42 @@ def harris_articulation(symbols: ArrayLike, mask: ArrayLike, *, threshold: float
     )
 
 
+def word_sizes(symbols: ArrayLike, mask: ArrayLike, threshold: float) -> tuple[Text, NDArray[np.int64], str]:
+    """The words of `harris_articulation` alone, without the shuffled languages that most of its time goes into.
+
+    Args:
+        symbols: ids from 0, ``[N, T]``, in the order in which they are said.
+        mask: true where a symbol was said, ``[N, T]``.
+        threshold: in nats, 0 or more.
+
+    Returns:
+        The messages one after the other; how many symbols each of their words has, ``[words]``; why
+        `harris_articulation` finds no places, or nothing.
+
+    Raises:
+        ValueError: the threshold is negative.
+    """
+    if not threshold >= 0:
+        raise ValueError(f"threshold is {threshold}: a boundary is a rise, give 0 or more nats")
+    ids, said = check_messages(symbols, mask)
+    text = text_of(ids, said)
+    return text, _cut(_branching(text, threshold)[0], text.ends)[1], _why_not(ids, said)
+
+
 def _shuffled(
-    text: Text, threshold: float, rng: np.random.Generator
+    text: Text, said: NDArray[np.bool_], threshold: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], int]:
     """Boundaries, entropies and the number of different pieces of a language without words."""
-    other = text._replace(symbols=text.symbols[np.lexsort((rng.random(len(text.symbols)), text.ends))])
+    other = text._replace(symbols=text.symbols[shuffled_within(said.sum(axis=1), rng)])
     after, entropy = _branching(other, threshold)
-    return after, entropy, len(np.unique(piece_keys(other, *_cut(after, other.ends))))
+    return after, entropy, len(pd.unique(piece_keys(other, *_cut(after, other.ends))))
 
 
-def _why_not(ids: NDArray[np.int64], said: NDArray[np.bool_], lengths: NDArray[np.int64]) -> str:
+def _why_not(ids: NDArray[np.int64], said: NDArray[np.bool_]) -> str:
     """Why there are no places to look at; empty if there are."""
     if not said.any():
         return "all_silent"
+    lengths = said.sum(axis=1)
     if lengths.max() < 2:
         return "single_symbols"
     same = (lengths == lengths[0]).all() and (np.diff(ids[said].reshape(len(ids), -1), axis=0) == 0).all()
@@ -173,7 +181,7 @@ def _branching(text: Text, threshold: float) -> tuple[NDArray[np.bool_], NDArray
         occurrences = np.bincount(pieces)
         longer = left[starts] > order
         pairs = pieces[longer] * vocabulary + text.symbols[starts[longer] + order]
-        found, longer_pieces, often = _tally(pairs)
+        found, longer_pieces, often = tally(pairs)
         shorter = found // vocabulary
         surprise = -xlogy(often, often / occurrences[shorter]) / occurrences[shorter]
         branching = np.bincount(shorter, surprise, len(occurrences)).astype(float)
@@ -197,47 +205,13 @@ def _cut(after: NDArray[np.bool_], ends: NDArray[np.int64]) -> tuple[NDArray[np.
     return starts, stops - starts
 
 
-def piece_keys(text: Text, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """One number per piece, the same for the same symbols.
-
-    Args:
-        text: the messages.
-        starts: where the pieces begin, ``[pieces]``.
-        sizes: how many symbols they have, at least 1, ``[pieces]``.
-
-    Pieces of 1, 2, 4 and so on symbols are numbered at every place; any piece is then known by two of these numbers,
-    one from its start and one up to its end, and by its length.
-    """
-    number, count = text.symbols, len(text.symbols)
-    keys = np.zeros(len(starts), dtype=np.int64)
-    longest = int(sizes.max(initial=0))
-    size = 1
-    while size <= longest:
-        here = (size <= sizes) & (sizes < 2 * size)
-        first, second = number[starts[here]], number[starts[here] + sizes[here] - size]
-        keys[here] = (first * count + second) * (longest + 1) + sizes[here]
-        later = number[np.minimum(np.arange(count) + size, count - 1)]
-        _, number, _ = _tally(number * (int(number.max()) + 1) + later)
-        size *= 2
-    return keys
-
-
-def _tally(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The different keys in ascending order, the number of each key among them, and how often each occurs."""
-    if int(keys.max(initial=-1)) >= _TABLE * len(keys):
-        found, codes, often = np.unique(keys, return_inverse=True, return_counts=True)
-        return found, codes, often
-    table = np.bincount(keys)
-    found = np.flatnonzero(table)
-    return found, (np.cumsum(table > 0) - 1)[keys], table[found]
-
-
 def _words(
     keys: NDArray[np.int64], items: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
-    """Messages as numbers of pieces, the most frequent first, ``[N, W]``; where there is one; an example of each."""
+    """Messages as numbers of pieces, the most frequent first, of equal ones that which comes first, ``[N, W]``; where
+    there is one; an example of each."""
     _, examples, codes, often = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
-    order = np.argsort(-often, kind="stable")
+    order = np.lexsort((examples, -often))
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     lengths = np.bincount(items, minlength=count)

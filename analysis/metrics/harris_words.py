@@ -12,14 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.corpus.corpus import Corpus
 from analysis.metrics.abbreviation import abbreviation_of_words
 from analysis.metrics.checks import check_messages
 from analysis.metrics.family import Family, Term
-from analysis.metrics.harris import Text, harris_articulation, piece_keys
+from analysis.metrics.harris import word_sizes
 from analysis.metrics.result import Result, against_null, undefined
+from analysis.metrics.statistics.texts import piece_keys, shuffled_within
 from analysis.metrics.topsim import topographic_similarity
 
 # In the table; each as much work as the language itself.
@@ -83,31 +85,27 @@ def harris_words(
         >>> found.vocabulary.value, round(found.vocabulary.null_mean) > 20, round(found.vocabulary.p, 2)
         (4.0, True, 0.01)
     """
-    found = harris_articulation(symbols, mask, threshold=threshold, seed=seed)
-    ids, said = check_messages(symbols, mask)
-    lengths = said.sum(axis=1)
-    sizes = np.array([len(word) for word in found.vocabulary], dtype=np.int64)[found.words[found.mask]]
-    cuts = np.maximum(found.mask.sum(axis=1) - 1, 0)
-    reason = found.boundaries.reason or ("" if cuts.any() else "no_boundaries")
+    text, sizes, reason = word_sizes(symbols, mask, threshold)
+    lengths = check_messages(symbols, mask)[1].sum(axis=1)
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    cuts = np.maximum(np.bincount(owner[np.cumsum(sizes) - sizes], minlength=len(lengths)) - 1, 0)
+    if not reason and not cuts.any():
+        reason = "no_boundaries"
     if reason:
         return HarrisWords(*[undefined(reason, len(sizes))] * 3)
-    text = Text(
-        np.unique(ids[said], return_inverse=True)[1].reshape(-1).astype(np.int64),
-        np.repeat(np.cumsum(lengths), lengths),
-    )
     rng = np.random.default_rng(seed)
-    drawn = np.sort(rng.permutation(len(ids))[:_COMPARED])
+    drawn = np.sort(rng.permutation(len(lengths))[:_COMPARED])
     held = None if meanings is None else np.asarray(meanings)
-    owner = np.repeat(np.arange(len(ids)), lengths)
 
     def of(sizes: NDArray[np.int64]) -> tuple[float, float, float, int, str]:
         starts = np.cumsum(sizes) - sizes
-        _, first, number, counts = np.unique(
-            piece_keys(text, starts, sizes), return_index=True, return_inverse=True, return_counts=True
-        )
+        number, _ = pd.factorize(piece_keys(text, starts, sizes))
+        counts = np.bincount(number)
+        first = np.empty_like(counts)
+        first[number] = np.arange(len(number))
         similar = undefined("no_meanings", len(drawn))
         if held is not None:
-            words, there = _rows_of(number.reshape(-1), owner[starts], len(ids))
+            words, there = _rows_of(number, owner[starts], len(lengths))
             similar = topographic_similarity(words[drawn], there[drawn], meanings=held[drawn], permutations=0)
         return len(counts), abbreviation_of_words(sizes[first], counts), similar.value, similar.n, similar.reason
 
@@ -125,11 +123,10 @@ def harris_words(
 
 def _cut_elsewhere(lengths: NDArray[np.int64], cuts: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
     """Sizes of the pieces if each message is cut as often, at different places drawn from all places in it."""
-    message = np.repeat(np.arange(len(lengths)), np.maximum(lengths - 1, 0))
-    place = np.arange(len(message)) - np.repeat(
-        np.cumsum(np.maximum(lengths - 1, 0)) - np.maximum(lengths - 1, 0), np.maximum(lengths - 1, 0)
-    )
-    order = np.lexsort((rng.random(len(message)), message))
+    inner = np.maximum(lengths - 1, 0)
+    message = np.repeat(np.arange(len(lengths)), inner)
+    place = np.arange(len(message)) - np.repeat(np.cumsum(inner) - inner, inner)
+    order = shuffled_within(inner, rng)
     # Of each message's places, in random order, the first ones.
     chosen = np.sort(order[place < cuts[message]])
     begins = np.cumsum(lengths) - lengths

@@ -35,7 +35,7 @@ _LOOK_UP = 80
 
 # Multiplications that all shuffled languages together may take; where this is too little for all, the null rests on
 # fewer, but on as many as those of classifiers at least.
-_WORK, _FEWEST = 1 << 42, 20
+_WORK, _FEWEST = 1 << 39, 20
 
 # Probabilities this close count as equal when the best symbol is chosen.
 _ROUNDING = 1e-9

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.metrics.result import Result
 from analysis.metrics.statistics.distances import known_items, meaning_pairs
-from analysis.metrics.topsim import correlate
+from analysis.metrics.statistics.rank_correlation import correlate
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,16 @@ def representational_similarity(
     one, other = _vectors(first=first, second=second)
     kept = known_items(one, "cosine") & known_items(other, "cosine")
     one, other = one[kept], other[kept]
-    return correlate(
+    (found,) = correlate(
         lambda rows: meaning_pairs(one[rows], "cosine"),
-        lambda rows: meaning_pairs(other[rows], "cosine"),
+        [lambda rows: meaning_pairs(other[rows], "cosine")],
         len(one),
         ("first_vectors", "second_vectors"),
         permutations=permutations,
         max_items=max_items,
         seed=seed,
     )
+    return found
 
 
 def hashing_check(

@@ -19,7 +19,7 @@ from analysis.evaluation.concepts import Cells, Concept, cells, concepts_of
 from analysis.evaluation.glossary import GLOSSARY
 from analysis.metrics.bag_of_symbols import MAX_ITEMS
 from analysis.metrics.statistics.entropy import entropy_of_counts
-from analysis.metrics.topsim import VALUE_ITEMS
+from analysis.metrics.statistics.rank_correlation import VALUE_ITEMS
 from analysis.plots.curves import Record
 from analysis.report.dictionary import gallery, heat_tables
 from analysis.report.figures import draw_entropies, draw_learning, draw_lengths, draw_position_entropy, draw_usage

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, hstack
+from scipy.sparse import csc_array, csr_array, hstack
 
 from analysis.corpus.corpus import Corpus, Names
 from analysis.metrics.concept_association import shrunk_pmi
@@ -71,14 +71,15 @@ def learn_lexicon(forms: Forms, words: Words, images: NDArray[np.bool_], *, leve
         >>> found.words, found.sure.tolist()
         (('a', 'cat', 'dog'), [[False, True, False], [False, False, True]])
     """
-    counts, used = forms.counts[np.flatnonzero(images)], words.all[np.flatnonzero(images)]
+    rows = np.flatnonzero(images)
+    counts, used = forms.counts[rows], words.all[rows]
     there, uses = (csr_array(x > 0, dtype=np.int64) for x in (counts, used))
     together = _dense(there.T @ uses)
     said = np.asarray(there.sum(axis=0)).astype(np.int64)
-    symbols = None if forms.kind == "symbol" else _has_symbols(forms)[np.flatnonzero(images)]
-    p = luck(there, uses, symbols)
+    among = None if forms.kind == "symbol" else _among(forms, rows, uses)
+    p = luck(there, uses, among)
     # What is never or always there cannot surprise. How many pairs can is the same in every shuffled language.
-    most = there.shape[0] if symbols is None else np.asarray(symbols.sum(axis=0))
+    most = there.shape[0] if among is None else among[0]
     in_images = np.asarray(uses.sum(axis=0))
     tests = int(((said > 0) & (said < most)).sum() * ((in_images > 0) & (in_images < there.shape[0])).sum())
     return Lexicon(
@@ -87,7 +88,9 @@ def learn_lexicon(forms: Forms, words: Words, images: NDArray[np.bool_], *, leve
     )  # fmt: skip
 
 
-def luck(there: csr_array, uses: csr_array, base: csr_array | None = None) -> NDArray[np.float64]:
+def luck(
+    there: csr_array, uses: csr_array, among: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+) -> NDArray[np.float64]:
     """How probable at least so many images with both form and word are if messages were given to images at random.
 
     Fisher's exact test, one-sided: the hypergeometric distribution. A symbol is held against all images. A symbol at a
@@ -97,7 +100,8 @@ def luck(there: csr_array, uses: csr_array, base: csr_array | None = None) -> ND
     Args:
         there: whether each form is in each message, 0 or 1, ``[N, F]``.
         uses: whether each word is in each caption, 0 or 1, ``[N, W]``.
-        base: whether each form could be in each message, 0 or 1, ``[N, F]``; None: in all.
+        among: in how many messages each form could be, ``[F]``, and in how many of these each word is, ``[F, W]``;
+            None: it could be in all.
 
     Returns:
         ``[F, W]``, above 0 to 1; 1 where they are never together.
@@ -109,10 +113,7 @@ def luck(there: csr_array, uses: csr_array, base: csr_array | None = None) -> ND
     from scipy.stats import hypergeom
 
     together, said = _dense(there.T @ uses), np.asarray(there.sum(axis=0))
-    if base is None:
-        images, with_word = np.full(said.shape, there.shape[0]), np.asarray(uses.sum(axis=0))[None]
-    else:
-        images, with_word = np.asarray(base.sum(axis=0)), _dense(base.T @ uses)
+    images, with_word = among or (np.full(said.shape, there.shape[0]), np.asarray(uses.sum(axis=0))[None])
     # The tail is not worked out where there is nothing to be surprised at.
     more = together * images[:, None] > said[:, None] * with_word
     f, w = np.nonzero(more)
@@ -165,16 +166,28 @@ def _rows(lexicon: Lexicon, words: Words, images: NDArray[np.bool_]) -> pd.DataF
     return frame.iloc[order]
 
 
-def _has_symbols(forms: Forms) -> csr_array:
-    """Whether each message has the symbols that each form is made of, anywhere, 0 or 1, ``[N, F]``."""
-    once, twice = (csr_array(forms.counts_of_symbols > least, dtype=np.int64) for least in (0, 1))
-    found = once[:, forms.parts[:, 0]]
+def _among(forms: Forms, rows: NDArray[np.int64], uses: csr_array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """In how many of these messages the symbols of each form are, anywhere, ``[F]``; in how many with each word."""
+    held = forms.counts_of_symbols[rows]
+    once, twice = (csc_array(held > least, dtype=np.int64) for least in (0, 1))
     if forms.parts.shape[1] == 1:
-        return found
+        (first,) = forms.parts.T
+        return np.asarray(once.sum(axis=0))[first], _dense(once.T @ uses)[first]
+    images = np.zeros(len(forms.parts), dtype=np.int64)
+    with_word = np.zeros((len(forms.parts), uses.shape[1]), dtype=np.int64)
     first, second = forms.parts.T
-    columns = csr_array(hstack([once, twice]))
-    return csr_array(found.multiply(columns[:, second + np.where(first == second, once.shape[1], 0)]))
+    either = csr_array(hstack([once, twice]))
+    columns = second + np.where(first == second, once.shape[1], 0)
+    # By the first symbol: a table of all messages and all forms would take gigabytes.
+    order = np.argsort(first, kind="stable")
+    for of in np.split(order, np.flatnonzero(np.diff(first[order])) + 1) if len(order) else []:
+        symbol = first[of[0]]
+        messages = once.indices[once.indptr[symbol] : once.indptr[symbol + 1]]
+        both = csc_array(either[messages])[:, columns[of]]
+        images[of] = np.asarray(both.sum(axis=0))
+        with_word[of] = _dense(both.T @ uses[messages])
+    return images, with_word
 
 
-def _dense(table: csr_array) -> NDArray[np.int64]:
+def _dense(table: csr_array | csc_array) -> NDArray[np.int64]:
     return np.asarray(table.todense(), dtype=np.int64)

@@ -72,19 +72,19 @@ def learn_reader(kinds: Sequence[Forms], words: Words, images: NDArray[np.bool_]
     items, found = asked.nonzero()
     times = asked[items, found]
 
-    def told(forms: Forms) -> list[float]:
-        table = translation_table(forms.counts[rest], words.all[rest])
+    tables = [translation_table(forms.counts[rest], words.all[rest]) for forms in kinds]
+
+    def told(forms: Forms, table: NDArray[np.float64]) -> list[float]:
         return [
             float((times * np.log(_mixed(forms, table, usual, share, aside)[items, found])).sum()) for share in _SHARES
         ]
 
     # Equally good ones: those that claim less.
-    scores = np.array([told(forms) for forms in kinds])
+    scores = np.array([told(forms, table) for forms, table in zip(kinds, tables, strict=True)])
     best, share = map(int, np.unravel_index(scores.argmax(), scores.shape))
     lexicon = learn_lexicon(kinds[best], words, images)
     length = float(words.all[rows].sum() / max(len(rows), 1))
-    table = translation_table(lexicon.forms.counts[rest], words.all[rest])
-    expected = _mixed(lexicon.forms, table, usual, _SHARES[share], aside) * length
+    expected = _mixed(lexicon.forms, tables[best], usual, _SHARES[share], aside) * length
     pairs = lexicon.sure_words(aside)
     steps = _rising(expected[pairs], np.asarray((asked > 0).todense())[pairs])
     return Reader(lexicon, _usual(words, rows), _SHARES[share], length, steps)

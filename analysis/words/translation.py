@@ -44,13 +44,14 @@ def translation_table(forms: csr_array, words: csr_array, rounds: int = 20) -> N
     table = np.full((speakers.shape[1], words.shape[1]), 1 / max(words.shape[1], 1))
     step = max(1, _PART // max(words.shape[1], 1))
     parts = [(speakers[i : i + step], words[i : i + step]) for i in range(0, words.shape[0], step)]
+    pairs = [(said, csr_array(said.T), used, *used.nonzero()) for said, used in parts]
+    often = [used[items, found] for _, _, used, items, found in pairs]
     for _ in range(rounds):
         expected = np.zeros_like(table)
-        for said, used in parts:
+        for (said, by_symbol, used, items, found), times in zip(pairs, often, strict=True):
             # Of a word that is used, the share of each symbol is t(w | s) / sum of t(w | s) over the message.
-            items, found = used.nonzero()
-            shares = used[items, found] / (said @ table)[items, found]
-            expected += (said.T @ csr_array((shares, (items, found)), shape=used.shape)).toarray()
+            shares = times / (said @ table)[items, found]
+            expected += (by_symbol @ csr_array((shares, (items, found)), shape=used.shape)).toarray()
         table *= expected
         table /= np.where(table.any(axis=1, keepdims=True), table.sum(axis=1, keepdims=True), 1)
     return table

@@ -132,9 +132,11 @@ class Joint:
         """The cells of these tables that are not 0."""
         if self.held is not None:
             found = []
-            for table in self.tables(order):
-                rows, columns = np.nonzero(table)
-                found.append(Counted(rows, columns, table[rows, columns]))
+            for table, width in zip(self.tables(order), self.widths, strict=True):
+                cells = np.ascontiguousarray(table).ravel()
+                places = np.flatnonzero(cells)
+                rows, columns = np.divmod(places, width)
+                found.append(Counted(rows, columns, cells[places]))
             return found
         return [
             count_pairs(self.contents, codes[order][self.items], width)

@@ -55,8 +55,7 @@ OTHERS = {
     "Corpus", "GLOSSARY", "Result", "Usage", "against_null", "causal_influence", "check_messages", "hashing_check",
     "importance_scores", "lift", "listening_influence", "load", "meaning_distances", "measure", "message_distances",
     "message_numbers", "name_symbols", "npmi", "one_hot_messages", "place_share", "pmi", "record",
-    "representational_similarity",
-    "shrunk_pmi", "undefined",
+    "representational_similarity", "shrunk_pmi", "topographic_similarities", "undefined",
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from analysis.metrics.result import Result
 from analysis.metrics.statistics import pairwise as pairs
 from analysis.metrics.statistics.distances import meaning_distances, message_distances
-from analysis.metrics.topsim import topographic_similarity
+from analysis.metrics.topsim import topographic_similarities, topographic_similarity
 
 GRID = np.array(list(product(range(4), repeat=2)))
 # The demonstration of DeepMind's emergent_communication_at_scale.
@@ -223,6 +223,28 @@ def test_a_sample_without_variety_gives_the_value_alone() -> None:
     assert not found.reason and found.draws == 0 and math.isnan(found.p) and math.isnan(found.low)
 
 
+@pytest.mark.parametrize("items", [40, 130])
+def test_several_at_once_have_the_numbers_of_each(items: int) -> None:
+    rng = np.random.default_rng(items)
+    meanings = rng.normal(size=(items, 3))
+    meanings[7] = 0  # no meaning
+    said = rng.random((items, 4)) < 0.7
+    one_word = np.zeros((items, 4), dtype=int)
+    rare = one_word.copy()
+    rare[0] = 1  # in no sample, most likely
+    symbols = rng.integers(0, 5, (items, 4))
+    languages = [
+        (symbols, said, "edit"), (one_word, one_word == 0, "edit"), (symbols, said, "hamming"),
+        (rare, rare >= 0, "bag"), (symbols[::-1], said, "jaccard"),
+    ]  # fmt: skip
+    asked: Any = {"meanings": meanings, "meaning_distance": "cosine", "permutations": 9, "max_items": 30, "seed": 3}
+    found = topographic_similarities(languages, **asked)  # type: ignore[arg-type]
+    for together, (ids, mask, distance) in zip(found, languages, strict=True):
+        alone = topographic_similarity(ids, mask, message_distance=distance, **asked)  # type: ignore[arg-type]
+        assert repr(together) == repr(alone)
+    assert found[1].reason == "constant_messages" and found[0].draws == 9
+
+
 def test_errors_say_what_is_wrong() -> None:
     with pytest.raises(ValueError, match="15 meanings and 16 messages"):
         topsim(GRID[:15], GRID)
@@ -248,7 +270,7 @@ def test_pairs_that_share_an_item_are_not_independent() -> None:
 def test_of_many_items_the_value_is_that_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     meanings, symbols, mask = noisy(np.random.default_rng(0), 400, 0.4)
     whole = topsim(meanings, symbols, mask, permutations=0)
-    monkeypatch.setattr("analysis.metrics.topsim.VALUE_ITEMS", 300)
+    monkeypatch.setattr("analysis.metrics.statistics.rank_correlation.VALUE_ITEMS", 300)
     found = topsim(meanings, symbols, mask, permutations=19, max_items=50)
     assert (whole.n, found.n) == (400, 300)
     assert found.value != whole.value and found.value == pytest.approx(whole.value, abs=0.05)

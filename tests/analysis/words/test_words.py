@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from scipy.stats import hypergeom
 
 from analysis.__main__ import main
 from analysis.corpus.corpus import Corpus
@@ -101,7 +103,8 @@ def test_luck_by_brute_force() -> None:
     base = np.array([1, 1, 1, 0, 1, 0])
     inside = np.flatnonzero(base)
     every = [sum(there[inside][list(order)] * uses[inside]) for order in itertools.permutations(range(4))]
-    found = luck(*(csr_array(x[:, None]) for x in (there, uses, base)))
+    among = np.array([base.sum()]), np.array([[(base * uses).sum()]])
+    found = luck(csr_array(there[:, None]), csr_array(uses[:, None]), among)
     assert found[0, 0] == pytest.approx(np.mean(np.array(every) >= 2))
     assert luck(csr_array([[1], [0]]), csr_array([[0], [1]]))[0, 0] == 1
 
@@ -247,6 +250,31 @@ def test_places_and_pairs_are_there_only_for_what_they_add() -> None:
     # What the symbols say by themselves, their places do not say again.
     found = dictionary(language(500)[0], count_words(language(500)[0].captions), learnt)
     assert set(found["kind"]) == {"symbol"}
+
+
+def test_places_and_pairs_are_held_against_the_messages_with_their_symbols() -> None:
+    rng = np.random.default_rng(2)
+    symbols, mask = rng.integers(0, 3, (60, 4)), rng.random((60, 4)) < 0.8
+    about = rng.integers(0, 3, 60)
+    words = count_words([["cat dog" if n == 2 else ("cat", "dog")[n]] for n in about], least=1)
+    learnt = rng.random(60) < 0.8
+    corpus = Corpus(symbols, mask, 3)
+    for forms in (place_forms(symbols, mask), pair_forms(corpus, least=1)):
+        found = learn_lexicon(forms, words, learnt)
+        for f, name in enumerate(forms.names):
+            parts = [int(part) for part in name.split("@")[0].split()]
+            for w in range(len(words.words)):
+                base = [n for n in np.flatnonzero(learnt) if not Counter(parts) - Counter(symbols[n, mask[n]].tolist())]
+                there = [n for n in base if f in forms.said[n]]
+                used = [n for n in base if words.all[n, w]]
+                both = len(set(there) & set(used))
+                expected = hypergeom.sf(both - 1, len(base), len(used), len(there)) if both else 1.0
+                # Where there are no more together than by luck, nothing is worked out.
+                if both * len(base) > len(there) * len(used):
+                    assert found.p[f, w] == pytest.approx(expected), (name, words.words[w])
+                else:
+                    assert found.p[f, w] == 1
+    assert any(a == b for a, b in forms.parts.tolist())
 
 
 @pytest.mark.slow

@@ -1,0 +1,224 @@
+"""Spearman correlation between distances of all pairs of items: value, null and interval.
+
+Mantel 1967 for the permutations; Busing, Meijer & van der Leeden 1999, "Delete-m jackknife for unequal m", for the
+interval. What the pairs are of, and which distances, is up to topographic and representational similarity.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.spatial.distance import squareform
+from scipy.special import stdtrit
+
+from analysis.metrics.result import Result, against_null, undefined
+from analysis.metrics.statistics.joint_counts import count_pairs
+from analysis.metrics.statistics.pairwise import Floats, Ints, Pairs, upper_half
+
+# From row numbers to the distances between those rows.
+Take = Callable[[Ints], Pairs]
+
+_GROUPS = 50
+
+# A table of so many ranks stays in the processor's first cache.
+_NARROW = 1024
+
+# The value is of all pairs of so many items, 50 million pairs; time grows with their number.
+VALUE_ITEMS = 10_000
+
+
+def correlate(
+    first: Take, seconds: Sequence[Take], n: int, names: tuple[str, str],
+    *, permutations: int, max_items: int, seed: int,
+) -> list[Result]:  # fmt: skip
+    """Spearman correlation between distances of one kind and each of others, as in `topographic_similarity`.
+
+    Args:
+        first: distances between the items of these numbers.
+        seconds: the same of the other kinds.
+        n: how many items there are.
+        names: what the first and the others compare, for reasons.
+        permutations: 0 for the values alone.
+        max_items: how many items null and interval rest on at most.
+        seed: seed of the sample, the permutations and the groups.
+
+    Returns:
+        A result for each of the others.
+    """
+    if n < 3:
+        return [undefined("too_few_items", n) for _ in seconds]
+    rng = np.random.default_rng(seed)
+    rows = np.arange(n)
+    if n > VALUE_ITEMS:
+        rows, n = np.sort(rng.choice(n, VALUE_ITEMS, replace=False)), VALUE_ITEMS
+    one, others = first(rows), [second(rows) for second in seconds]
+    values, counts_one, counts_others = _spearman(one, others)
+    reasons = [
+        _why_level(one, counts_one, names[0]) or _why_level(other, counts, names[1])
+        for other, counts in zip(others, counts_others, strict=True)
+    ]
+    results = [
+        undefined(reason, n) if reason else Result(value, n) for value, reason in zip(values, reasons, strict=True)
+    ]
+    unlike = [number for number, reason in enumerate(reasons) if not reason]
+    if not permutations or not unlike:
+        return results
+    size = min(n, max_items)
+    if size < n:
+        rows = rows[np.sort(rng.choice(n, size, replace=False))]
+        one = first(rows)
+    others = [seconds[number](rows) if size < n else others[number] for number in unlike]
+    observed, _, _ = _spearman(one, others)
+    # Without variety in the sample there is nothing to shuffle.
+    sampled = [at for at, value in enumerate(observed) if not math.isnan(value)]
+    if not sampled:
+        return results
+    sample = _Sample(size, _narrow(one.indices()), [_narrow(others[at].indices()) for at in sampled])
+    nulls, margins = sample.null(permutations, rng), sample.margins(rng) * math.sqrt(size / n)
+    for at, null, margin in zip(sampled, nulls, margins, strict=True):
+        value = results[unlike[at]].value
+        low, high = np.clip([value - margin, value + margin], -1.0, 1.0).tolist()
+        against = against_null(Result(observed[at], n), null)
+        results[unlike[at]] = replace(against, value=value, low=low, high=high)
+    return results
+
+
+def _why_level(pairs: Pairs, counts: Ints, name: str) -> str:
+    """Why distances have no ranks: all pairs are on one level; empty if they are not."""
+    (used,) = np.nonzero(counts)
+    if len(used) > 1:
+        return ""
+    return f"equidistant_{name}" if pairs.levels[used[0]] > 0 else f"constant_{name}"
+
+
+def _narrow(levels: Ints) -> Ints:
+    # To shuffle a matrix takes as long as to move its bytes.
+    return levels.astype(np.min_scalar_type(int(levels.max(initial=0))))
+
+
+def _ranks(counts: Ints) -> Floats:
+    """Mean rank of what is on each level, less the mean rank of everything."""
+    return np.cumsum(counts) - (counts + counts.sum()) / 2
+
+
+def _spearman(first: Pairs, seconds: Sequence[Pairs]) -> tuple[list[float], Ints, list[Ints]]:
+    """Correlations of ranks, NaN without variety, and how many pairs are on each level of the first and of the others.
+
+    What the first costs is paid twice, what the others cost once: edit distances, which take longest, are of these.
+    """
+    counts_a = np.zeros(len(first.levels), dtype=np.int64)
+    for a in first.blocks():
+        counts_a += np.bincount(a, minlength=len(counts_a))
+    ranks_a = _ranks(counts_a)
+    counts: list[Ints] = [np.zeros(len(second.levels), dtype=np.int64) for second in seconds]
+    sums = [np.zeros(len(second.levels)) for second in seconds]
+    for a, *others in zip(first.blocks(), *(second.blocks() for second in seconds), strict=True):
+        ranked = ranks_a[a]
+        for count, total, b in zip(counts, sums, others, strict=True):
+            count += np.bincount(b, minlength=len(count))
+            total += np.bincount(b, ranked, minlength=len(count))
+    values = []
+    for count, total in zip(counts, sums, strict=True):
+        ranks_b = _ranks(count)
+        spread = np.sqrt((counts_a @ ranks_a**2) * (count @ ranks_b**2))
+        values.append(float(np.clip(ranks_b @ total / spread, -1.0, 1.0)) if spread else math.nan)
+    return values, counts_a, counts
+
+
+@dataclass(frozen=True, eq=False)
+class _Ranked:
+    """One side's levels: how many pairs are on each, and the mean rank there, less that of everything."""
+
+    counts: Ints
+    ranks: Floats
+
+    @staticmethod
+    def of(levels: Ints) -> _Ranked:
+        counts = np.bincount(levels)
+        return _Ranked(counts, _ranks(counts))
+
+    def without(self, gone: Ints) -> tuple[Floats, float]:
+        """The mean ranks when some pairs are left out, given by their levels, and the sum of squares over all left."""
+        levels, less = np.unique(gone, return_counts=True)
+        # A pair that is left out lifts those above it by one, and those of its level by half.
+        ends = np.concatenate([[0], levels.astype(np.int64), [len(self.counts)]])
+        lifted = len(gone) / 2 - np.concatenate([[0], np.cumsum(less)])
+        ranks = self.ranks + np.repeat(lifted, np.diff(ends))
+        ranks[levels] += less / 2
+        touched = self.counts[levels]
+        cubes = self._cubes - float((touched**3.0 - (touched - less) ** 3.0).sum())
+        # Of n ranks around 0 the squares add up to (n^3 - n) / 12, less (t^3 - t) / 12 for t that are equal.
+        left = float(self.counts.sum() - len(gone))
+        return ranks, max(left**3 - cubes, 0.0) / 12
+
+    @cached_property
+    def _cubes(self) -> float:
+        return float((self.counts**3.0).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Few enough items to hold all their pairs: levels of the pairs of the first and of the others, in SciPy's
+    condensed order."""
+
+    items: int
+    a: Ints
+    others: Sequence[Ints]
+
+    def null(self, permutations: int, rng: np.random.Generator) -> Floats:
+        """The correlations when whole items change meanings, ``[others, permutations]``."""
+        # Ranks of all pairs stay what they are, and are worked out once.
+        ranks_a, norm_a = _with_norm(self.a)
+        halves = []
+        for b in self.others:
+            ranks_b, norm_b = _with_norm(b)
+            # Each pair counts once: the diagonal and what lies below it is 0 on one side.
+            halves.append([np.triu(x, 1) for x in upper_half(squareform(ranks_b[b] / (norm_a * norm_b)))])
+        few = len(ranks_a) <= _NARROW
+        # To shuffle a matrix takes as long as to move its bytes; a large table of ranks is not looked up at random.
+        held = squareform(self.a if few else ranks_a[self.a], checks=False)
+        found = np.zeros((len(halves), permutations))
+        for draw in range(permutations):
+            for part, one in enumerate(upper_half(held, rng.permutation(self.items))):
+                ranked = ranks_a.take(one) if few else one
+                for row, half in zip(found, halves, strict=True):
+                    row[draw] += np.vdot(ranked, half[part])
+        return found
+
+    def margins(self, rng: np.random.Generator) -> Floats:
+        """Half the widths of 95 % intervals ``[others]``, NaN where one group holds all that is unlike the rest."""
+        # Groups of several items are of unequal size, from 100 items by a half at most; weights make up for it.
+        groups = self.items if self.items < 2 * _GROUPS else _GROUPS
+        group = (rng.permutation(self.items) % groups).astype(np.uint8)
+        row, column = (group[end] for end in np.triu_indices(self.items, 1))
+        # Pairs with a member in each group, group after group; of most groups they are few, and all others stay.
+        ends = np.concatenate([np.arange(len(row)), np.flatnonzero(row != column)])
+        of = np.concatenate([row, column[row != column]])
+        touched = np.split(ends[np.argsort(of, kind="stable")], np.cumsum(np.bincount(of, minlength=groups))[:-1])
+        one, others = _Ranked.of(self.a), [_Ranked.of(b) for b in self.others]
+        met = [count_pairs(self.a, b, len(side.counts)) for b, side in zip(self.others, others, strict=True)]
+        often = [cells.counts.astype(float) for cells in met]
+        values = np.empty((len(others), groups))
+        for left_out, pairs in enumerate(touched):
+            a = self.a[pairs]
+            ranks_a, squares_a = one.without(a)
+            for found, side, levels, cells, times in zip(values, others, self.others, met, often, strict=True):
+                b = levels[pairs]
+                ranks_b, squares_b = side.without(b)
+                shared = times @ (ranks_a[cells.rows] * ranks_b[cells.columns]) - ranks_a[a] @ ranks_b[b]
+                spread = math.sqrt(squares_a * squares_b)
+                found[left_out] = np.clip(shared / spread, -1.0, 1.0) if spread else math.nan
+        weights = (self.items / np.bincount(group) - 1) / groups
+        errors = np.sqrt([weights @ (found - found.mean()) ** 2 for found in values])
+        return np.asarray(stdtrit(groups - 1, 0.975) * errors)
+
+
+def _with_norm(levels: Ints) -> tuple[Floats, float]:
+    """The rank of each level, less the mean, and the root of the sum of squares over all pairs."""
+    counts = np.bincount(levels)
+    ranks = _ranks(counts)
+    return ranks, math.sqrt(counts @ ranks**2)
