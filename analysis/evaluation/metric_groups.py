@@ -87,7 +87,7 @@ def vocabulary(corpus: Corpus) -> Iterator[Row]:
 
 
 def concepts(corpus: Corpus, control: Corpus | None, permutations: int, seed: int) -> Iterator[Row]:
-    """What symbols stand for, beside the codes of `color_codes`."""
+    """What symbols stand for, beside the codes of `analysis.corpus.color_codes.color_codes`."""
     ids, said = corpus.symbols, corpus.mask
     for concept in concepts_of(corpus):
         found = association(ids, said, concept.values, permutations=permutations, seed=seed)
@@ -110,7 +110,7 @@ def concepts(corpus: Corpus, control: Corpus | None, permutations: int, seed: in
 
 
 def classes(corpus: Corpus, control: Corpus | None, permutations: int, seed: int) -> Iterator[Row]:
-    """Whether a classifier that sees only the symbols knows the class, or only the codes of `color_codes`."""
+    """Whether a classifier that sees only the symbols knows the class, or only colors."""
     if corpus.labels is None:
         return
     draws = min(permutations, _CLASSIFIERS_SHUFFLED)

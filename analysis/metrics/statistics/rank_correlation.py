@@ -35,7 +35,9 @@ def correlate(
     first: Take, seconds: Sequence[Take], n: int, names: tuple[str, str],
     *, permutations: int, max_items: int, seed: int,
 ) -> list[Result]:  # fmt: skip
-    """Spearman correlation between distances of one kind and each of others, as in `topographic_similarity`.
+    """Spearman correlation between distances of one kind and each of others, with null and interval.
+
+    What these rest on is said at `analysis.metrics.topsim.topographic_similarity`.
 
     Args:
         first: distances between the items of these numbers.
