@@ -12,9 +12,11 @@ Difficult objects are trained on as any other, as Detectron2 does.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +29,13 @@ from torchvision.models.detection import FasterRCNN
 from analysis.detection.boxes import BoxedImage, Detections, Objects
 from analysis.detection.detector import RegionBlock
 from patchgame_egg.counted import counted
+from patchgame_egg.training import checkpoint
 from patchgame_egg.training.optimizer import decay_groups, linear_warmup
 
 BATCH_NORMS = ("fixed", "batch")
 OPTIMIZERS = ("sgd", "adamw")
+# Of a training of hours a stop costs a few minutes at most.
+_STEPS_KEPT = 200
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,10 @@ def fine_tune(
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    path: Path | None = None,
+    made_with: Mapping[str, Any] | None = None,
 ) -> list[float]:
-    """Trains a detector, in place.
+    """Trains a detector, in place, or goes on from the file of a training that was stopped.
 
     Args:
         detector: of `analysis.detection.detector.build_detector`; it is moved to ``device``.
@@ -80,12 +87,15 @@ def fine_tune(
         recipe: of the training.
         seed: seed of everything random: the order, mirroring, sizes, and which regions the loss looks at.
         device: where.
+        path: where everything is kept after every 200 steps and at the end; None: nowhere. A training that was stopped
+            goes on as if it had not been.
+        made_with: what the detector started from and on which images it is trained; kept in the file.
 
     Returns:
-        The loss of every step.
+        The loss of every step, also of those before a stop.
 
     Raises:
-        ValueError: there are no images, or an option is wrong.
+        ValueError: there are no images, an option is wrong, or the file holds another training.
         RuntimeError: the loss is not finite.
     """
     for name, value, known in (
@@ -99,14 +109,30 @@ def fine_tune(
         raise ValueError("there are no images to train a detector on")
     detector.to(device)
     generator = torch.Generator().manual_seed(seed)
-    if recipe.batch_norm == "fixed":
+    depends_on = {**(made_with or {}), **asdict(replace(recipe, workers=0)), "seed": seed, "images": count}
+    saved = None
+    if path is not None and path.exists():
+        saved = checkpoint.load(path)
+        if saved.get("made_with") != depends_on:
+            raise ValueError(f"{path} holds a detector that was trained otherwise: delete it")
+        detector.load_state_dict(saved["detector"])
+    elif recipe.batch_norm == "fixed":
         measure_batch_norm(detector, images, recipe, generator)
     optimizer, scheduler = _optimizer(detector, recipe)
-    order = _order(count, recipe.steps * recipe.batch_size, generator)
     losses: list[float] = []
     with _own_randomness(seed, device):
-        batches = _read(images, order, recipe.batch_size, recipe.workers)
-        for step, batch in enumerate(counted(batches, "trains the detector, in steps", recipe.steps), 1):
+        if saved is None:
+            order = _order(count, recipe.steps * recipe.batch_size, generator)
+        else:
+            order, losses = saved["order"], saved["losses"]
+            optimizer.load_state_dict(saved["optimizer"])
+            scheduler.load_state_dict(saved["scheduler"])
+            generator.set_state(saved["generator"])
+            _set_random_state(saved["random"], device)
+        done = len(losses)
+        batches = _read(images, order[done * recipe.batch_size :], recipe.batch_size, recipe.workers)
+        what = "trains the detector, in steps"
+        for step, batch in enumerate(counted(batches, what, recipe.steps - done), done + 1):
             train_mode(detector, recipe.batch_norm)
             coins = _coins(batch, generator)
             pairs = [_mirrored(item) if flip else item for item, flip in zip(batch, coins, strict=True)]
@@ -121,6 +147,12 @@ def fine_tune(
             optimizer.step()
             scheduler.step()
             losses.append(loss.item())
+            if path is not None and (step % _STEPS_KEPT == 0 or step == recipe.steps):
+                state: dict[str, Any] = {"made_with": depends_on, "order": order, "losses": losses}
+                for name, part in (("detector", detector), ("optimizer", optimizer), ("scheduler", scheduler)):
+                    state[name] = part.state_dict()
+                state |= {"generator": generator.get_state(), "random": _random_state(device)}
+                checkpoint.save(state, path)
     return losses
 
 
@@ -247,3 +279,15 @@ def _own_randomness(seed: int, device: torch.device | str) -> Iterator[None]:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+def _random_state(device: torch.device | str) -> list[Tensor]:
+    on_gpu = torch.device(device).type == "cuda"
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if on_gpu else [])]
+
+
+def _set_random_state(state: list[Tensor], device: torch.device | str) -> None:
+    torch.set_rng_state(state[0])
+    # A training that began on a CPU may go on on a GPU, with other numbers.
+    if torch.device(device).type == "cuda" and len(state) > 1:
+        torch.cuda.set_rng_state(state[1], device)

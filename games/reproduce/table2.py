@@ -24,7 +24,7 @@ from games.build.data import decoders
 from games.options.command_line import pick_device
 from games.reproduce import table1
 from games.reproduce.runner.results import measured_run
-from games.reproduce.runner.setting import Setting, Training
+from games.reproduce.runner.setting import Setting, Training, made_of
 from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
 from games.reproduce.runner.training import train
 from games.runs.lock import output_lock
@@ -150,13 +150,17 @@ def evaluate(setting: Setting, training: Training) -> dict[str, Any]:
     train_set, held_out = voc_sets(voc_folder(setting))
     recipe = replace(transfer.recipe, workers=decoders(trained.config.images, device))
     detector = build_detector(trained.trunk, len(train_set.classes), transfer.shape, training.seed)
-    losses = fine_tune(detector, train_set, recipe, seed=training.seed, device=device)
+    kept = setting.folder / "parts" / f"{setting.folder_of(training).name}-detector.pt"
+    depends_on = {**made_of(setting, training), **made_with(setting)}
+    losses = fine_tune(detector, train_set, recipe, seed=training.seed, device=device, path=kept, made_with=depends_on)
     found, there = detect(detector, held_out, device=device, workers=recipe.workers)
     scores = asdict(average_precision(found, there))
     per_class = {train_set.classes[number - 1]: value for number, value in scores.pop("per_class").items()}
     last = losses[-max(1, recipe.steps // 10) :]
     loss = sum(last) / len(last)
     print(f"{setting.folder_of(training).name}: detector, {recipe.steps} steps, loss {loss:.3f} at the end", flush=True)
+    # Its scores are what is kept.
+    kept.unlink()
     return {**scores, "per_class": per_class, "loss": loss}
 
 

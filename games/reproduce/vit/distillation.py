@@ -69,7 +69,7 @@ def distil(
         train: images to learn on; of each a random square of the size, flipped at random, is shown.
         image_size: of those that the teacher ranks, pixels.
         grid: rows and columns of the patches.
-        path: where it is kept when it has finished.
+        path: where it is kept after every epoch; one that was stopped goes on as if it had not been.
         device: where it is trained.
         epochs: of training.
         width: channels of the first convolution of the `FastRank`.
@@ -86,6 +86,12 @@ def distil(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         student = FastRank(grid, width).to(device)
+    loader = ImageLoader(train, min(128, len(train)), seed)
+    total = epochs * len(loader)
+    optimizer = torch.optim.AdamW(student.parameters(), 3e-3, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine(step / total))
+    generator = torch.Generator().manual_seed(seed)
+    first = 1
     if path.exists():
         saved = checkpoint.load(path, device)
         if saved.get("made_with") != known:
@@ -93,14 +99,15 @@ def distil(
                 f"{path} was distilled from another PatchRank or otherwise: delete it, or give another --out"
             )
         student.load_state_dict(saved["student"])
-        return student.eval()
-    loader = ImageLoader(train, min(128, len(train)), seed)
-    total = epochs * len(loader)
-    optimizer = torch.optim.AdamW(student.parameters(), 3e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine(step / total))
-    generator = torch.Generator().manual_seed(seed)
+        # Files of earlier versions were written at the end alone.
+        first = saved.get("epoch", epochs) + 1
+        if first > epochs:
+            return student.eval()
+        optimizer.load_state_dict(saved["optimizer"])
+        schedule.load_state_dict(saved["schedule"])
+        generator.set_state(saved["generator"].cpu())
     student.train()
-    for epoch in range(1, epochs + 1):
+    for epoch in range(first, epochs + 1):
         loader.set_epoch(epoch)
         for batch in loader:
             images = _moved(batch.sender_input, image_size, generator).to(device)
@@ -111,7 +118,10 @@ def distil(
             loss.backward()
             optimizer.step()
             schedule.step()
-    checkpoint.save({"made_with": known, "student": student.state_dict()}, path)
+        state: dict[str, Any] = {"made_with": known, "epoch": epoch, "generator": generator.get_state()}
+        for name, part in (("student", student), ("optimizer", optimizer), ("schedule", schedule)):
+            state[name] = part.state_dict()
+        checkpoint.save(state, path)
     return student.eval()
 
 

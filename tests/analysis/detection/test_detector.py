@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -325,6 +326,40 @@ def test_training_depends_on_its_seed_alone_and_draws_from_no_one_else() -> None
     assert losses(0) == first != losses(1)
 
 
+@pytest.mark.parametrize("recipe", [QUICK, replace(QUICK, optimizer="adamw", batch_norm="batch")], ids=["sgd", "adamw"])
+def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: Recipe
+) -> None:
+    monkeypatch.setattr("analysis.detection.fine_tuning._STEPS_KEPT", 2)
+    recipe = replace(recipe, steps=5, batch_size=2, calibration=4)
+    trunk, file = tiny_trunk(), tmp_path / "detector.pt"
+    whole = build_detector(trunk, 1, SMALL)
+    losses = fine_tune(whole, Squares(8), recipe, made_with={"trunk": "tiny"})
+
+    class Pulled(Squares):
+        reads = 0
+
+        def __getitem__(self, index: int) -> BoxedImage:
+            self.reads += 1
+            if self.reads > stop:
+                raise KeyboardInterrupt
+            return super().__getitem__(index)
+
+    # In the fourth step; the second one is kept.
+    stop = 2 * 3 + (4 if recipe.batch_norm == "fixed" else 0)
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(build_detector(trunk, 1, SMALL), Pulled(8), recipe, path=file, made_with={"trunk": "tiny"})
+    resumed, images = build_detector(trunk, 1, SMALL), Pulled(8)
+    assert fine_tune(resumed, images, recipe, path=file, made_with={"trunk": "tiny"}) == losses and images.reads == 6
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+    assert (
+        fine_tune(build_detector(trunk, 1, SMALL), Pulled(8), recipe, path=file, made_with={"trunk": "tiny"}) == losses
+    )
+    with pytest.raises(ValueError, match=r"detector\.pt holds a detector that was trained otherwise: delete it"):
+        fine_tune(build_detector(trunk, 1, SMALL), Squares(8), recipe, seed=1, path=file, made_with={"trunk": "tiny"})
+
+
 def test_every_image_is_seen_before_any_comes_again_and_half_are_mirrored() -> None:
     class Watched(Squares):
         seen: list[int] = []  # noqa: RUF012
@@ -388,8 +423,21 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
 
 
 @pytest.mark.slow
-def test_table_2_keeps_what_is_finished(toy: Setting, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_2_keeps_what_is_finished(
+    toy: Setting, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as stopped:
+        stopped.setattr(table2, "detect", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            table2.run(toy)
+    kept = toy.folder / "parts/ours-s32-0-detector.pt"
+    assert kept.exists()
+    # Its training is not begun anew.
+    begun = Mock(wraps=measure_batch_norm)
+    monkeypatch.setattr("analysis.detection.fine_tuning.measure_batch_norm", begun)
     table2.run(toy)
+    assert begun.call_count == 1
+    assert not list(kept.parent.glob("*.pt"))
     assert capsys.readouterr().out.count("detector, 4 steps, loss") == 2
     parts = sorted((toy.folder / "parts").glob("*.json"))
     assert [path.name for path in parts] == ["ours-s32-0.json", "random-0.json"]

@@ -259,6 +259,31 @@ def test_an_order_is_distilled(tmp_path: Path) -> None:
         distil(nobody, source, 16, (4, 4), tmp_path / "fast.pt", CPU, epochs=80, width=8, made_with=other)
 
 
+def test_a_pupil_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    source: Any = Bright()
+    lessons = 0
+
+    def brightness(images: Tensor) -> Tensor:
+        nonlocal lessons
+        lessons += 1
+        if lessons == stop:
+            raise KeyboardInterrupt
+        return torch.nn.functional.avg_pool2d(images.mean(dim=1, keepdim=True), 4).flatten(1)
+
+    stop = 0
+    whole = distil(brightness, source, 16, (4, 4), tmp_path / "whole.pt", CPU, epochs=5, width=8)
+    a_fifth, lessons = lessons // 5, 0
+    stop = 3 * a_fifth + 1  # in the fourth epoch
+    with pytest.raises(KeyboardInterrupt):
+        distil(brightness, source, 16, (4, 4), tmp_path / "stopped.pt", CPU, epochs=5, width=8)
+    lessons, stop = 0, 0
+    resumed = distil(brightness, source, 16, (4, 4), tmp_path / "stopped.pt", CPU, epochs=5, width=8)
+    assert lessons == 2 * a_fifth
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
