@@ -70,11 +70,7 @@ def keep_probability(channel: PatchChannel, scores: Tensor) -> Tensor:
     if channel.gate == "free":
         return scores.sigmoid()
     patches = scores.shape[1]
-    if channel.rank_spread:
-        centred = scores - scores.mean(dim=1, keepdim=True)
-        unit = (centred.square().mean(dim=1, keepdim=True) + 1e-6).sqrt()
-        scores = centred / unit * channel.rank_spread * patches * channel.rank_strength
-    z = scores.double() / channel.rank_strength
+    z = channel.ranked_scores(scores).double() / channel.rank_strength
     down, order = z.topk(patches, dim=1)
     y = down - torch.arange(patches, 0, -1, dtype=torch.float64)
     total = torch.cat([torch.zeros_like(y[:, :1]), y.cumsum(dim=1)], dim=1)  # [B, P + 1]

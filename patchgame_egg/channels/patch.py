@@ -92,12 +92,15 @@ class PatchChannel(Channel):
         """How likely every patch is to speak: ``[B, P] -> [B, P]``; rank/K (equations 7 and 8) is in [1/P, 1]."""
         if self.gate == "free":
             return scores.sigmoid()
-        patches = scores.shape[1]
-        if self.rank_spread:
-            centred = scores - scores.mean(dim=1, keepdim=True)
-            unit = centred.square().mean(dim=1, keepdim=True).add(1e-6).rsqrt()
-            scores = centred * unit * self.rank_spread * patches * self.rank_strength
-        return ranks_of(scores, self.rank_strength, self.rank_op) / patches
+        return ranks_of(self.ranked_scores(scores), self.rank_strength, self.rank_op) / scores.shape[1]
+
+    def ranked_scores(self, scores: Tensor) -> Tensor:
+        """What is ranked: the scores, or each image's standardised to ``rank_spread``, ``[B, P] -> [B, P]``."""
+        if not self.rank_spread:
+            return scores
+        centred = scores - scores.mean(dim=1, keepdim=True)
+        unit = centred.square().mean(dim=1, keepdim=True).add(1e-6).rsqrt()
+        return centred * unit * self.rank_spread * scores.shape[1] * self.rank_strength
 
     def decide(self, probability: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Which patches speak.
