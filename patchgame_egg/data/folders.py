@@ -44,7 +44,9 @@ class Listing:
 
     def images(self) -> list[Path]:
         """The files that Pillow reads, by their suffix."""
-        return sorted(p for p in self.files if p.suffix.lower() in image_suffixes())
+        images = (path for path in self.files if path.suffix.lower() in image_suffixes())
+        # As paths are sorted, but each is taken apart once.
+        return sorted(images, key=lambda path: path.parts)
 
     def left_out(self) -> tuple[str, ...]:
         """What is no image, counted, with the reason."""
@@ -67,6 +69,7 @@ def listing(root: Path | str) -> Listing:
         except OSError as error:
             found.broken[f"folders that cannot be read ({error.strerror})"] += 1
             continue
+        here = Path(folder)
         for entry in entries:
             link = entry.is_symlink()
             is_folder = os.path.isdir(entry.path) if link else entry.is_dir(follow_symlinks=False)
@@ -75,7 +78,7 @@ def listing(root: Path | str) -> Listing:
             elif is_folder:
                 (linked if link else real).append(entry.path)
             elif os.path.isfile(entry.path) if link else entry.is_file(follow_symlinks=False):
-                found.files.append(Path(entry.path))
+                found.files.append(here / entry.name)
                 if link:
                     found.linked.add(_place(entry.path))
             else:
@@ -195,7 +198,7 @@ def _files(parts: Sequence[Path], size: int, level: int, held_out: str, notes: S
         if len(images) < 2:
             there = "".join(f"; left out: {reason}" for reason in one.left_out())
             raise ValueError(f"{len(images)} images in {part}: at least 2 are needed{there}")
-    ways = [[p.relative_to(part).parts[:-1] for p in images] for part, images in zip(parts, paths, strict=True)]
+    ways = [[p.parts[len(part.parts) : -1] for p in images] for part, images in zip(parts, paths, strict=True)]
     names = [[way[level - 1] if len(way) >= level else None for way in part] for part in ways]
     classes = sorted({name for part in names for name in part if name is not None})
     if not classes and level > 1:
