@@ -20,7 +20,14 @@ from analysis.corpus.corpus import Corpus
 from analysis.metrics.checks import check_messages
 from analysis.metrics.family import Family, Term
 from analysis.metrics.result import Result, against_null, undefined
-from analysis.metrics.statistics.texts import Text, piece_keys, shuffled_within, tally, text_of
+from analysis.metrics.statistics.texts import (
+    Text,
+    piece_keys,
+    place_numbers,
+    shuffled_within,
+    tally,
+    text_of,
+)
 
 # Shuffled languages, each as much work as the language itself; 19 is the fewest with which p can be 0.05.
 _SHUFFLES = 19
@@ -102,7 +109,7 @@ def harris_articulation(symbols: ArrayLike, mask: ArrayLike, *, threshold: float
     text, lengths = text_of(ids, said), said.sum(axis=1)
     after, entropy = _branching(text, threshold)
     starts, sizes = _cut(after, text.ends)
-    keys = piece_keys(text, starts, sizes)
+    keys = _keys(text, starts, sizes)
     rng = np.random.default_rng(seed)
     null = [_shuffled(text, said, threshold, rng) for _ in range(_SHUFFLES)]
     spoken, reason = int((lengths > 0).sum()), _why_not(ids, said)
@@ -153,7 +160,11 @@ def _shuffled(
     """Boundaries, entropies and the number of different pieces of a language without words."""
     other = text._replace(symbols=text.symbols[shuffled_within(said.sum(axis=1), rng)])
     after, entropy = _branching(other, threshold)
-    return after, entropy, len(pd.unique(piece_keys(other, *_cut(after, other.ends))))
+    return after, entropy, len(pd.unique(_keys(other, *_cut(after, other.ends))))
+
+
+def _keys(text: Text, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    return piece_keys(place_numbers(text, int(sizes.max(initial=0))), starts, sizes)
 
 
 def _why_not(ids: NDArray[np.int64], said: NDArray[np.bool_]) -> str:

@@ -21,7 +21,7 @@ from analysis.metrics.checks import check_messages
 from analysis.metrics.family import Family, Term
 from analysis.metrics.harris import word_sizes
 from analysis.metrics.result import Result, against_null, undefined
-from analysis.metrics.statistics.texts import piece_keys, shuffled_within
+from analysis.metrics.statistics.texts import piece_keys, place_numbers, shuffled_within
 from analysis.metrics.topsim import topographic_similarity
 
 # In the table; each as much work as the language itself.
@@ -97,9 +97,11 @@ def harris_words(
     drawn = np.sort(rng.permutation(len(lengths))[:_COMPARED])
     held = None if meanings is None else np.asarray(meanings)
 
+    numbers = place_numbers(text, int(lengths.max()))
+
     def of(sizes: NDArray[np.int64]) -> tuple[float, float, float, int, str]:
         starts = np.cumsum(sizes) - sizes
-        number, _ = pd.factorize(piece_keys(text, starts, sizes))
+        number, _ = pd.factorize(piece_keys(numbers, starts, sizes))
         counts = np.bincount(number)
         first = np.empty_like(counts)
         first[number] = np.arange(len(number))

@@ -31,28 +31,43 @@ def text_of(ids: NDArray[np.int64], said: NDArray[np.bool_]) -> Text:
     return Text(codes.astype(np.int64), np.repeat(np.cumsum(lengths), lengths))
 
 
-def piece_keys(text: Text, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """One number per piece, the same for the same symbols.
+def place_numbers(text: Text, longest: int) -> list[NDArray[np.int64]]:
+    """What begins at every place, as numbers: pieces of 1, 2, 4 and so on symbols, ``[n]`` each, the same for the same.
 
     Args:
         text: the messages.
+        longest: no larger pieces.
+    """
+    if longest < 1:
+        return []
+    found, count, size = [text.symbols], len(text.symbols), 1
+    while 2 * size <= longest:
+        number = found[-1]
+        later = number[np.minimum(np.arange(count) + size, count - 1)]
+        found.append(tally(number * (int(number.max()) + 1) + later)[1])
+        size *= 2
+    return found
+
+
+def piece_keys(
+    numbers: list[NDArray[np.int64]], starts: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """One number per piece, the same for the same symbols.
+
+    Args:
+        numbers: of `place_numbers`, for pieces of at least these sizes.
         starts: where the pieces begin, ``[pieces]``.
         sizes: how many symbols they have, at least 1, ``[pieces]``.
 
-    Pieces of 1, 2, 4 and so on symbols are numbered at every place; any piece is then known by two of these numbers,
-    one from its start and one up to its end, and by its length.
+    A piece is known by two numbers, of what begins at its start and of as much up to its end, and by its length.
     """
-    number, count = text.symbols, len(text.symbols)
     keys = np.zeros(len(starts), dtype=np.int64)
     longest = int(sizes.max(initial=0))
-    size = 1
-    while size <= longest:
+    for exponent, number in enumerate(numbers):
+        size = 2**exponent
         here = (size <= sizes) & (sizes < 2 * size)
         first, second = number[starts[here]], number[starts[here] + sizes[here] - size]
-        keys[here] = (first * count + second) * (longest + 1) + sizes[here]
-        later = number[np.minimum(np.arange(count) + size, count - 1)]
-        _, number, _ = tally(number * (int(number.max()) + 1) + later)
-        size *= 2
+        keys[here] = (first * len(number) + second) * (longest + 1) + sizes[here]
     return keys
 
 
