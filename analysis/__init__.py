@@ -79,7 +79,7 @@ moved(
             "analysis.metrics.disentanglement",
         ),
         "analysis.concepts": ("analysis.evaluation.concepts",),
-        "analysis.corpora": ("analysis.corpus.loading",),
+        "analysis.corpora": ("analysis.corpus.loading", "analysis.corpus.interactions"),
         "analysis.detection_scores": ("analysis.detection.scores",),
         "analysis.features": ("analysis.transfer.features",),
         "analysis.figures": ("analysis.plots.patch_maps",),

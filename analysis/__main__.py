@@ -91,7 +91,7 @@ def analyse(path: Path, kind: str, out: Path | None, permutations: int, seed: in
     else:
         from analysis.report.messages import files_from
         from analysis.report.page import render
-        from patchgame_egg.training.loggers import CURVE_STEPS, read_log
+        from patchgame_egg.training.log_file import CURVE_STEPS, read_log
 
         log = path / "log.jsonl"
         command = f"python -m analysis {path} --permutations {permutations} --seed {seed}"

@@ -81,7 +81,7 @@ def trainings(variants: dict[str, list[str]], seeds: Sequence[int]) -> list[tupl
 def columns(setting: Setting, training: Training) -> dict[str, Any]:
     """What the last validation of a run found, and its median rate."""
     from games.reproduce.runner.training import train
-    from patchgame_egg.training.loggers import iterate_log, retrieval_key
+    from patchgame_egg.training.log_file import iterate_log, retrieval_key
 
     run = train(setting, training)
     last = json.loads(read_text(run / METRICS))
@@ -149,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Only now: torch takes seconds to import, help and mistakes do without.
     from games.reproduce.runner.tables import table_rows, write_table
     from games.reproduce.runner.training import train_all
-    from patchgame_egg.training.loggers import CURVE_STEPS, read_log
+    from patchgame_egg.training.log_file import CURVE_STEPS, read_log
 
     try:
         train_all(setting, [training for _, training in wanted])

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from patchgame_egg.population import FrozenSpeakerGame as FrozenSpeakerGame, Population as Population
     from patchgame_egg.training.callback import Callback as Callback
     from patchgame_egg.training.checkpoint import Checkpoint as Checkpoint
-    from patchgame_egg.training.loggers import read_log as read_log
+    from patchgame_egg.training.log_file import read_log as read_log
     from patchgame_egg.training.trainer import Trainer as Trainer
     from patchgame_egg.views.loader import ViewLoader as ViewLoader
     from patchgame_egg.views.transforms import EvaluationView as EvaluationView, RandomViews as RandomViews
@@ -50,6 +50,7 @@ moved(
         "patchgame_egg.callbacks": (
             "patchgame_egg.training.callback",
             "patchgame_egg.training.checkpoint",
+            "patchgame_egg.training.log_file",
             "patchgame_egg.training.loggers",
         ),
         "patchgame_egg.checkpoint": ("patchgame_egg.training.checkpoint",),

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.plots.curves import Record
 from analysis.plots.style import DPI, GREY, house_style, save
-from patchgame_egg.training.loggers import retrieval_key
+from patchgame_egg.training.log_file import retrieval_key
 
 MARKS = "osD^vPX*<>hp"
 

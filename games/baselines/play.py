@@ -33,7 +33,7 @@ from patchgame_egg.distributed.processes import (
     leave_process_group,
 )
 from patchgame_egg.interaction import Interaction
-from patchgame_egg.training.loggers import iterate_log
+from patchgame_egg.training.log_file import iterate_log
 from patchgame_egg.training.trainer import Trainer
 from patchgame_egg.views.loader import RepeatedViews, ViewLoader
 from patchgame_egg.views.transforms import EvaluationView

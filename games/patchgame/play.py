@@ -42,7 +42,7 @@ from patchgame_egg.game import Game
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.population import FrozenSpeakerGame, Population
 from patchgame_egg.training.evaluation import cross_play
-from patchgame_egg.training.loggers import CURVE_STEPS, read_log
+from patchgame_egg.training.log_file import CURVE_STEPS, read_log
 from patchgame_egg.training.trainer import Trainer
 from patchgame_egg.views.loader import RepeatedViews, ViewLoader
 from patchgame_egg.views.transforms import EvaluationView

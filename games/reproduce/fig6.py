@@ -16,7 +16,7 @@ from games.reproduce.runner.setting import Setting, Training, lasting, ours
 from games.reproduce.runner.tables import fate, markdown, mean_and_spread, table_rows, write_table
 from games.reproduce.runner.training import train
 from games.runs.files import LOG, METRICS
-from patchgame_egg.training.loggers import read_log, retrieval_key
+from patchgame_egg.training.log_file import read_log, retrieval_key
 
 
 def panels(setting: Setting) -> dict[str, dict[str, tuple[str, ...]]]:

@@ -15,7 +15,7 @@ from games.reproduce.runner.setting import Setting, Training
 from games.reproduce.runner.tables import fate, markdown, table_rows, write_table
 from games.reproduce.runner.training import train
 from games.runs.files import CORPUS, LOG
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.log_file import read_log
 
 SHARES = (0.0, 0.01, 0.1, 1.0)
 """Of the captioned images, those whose sentences are read."""

@@ -41,7 +41,7 @@ from patchgame_egg.agents.patch_speaker import PatchSymbol
 from patchgame_egg.atomic_write import write_json
 from patchgame_egg.data.loader import ImageLoader
 from patchgame_egg.game import Game
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.log_file import read_log
 from patchgame_egg.views.loader import RepeatedViews, ViewLoader
 from patchgame_egg.views.transforms import EvaluationView
 

@@ -168,7 +168,7 @@ def _play_grid(
 def _conclude(setting: Comparison, wanted: Wanted, permutations: int) -> None:
     """Writes the table, the learning curves and, of runs with symbols, their languages side by side."""
     from games.reproduce.runner.tables import table_rows, write_table
-    from patchgame_egg.training.loggers import read_log
+    from patchgame_egg.training.log_file import read_log
 
     frame = table_rows(wanted, partial(columns, setting))
     order = list(dict.fromkeys(names["variant"] for names, _ in wanted))

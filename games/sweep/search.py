@@ -61,7 +61,7 @@ class _Followed:
 
 
 def _key(record: Mapping[str, Any]) -> str:
-    from patchgame_egg.training.loggers import retrieval_key
+    from patchgame_egg.training.log_file import retrieval_key
 
     return retrieval_key([record])
 

@@ -34,7 +34,7 @@ def write_trials(setting: Comparison, wanted: Search, study: optuna.Study) -> No
     from optuna.trial import TrialState
 
     from games.reproduce.runner.tables import markdown, write_table
-    from patchgame_egg.training.loggers import CURVE_STEPS, read_log
+    from patchgame_egg.training.log_file import CURVE_STEPS, read_log
 
     known = over(study)
     lost = [

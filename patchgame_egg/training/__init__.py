@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from patchgame_egg.training.callback import Callback as Callback, Schedule as Schedule, StopOnSignal as StopOnSignal
     from patchgame_egg.training.checkpoint import Checkpoint as Checkpoint
     from patchgame_egg.training.evaluation import cross_play as cross_play
+    from patchgame_egg.training.log_file import read_log as read_log
     from patchgame_egg.training.loggers import (
         Console as Console,
         JsonLines as JsonLines,
         TensorBoard as TensorBoard,
         WeightsAndBiases as WeightsAndBiases,
-        read_log as read_log,
     )
     from patchgame_egg.training.malloc import keep_freed_memory as keep_freed_memory
     from patchgame_egg.training.optimizer import (

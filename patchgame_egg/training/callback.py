@@ -14,9 +14,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from patchgame_egg.interaction import Interaction
+from patchgame_egg.training.log_file import Record
 from patchgame_egg.training.progress import Progress
-
-Record = dict[str, Any]
 
 
 class Callback:

@@ -16,8 +16,8 @@ from analysis.metrics.concept_association import association
 from analysis.metrics.result import Result, undefined
 from games.patchgame import main
 from patchgame_egg.interaction import Interaction
-from patchgame_egg.training.callback import Callback, Record
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.callback import Callback
+from patchgame_egg.training.log_file import Record, read_log
 from tests.support.tiny import FEW_HELD_OUT
 
 

@@ -43,7 +43,7 @@ from patchgame_egg.baselines.reconstruction import laplacian_weights, reconstruc
 from patchgame_egg.baselines.vq_vae import HierarchyChannel, HierarchyFeatures
 from patchgame_egg.data.scenes import Scenes
 from patchgame_egg.training.callback import Callback
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.log_file import read_log
 from patchgame_egg.views.transforms import EvaluationView
 
 LEARNT = [method for method in METHODS if method != "random"]

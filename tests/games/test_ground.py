@@ -15,7 +15,7 @@ from games.patchgame import main
 from games.reproduce.__main__ import main as reproduce
 from games.runs.corpus import ground_captions
 from patchgame_egg.data.scenes import Scenes
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.log_file import read_log
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from patchgame_egg.channels.quantised import Quantised
 from patchgame_egg.training import checkpoint
 from patchgame_egg.training.callback import Callback
 from patchgame_egg.training.evaluation import cross_play
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.log_file import read_log
 from patchgame_egg.training.trainer import Trainer
 from tests.support.processes import free_port
 from tests.support.tiny import FEW_HELD_OUT

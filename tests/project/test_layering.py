@@ -58,10 +58,14 @@ def room(name: str) -> str:
     return next((part for part in known if part in LEVEL), name)
 
 
-def imported(path: Path) -> set[str]:
-    """The modules of ours that a file imports, wherever in it, and the other packages by their first name."""
+def imported(path: Path, at_once: bool = False) -> set[str]:
+    """The modules of ours that a file imports, and the other packages by their first name.
+
+    Wherever in it, or only those that come with the file itself.
+    """
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    whole = ast.parse(path.read_text())
+    for node in whole.body if at_once else ast.walk(whole):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -100,6 +104,21 @@ def test_there_is_no_circle() -> None:
         if path.name != "__init__.py"
     }
     assert len(list(TopologicalSorter(graph).static_order())) > 140
+
+
+def test_a_recorded_language_is_measured_and_drawn_without_torch() -> None:
+    """Torch takes as long to import as a small report takes."""
+    begins = [name for name in MODULES if name.startswith(("analysis.metrics.", "analysis.report.", "analysis.words."))]
+    begins += ["analysis.corpus.loading", "analysis.evaluation.table"]
+    came: dict[str, str] = {}
+    while begins:
+        name = begins.pop()
+        for other in imported(MODULES[name], at_once=True) - came.keys():
+            came[other] = name
+            if other in MODULES:
+                begins.append(other)
+    assert "torch" not in came, f"{came['torch']} imports torch, and {came[came['torch']]} that"
+    assert "scipy" in came
 
 
 def test_optional_packages_are_imported_where_used() -> None:

@@ -11,7 +11,7 @@ from games.reproduce.runner.setting import Setting, Training, made_of
 from games.runs.files import LOG
 from games.runs.lock import output_lock
 from patchgame_egg.atomic_write import write_json
-from patchgame_egg.training.loggers import iterate_log
+from patchgame_egg.training.log_file import iterate_log
 
 
 def measured(path: Path, measure: Callable[[], dict[str, Any]], made_with: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from games.reproduce.runner.setting import Setting, Training, command_of, differ
 from games.runs.files import CHECKPOINT, CONFIG, LOG, METRICS
 from games.runs.folder import method_of
 from games.runs.lock import is_being_trained, output_lock
-from patchgame_egg.training.loggers import iterate_log
+from patchgame_egg.training.log_file import iterate_log
 
 SECONDS_BETWEEN_LOOKS = 5.0
 

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from analysis.corpus.corpus import Corpus
+from analysis.corpus.interactions import from_interaction
 from analysis.corpus.json_lines import Kind, read_json_lines, write_json_lines
-from analysis.corpus.loading import from_interaction, load
+from analysis.corpus.loading import load
 from patchgame_egg.egg.records import from_egg
 from patchgame_egg.interaction import Interaction
 

@@ -20,7 +20,7 @@ from analysis.corpus.loading import load
 from games import record
 from games.patchgame import main
 from patchgame_egg.training import checkpoint
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.log_file import read_log
 
 
 @pytest.fixture(scope="module")

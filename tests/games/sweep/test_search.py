@@ -21,7 +21,7 @@ from games.runs.files import CHECKPOINT, LOG, METRICS
 from games.sweep import main
 from games.sweep.grid import range_of, read_grid
 from games.sweep.space import read_search
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.log_file import read_log
 from tests.support.played import accuracy, play_at_once
 from tests.support.tiny import TINY
 

@@ -22,7 +22,7 @@ from patchgame_egg.data.images import PIXELS_VERSION, ImageFiles, square
 from patchgame_egg.data.loader import ImageLoader
 from patchgame_egg.data.scenes import Scenes
 from patchgame_egg.data.sources import TorchvisionSet
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.log_file import read_log
 
 
 def built(folder: Path) -> list[str]:

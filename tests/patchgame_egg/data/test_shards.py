@@ -24,7 +24,7 @@ from patchgame_egg.data.shards import ShardedImages, index_path, shard_index, sh
 from patchgame_egg.data.sources import image_sets
 from patchgame_egg.data.understood import understood
 from patchgame_egg.training.callback import Callback
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.log_file import read_log
 
 
 @pytest.fixture

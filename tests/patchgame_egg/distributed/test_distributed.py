@@ -24,7 +24,7 @@ from patchgame_egg.losses import symmetric_info_nce
 from patchgame_egg.training import checkpoint
 from patchgame_egg.training.callback import Callback
 from patchgame_egg.training.checkpoint import Checkpoint
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.log_file import read_log
 from tests.support.processes import end_rank, free_port
 
 B, D = 6, 5

@@ -15,7 +15,7 @@ from games.options.command_line import parse
 from games.patchgame import main
 from patchgame_egg.agents.patch_speaker import PatchSymbol
 from patchgame_egg.population import Population
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.log_file import read_log
 from tests.support.processes import free_port
 from tests.support.tiny import TINY
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from games.patchgame import main
-from patchgame_egg.training.callback import Record
-from patchgame_egg.training.loggers import read_log
+from patchgame_egg.training.log_file import Record, read_log
 
 ROOT = Path(__file__).parents[3]
 

@@ -19,7 +19,8 @@ from patchgame_egg.interaction import Batch, Interaction
 from patchgame_egg.training import checkpoint
 from patchgame_egg.training.callback import Callback, Schedule, StopOnSignal
 from patchgame_egg.training.checkpoint import Checkpoint
-from patchgame_egg.training.loggers import JsonLines, read_log
+from patchgame_egg.training.log_file import read_log
+from patchgame_egg.training.loggers import JsonLines
 from patchgame_egg.training.trainer import NonFiniteLoss, Trainer
 
 
