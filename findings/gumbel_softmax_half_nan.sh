@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # torch 2.14.1: torch.nn.functional.gumbel_softmax of float16 logits is NaN now and then, on a CPU.
 #
-# Its noise is -log of exponential draws. These are drawn in double precision and then rounded to float16, where whatever
-# is below 2^-25 becomes 0: three of a hundred million. The logarithm of 0 is infinite, and a row with such a number is NaN:
-# at 49 symbols of 128 for 512 images, one message in ten batches. Expected: probabilities. Seen: 3 of 800,000 rows are NaN,
-# none in bfloat16. The zeros are known, for torch.multinomial, as pytorch/pytorch#192812.
+# Its noise is -log of exponential draws. These are drawn in double precision and then rounded to float16, where
+# whatever is below 2^-25 becomes 0: three of a hundred million. The logarithm of 0 is infinite, and a row with such a
+# number is NaN: at 49 symbols of 128 for 512 images, one message in ten batches. Expected: probabilities. Seen: 3 of
+# 800,000 rows are NaN, none in bfloat16. The zeros are known, for torch.multinomial, as pytorch/pytorch#192812.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
