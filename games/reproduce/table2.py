@@ -140,6 +140,11 @@ def made_with(setting: Setting) -> dict[str, Any]:
     return {"voc": str(voc_folder(setting).resolve()), **asdict(TRANSFERS[setting.scale])}
 
 
+def _kept(setting: Setting, training: Training) -> Path:
+    """Where a detector is kept while it trains."""
+    return setting.folder / "parts" / f"{setting.folder_of(training).name}-detector.pt"
+
+
 def evaluate(setting: Setting, training: Training) -> dict[str, Any]:
     """Fine-tunes a detector on the trunk of a training and scores it on held-out images."""
     # Reading a run imports the games; a dry run does without.
@@ -150,17 +155,16 @@ def evaluate(setting: Setting, training: Training) -> dict[str, Any]:
     train_set, held_out = voc_sets(voc_folder(setting))
     recipe = replace(transfer.recipe, workers=decoders(trained.config.images, device))
     detector = build_detector(trained.trunk, len(train_set.classes), transfer.shape, training.seed)
-    kept = setting.folder / "parts" / f"{setting.folder_of(training).name}-detector.pt"
-    depends_on = {**made_of(setting, training), **made_with(setting)}
-    losses = fine_tune(detector, train_set, recipe, seed=training.seed, device=device, path=kept, made_with=depends_on)
+    losses = fine_tune(
+        detector, train_set, recipe, seed=training.seed, device=device, path=_kept(setting, training),
+        made_with={**made_of(setting, training), **made_with(setting)},
+    )  # fmt: skip
     found, there = detect(detector, held_out, device=device, workers=recipe.workers)
     scores = asdict(average_precision(found, there))
     per_class = {train_set.classes[number - 1]: value for number, value in scores.pop("per_class").items()}
     last = losses[-max(1, recipe.steps // 10) :]
     loss = sum(last) / len(last)
     print(f"{setting.folder_of(training).name}: detector, {recipe.steps} steps, loss {loss:.3f} at the end", flush=True)
-    # Its scores are what is kept.
-    kept.unlink()
     return {**scores, "per_class": per_class, "loss": loss}
 
 
@@ -179,6 +183,8 @@ def run(setting: Setting) -> None:
 def columns(setting: Setting, training: Training) -> dict[str, Any]:
     """A training's row, in percent."""
     found = measured_run(setting, training, evaluate, made_with(setting))
+    # Only now: its scores are written.
+    _kept(setting, training).unlink(missing_ok=True)
     return {
         "voc2007": 100 * found["voc2007"],
         "coco": 100 * found["coco"],

@@ -432,6 +432,12 @@ def test_table_2_keeps_what_is_finished(
             table2.run(toy)
     kept = toy.folder / "parts/ours-s32-0-detector.pt"
     assert kept.exists()
+    with monkeypatch.context() as full:
+        full.setattr("games.reproduce.runner.results.write_json", Mock(side_effect=OSError("no room")))
+        with pytest.raises(OSError, match="no room"):
+            table2.run(toy)
+    assert kept.exists(), "its scores are not written yet"
+    capsys.readouterr()
     # Its training is not begun anew.
     begun = Mock(wraps=measure_batch_norm)
     monkeypatch.setattr("analysis.detection.fine_tuning.measure_batch_norm", begun)
