@@ -115,20 +115,24 @@ def fine_tune(
         saved = checkpoint.load(path)
         if saved.get("made_with") != depends_on:
             raise ValueError(f"{path} holds a detector that was trained otherwise: delete it")
-        detector.load_state_dict(saved["detector"])
     elif recipe.batch_norm == "fixed":
         measure_batch_norm(detector, images, recipe, generator)
     optimizer, scheduler = _optimizer(detector, recipe)
+    parts: dict[str, Any] = {
+        "detector": detector,
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        "generator": generator,
+    }
+    parts |= _randomness(device)
     losses: list[float] = []
     with _own_randomness(seed, device):
         if saved is None:
             order = _order(count, recipe.steps * recipe.batch_size, generator)
         else:
             order, losses = saved["order"], saved["losses"]
-            optimizer.load_state_dict(saved["optimizer"])
-            scheduler.load_state_dict(saved["scheduler"])
-            generator.set_state(saved["generator"])
-            _set_random_state(saved["random"], device)
+            # A training that began on a CPU may go on on a GPU, with other numbers.
+            checkpoint.restore({name: part for name, part in parts.items() if name in saved}, saved)
         done = len(losses)
         batches = _read(images, order[done * recipe.batch_size :], recipe.batch_size, recipe.workers)
         what = "trains the detector, in steps"
@@ -148,10 +152,7 @@ def fine_tune(
             scheduler.step()
             losses.append(loss.item())
             if path is not None and (step % _STEPS_KEPT == 0 or step == recipe.steps):
-                state: dict[str, Any] = {"made_with": depends_on, "order": order, "losses": losses}
-                for name, part in (("detector", detector), ("optimizer", optimizer), ("scheduler", scheduler)):
-                    state[name] = part.state_dict()
-                state |= {"generator": generator.get_state(), "random": _random_state(device)}
+                state = {"made_with": depends_on, "order": order, "losses": losses, **checkpoint.states(parts)}
                 checkpoint.save(state, path)
     return losses
 
@@ -281,13 +282,10 @@ def _own_randomness(seed: int, device: torch.device | str) -> Iterator[None]:
         yield
 
 
-def _random_state(device: torch.device | str) -> list[Tensor]:
-    on_gpu = torch.device(device).type == "cuda"
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if on_gpu else [])]
-
-
-def _set_random_state(state: list[Tensor], device: torch.device | str) -> None:
-    torch.set_rng_state(state[0])
-    # A training that began on a CPU may go on on a GPU, with other numbers.
-    if torch.device(device).type == "cuda" and len(state) > 1:
-        torch.cuda.set_rng_state(state[1], device)
+def _randomness(device: torch.device | str) -> dict[str, torch.Generator]:
+    """The generators of torch's global numbers, on a CPU and, where it is used, on a GPU."""
+    where = torch.device(device)
+    if where.type != "cuda":
+        return {"random": torch.default_generator}
+    index = torch.cuda.current_device() if where.index is None else where.index
+    return {"random": torch.default_generator, "cuda_random": torch.cuda.default_generators[index]}

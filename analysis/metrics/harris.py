@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,6 @@ from analysis.metrics.statistics.texts import (
     place_numbers,
     shuffled_within,
     tally,
-    text_of,
 )
 
 # Shuffled languages, each as much work as the language itself; 19 is the fewest with which p can be 0.05.
@@ -102,17 +102,12 @@ def harris_articulation(symbols: ArrayLike, mask: ArrayLike, *, threshold: float
         >>> found.vocabulary
         ((0, 1), (2, 3), (4, 5), (6, 7))
     """
-    if not threshold >= 0:
-        raise ValueError(f"threshold is {threshold}: a boundary is a rise, give 0 or more nats")
-    ids, said = check_messages(symbols, mask)
-    names = np.unique(ids[said])
-    text, lengths = text_of(ids, said), said.sum(axis=1)
-    after, entropy = _branching(text, threshold)
-    starts, sizes = _cut(after, text.ends)
+    names, text, lengths, after, entropy, sizes, reason = cut_into_words(symbols, mask, threshold)
+    starts = np.cumsum(sizes) - sizes
     keys = _keys(text, starts, sizes)
     rng = np.random.default_rng(seed)
-    null = [_shuffled(text, said, threshold, rng) for _ in range(_SHUFFLES)]
-    spoken, reason = int((lengths > 0).sum()), _why_not(ids, said)
+    null = [_shuffled(text, lengths, threshold, rng) for _ in range(_SHUFFLES)]
+    spoken = int((lengths > 0).sum())
     if reason:
         boundaries, segments = undefined(reason, spoken), undefined(reason, len(starts))
     else:
@@ -120,7 +115,7 @@ def harris_articulation(symbols: ArrayLike, mask: ArrayLike, *, threshold: float
         boundaries = against_null(found, [other.sum() / spoken for other, _, _ in null])
         different = Result(float(len(np.unique(keys))), len(starts))
         segments = against_null(different, [pieces for _, _, pieces in null], "low")
-    words, there, examples = _words(keys, np.repeat(np.arange(len(ids)), lengths)[starts], len(ids))
+    words, there, examples = _words(keys, np.repeat(np.arange(len(lengths)), lengths)[starts], len(lengths))
     return Articulation(
         boundaries,
         segments,
@@ -132,7 +127,29 @@ def harris_articulation(symbols: ArrayLike, mask: ArrayLike, *, threshold: float
     )
 
 
-def word_sizes(symbols: ArrayLike, mask: ArrayLike, threshold: float) -> tuple[Text, NDArray[np.int64], str]:
+class Cut(NamedTuple):
+    """Messages that were cut into words.
+
+    Attributes:
+        names: the ids of the symbols.
+        text: the messages one after the other.
+        lengths: how many symbols each message says, ``[N]``.
+        after: after which symbols there is a boundary, ``[n]``.
+        entropy: conditional, of each order, in nats.
+        sizes: how many symbols each word has, ``[words]``.
+        reason: why there are no places to look at; empty if there are.
+    """
+
+    names: NDArray[np.int64]
+    text: Text
+    lengths: NDArray[np.int64]
+    after: NDArray[np.bool_]
+    entropy: NDArray[np.float64]
+    sizes: NDArray[np.int64]
+    reason: str
+
+
+def cut_into_words(symbols: ArrayLike, mask: ArrayLike, threshold: float) -> Cut:
     """The words of `harris_articulation` alone, without the shuffled languages that most of its time goes into.
 
     Args:
@@ -140,25 +157,24 @@ def word_sizes(symbols: ArrayLike, mask: ArrayLike, threshold: float) -> tuple[T
         mask: true where a symbol was said, ``[N, T]``.
         threshold: in nats, 0 or more.
 
-    Returns:
-        The messages one after the other; how many symbols each of their words has, ``[words]``; why
-        `harris_articulation` finds no places, or nothing.
-
     Raises:
         ValueError: the threshold is negative.
     """
     if not threshold >= 0:
         raise ValueError(f"threshold is {threshold}: a boundary is a rise, give 0 or more nats")
     ids, said = check_messages(symbols, mask)
-    text = text_of(ids, said)
-    return text, _cut(_branching(text, threshold)[0], text.ends)[1], _why_not(ids, said)
+    names, codes = np.unique(ids[said], return_inverse=True)
+    lengths = said.sum(axis=1)
+    text = Text(codes.reshape(-1).astype(np.int64), np.repeat(np.cumsum(lengths), lengths))
+    after, entropy = _branching(text, threshold)
+    return Cut(names, text, lengths, after, entropy, _cut(after, text.ends)[1], _why_not(ids, said, lengths))
 
 
 def _shuffled(
-    text: Text, said: NDArray[np.bool_], threshold: float, rng: np.random.Generator
+    text: Text, lengths: NDArray[np.int64], threshold: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], int]:
     """Boundaries, entropies and the number of different pieces of a language without words."""
-    other = text._replace(symbols=text.symbols[shuffled_within(said.sum(axis=1), rng)])
+    other = text._replace(symbols=text.symbols[shuffled_within(lengths, rng)])
     after, entropy = _branching(other, threshold)
     return after, entropy, len(pd.unique(_keys(other, *_cut(after, other.ends))))
 
@@ -167,11 +183,10 @@ def _keys(text: Text, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> ND
     return piece_keys(place_numbers(text, int(sizes.max(initial=0))), starts, sizes)
 
 
-def _why_not(ids: NDArray[np.int64], said: NDArray[np.bool_]) -> str:
+def _why_not(ids: NDArray[np.int64], said: NDArray[np.bool_], lengths: NDArray[np.int64]) -> str:
     """Why there are no places to look at; empty if there are."""
     if not said.any():
         return "all_silent"
-    lengths = said.sum(axis=1)
     if lengths.max() < 2:
         return "single_symbols"
     same = (lengths == lengths[0]).all() and (np.diff(ids[said].reshape(len(ids), -1), axis=0) == 0).all()

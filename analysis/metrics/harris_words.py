@@ -17,9 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.corpus.corpus import Corpus
 from analysis.metrics.abbreviation import abbreviation_of_words
-from analysis.metrics.checks import check_messages
 from analysis.metrics.family import Family, Term
-from analysis.metrics.harris import word_sizes
+from analysis.metrics.harris import cut_into_words
 from analysis.metrics.result import Result, against_null, undefined
 from analysis.metrics.statistics.texts import piece_keys, place_numbers, shuffled_within
 from analysis.metrics.topsim import topographic_similarity
@@ -85,8 +84,8 @@ def harris_words(
         >>> found.vocabulary.value, round(found.vocabulary.null_mean) > 20, round(found.vocabulary.p, 2)
         (4.0, True, 0.01)
     """
-    text, sizes, reason = word_sizes(symbols, mask, threshold)
-    lengths = check_messages(symbols, mask)[1].sum(axis=1)
+    cut = cut_into_words(symbols, mask, threshold)
+    lengths, sizes, reason = cut.lengths, cut.sizes, cut.reason
     owner = np.repeat(np.arange(len(lengths)), lengths)
     cuts = np.maximum(np.bincount(owner[np.cumsum(sizes) - sizes], minlength=len(lengths)) - 1, 0)
     if not reason and not cuts.any():
@@ -96,8 +95,7 @@ def harris_words(
     rng = np.random.default_rng(seed)
     drawn = np.sort(rng.permutation(len(lengths))[:_COMPARED])
     held = None if meanings is None else np.asarray(meanings)
-
-    numbers = place_numbers(text, int(lengths.max()))
+    numbers = place_numbers(cut.text, int(lengths.max()))
 
     def of(sizes: NDArray[np.int64]) -> tuple[float, float, float, int, str]:
         starts = np.cumsum(sizes) - sizes

@@ -11,6 +11,7 @@ import pickle
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -75,6 +76,41 @@ def save(state: dict[str, Any], path: Path) -> None:
         # An archive ends with the length of its comment, which is still 0 in what was hashed.
         file.seek(-2, 2)
         file.write(struct.pack("<H", _COMMENT) + _MARK + hashed.sha.hexdigest().encode())
+
+
+def states(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of each part of a training.
+
+    Args:
+        parts: by name: generators of torch, and whatever has a ``state_dict``.
+
+    Example:
+        >>> parts = {"layer": torch.nn.Linear(1, 1), "generator": torch.Generator().manual_seed(3)}
+        >>> saved = states(parts)
+        >>> drawn = torch.rand(1, generator=parts["generator"])
+        >>> restore(parts, saved)
+        >>> bool(torch.rand(1, generator=parts["generator"]) == drawn)
+        True
+    """
+    return {
+        name: part.get_state() if isinstance(part, torch.Generator) else part.state_dict()
+        for name, part in parts.items()
+    }
+
+
+def restore(parts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    """Gives parts of a training their `states` back.
+
+    Args:
+        parts: by name.
+        saved: holds the state of each.
+    """
+    for name, part in parts.items():
+        if isinstance(part, torch.Generator):
+            # Of any device, a state is a tensor on the CPU.
+            part.set_state(saved[name].cpu())
+        else:
+            part.load_state_dict(saved[name])
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -7,9 +7,9 @@ interval. What the pairs are of, and which distances, is up to topographic and r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from scipy.spatial.distance import squareform
@@ -21,6 +21,8 @@ from analysis.metrics.statistics.pairwise import Floats, Ints, Pairs, upper_half
 
 # From row numbers to the distances between those rows.
 Take = Callable[[Ints], Pairs]
+# Starts over the levels of all pairs, some rows at a time.
+Blocks = Callable[[], Iterable[Ints]]
 
 _GROUPS = 50
 
@@ -58,7 +60,9 @@ def correlate(
     if n > VALUE_ITEMS:
         rows, n = np.sort(rng.choice(n, VALUE_ITEMS, replace=False)), VALUE_ITEMS
     one, others = first(rows), [second(rows) for second in seconds]
-    values, counts_one, counts_others = _spearman(one, others)
+    values, counts_one, counts_others = _spearman(
+        one.blocks, [other.blocks for other in others], len(one.levels), [len(other.levels) for other in others]
+    )
     reasons = [
         _why_level(one, counts_one, names[0]) or _why_level(other, counts, names[1])
         for other, counts in zip(others, counts_others, strict=True)
@@ -74,14 +78,15 @@ def correlate(
         rows = rows[np.sort(rng.choice(n, size, replace=False))]
         one = first(rows)
     others = [seconds[number](rows) if size < n else others[number] for number in unlike]
-    observed, _, _ = _spearman(one, others)
+    sample = _Sample(size, _narrow(one.indices()), [_narrow(other.indices()) for other in others])
+    observed = sample.correlations()
     # Without variety in the sample there is nothing to shuffle.
-    sampled = [at for at, value in enumerate(observed) if not math.isnan(value)]
-    if not sampled:
+    varied = [at for at, value in enumerate(observed) if not math.isnan(value)]
+    if not varied:
         return results
-    sample = _Sample(size, _narrow(one.indices()), [_narrow(others[at].indices()) for at in sampled])
+    sample = replace(sample, others=[sample.others[at] for at in varied])
     nulls, margins = sample.null(permutations, rng), sample.margins(rng) * math.sqrt(size / n)
-    for at, null, margin in zip(sampled, nulls, margins, strict=True):
+    for at, null, margin in zip(varied, nulls, margins, strict=True):
         value = results[unlike[at]].value
         low, high = np.clip([value - margin, value + margin], -1.0, 1.0).tolist()
         against = against_null(Result(observed[at], n), null)
@@ -107,18 +112,20 @@ def _ranks(counts: Ints) -> Floats:
     return np.cumsum(counts) - (counts + counts.sum()) / 2
 
 
-def _spearman(first: Pairs, seconds: Sequence[Pairs]) -> tuple[list[float], Ints, list[Ints]]:
+def _spearman(
+    first: Blocks, seconds: Sequence[Blocks], levels: int, others_levels: Sequence[int]
+) -> tuple[list[float], Ints, list[Ints]]:
     """Correlations of ranks, NaN without variety, and how many pairs are on each level of the first and of the others.
 
     What the first costs is paid twice, what the others cost once: edit distances, which take longest, are of these.
     """
-    counts_a = np.zeros(len(first.levels), dtype=np.int64)
-    for a in first.blocks():
-        counts_a += np.bincount(a, minlength=len(counts_a))
+    counts_a = np.zeros(levels, dtype=np.int64)
+    for a in first():
+        counts_a += np.bincount(a, minlength=levels)
     ranks_a = _ranks(counts_a)
-    counts: list[Ints] = [np.zeros(len(second.levels), dtype=np.int64) for second in seconds]
-    sums = [np.zeros(len(second.levels)) for second in seconds]
-    for a, *others in zip(first.blocks(), *(second.blocks() for second in seconds), strict=True):
+    counts: list[Ints] = [np.zeros(size, dtype=np.int64) for size in others_levels]
+    sums = [np.zeros(size) for size in others_levels]
+    for a, *others in zip(first(), *(second() for second in seconds), strict=True):
         ranked = ranks_a[a]
         for count, total, b in zip(counts, sums, others, strict=True):
             count += np.bincount(b, minlength=len(count))
@@ -170,6 +177,11 @@ class _Sample:
     items: int
     a: Ints
     others: Sequence[Ints]
+
+    def correlations(self) -> list[float]:
+        """With each of the others, NaN where either side has no variety."""
+        sizes = [int(levels.max(initial=0)) + 1 for levels in (self.a, *self.others)]
+        return _spearman(lambda: [self.a], [partial(list, [b]) for b in self.others], sizes[0], sizes[1:])[0]
 
     def null(self, permutations: int, rng: np.random.Generator) -> Floats:
         """The correlations when whole items change meanings, ``[others, permutations]``."""

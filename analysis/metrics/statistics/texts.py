@@ -24,13 +24,6 @@ class Text(NamedTuple):
     ends: NDArray[np.int64]
 
 
-def text_of(ids: NDArray[np.int64], said: NDArray[np.bool_]) -> Text:
-    """Messages of `check_messages`, one after the other."""
-    lengths = said.sum(axis=1)
-    codes = np.unique(ids[said], return_inverse=True)[1].reshape(-1)
-    return Text(codes.astype(np.int64), np.repeat(np.cumsum(lengths), lengths))
-
-
 def place_numbers(text: Text, longest: int) -> list[NDArray[np.int64]]:
     """What begins at every place, as numbers: pieces of 1, 2, 4 and so on symbols, ``[n]`` each, the same for the same.
 

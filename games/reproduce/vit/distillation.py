@@ -91,6 +91,7 @@ def distil(
     optimizer = torch.optim.AdamW(student.parameters(), 3e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine(step / total))
     generator = torch.Generator().manual_seed(seed)
+    parts = {"student": student, "optimizer": optimizer, "schedule": schedule, "generator": generator}
     first = 1
     if path.exists():
         saved = checkpoint.load(path, device)
@@ -98,14 +99,12 @@ def distil(
             raise ValueError(
                 f"{path} was distilled from another PatchRank or otherwise: delete it, or give another --out"
             )
-        student.load_state_dict(saved["student"])
         # Files of earlier versions were written at the end alone.
         first = saved.get("epoch", epochs) + 1
         if first > epochs:
+            student.load_state_dict(saved["student"])
             return student.eval()
-        optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
-        generator.set_state(saved["generator"].cpu())
+        checkpoint.restore(parts, saved)
     student.train()
     for epoch in range(first, epochs + 1):
         loader.set_epoch(epoch)
@@ -118,10 +117,7 @@ def distil(
             loss.backward()
             optimizer.step()
             schedule.step()
-        state: dict[str, Any] = {"made_with": known, "epoch": epoch, "generator": generator.get_state()}
-        for name, part in (("student", student), ("optimizer", optimizer), ("schedule", schedule)):
-            state[name] = part.state_dict()
-        checkpoint.save(state, path)
+        checkpoint.save({"made_with": known, "epoch": epoch, **checkpoint.states(parts)}, path)
     return student.eval()
 
 

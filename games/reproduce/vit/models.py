@@ -170,19 +170,18 @@ def train_vit(
         optimizer, lambda step: min(linear_warmup(step, warmup), cosine(step / total))
     )
     generator = torch.Generator().manual_seed(recipe.seed)
+    parts = {"vit": vit, "optimizer": optimizer, "schedule": schedule, "generator": generator}
     first = 1
     if path.exists():
         saved = checkpoint.load(path, device)
         if saved["made_with"] != made_with:
             raise ValueError(f"{path} was trained with {saved['made_with']}: delete it, or give another --out")
-        vit.load_state_dict(saved["vit"])
         # Files of earlier versions were written at the end alone.
         first = saved.get("epoch", recipe.epochs) + 1
         if first > recipe.epochs:
+            vit.load_state_dict(saved["vit"])
             return vit.eval()
-        optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
-        generator.set_state(saved["generator"].cpu())
+        checkpoint.restore(parts, saved)
     vit.train()
     # Skipping of blocks draws from torch's own generator.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -205,10 +204,7 @@ def train_vit(
                 losses.append(float(loss.detach()))
             if epoch % max(1, recipe.epochs // 10) == 0 and losses:
                 report(f"{path.stem}: epoch {epoch} of {recipe.epochs}, loss {sum(losses) / len(losses):.3f}")
-            state: dict[str, Any] = {"made_with": made_with, "epoch": epoch, "generator": generator.get_state()}
-            for name, part in (("vit", vit), ("optimizer", optimizer), ("schedule", schedule)):
-                state[name] = part.state_dict()
-            checkpoint.save(state, path)
+            checkpoint.save({"made_with": made_with, "epoch": epoch, **checkpoint.states(parts)}, path)
     return vit.eval()
 
 
