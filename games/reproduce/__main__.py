@@ -42,7 +42,7 @@ EXPERIMENTS = {
 OWN = {
     "run": ("fig3", "fig4", "fig5"),
     "voc": ("table2",),
-    "rates": ("table1",),
+    "rates": ("table1", "table2"),
     "vit": ("fig4",),
     "vit_checkpoint": ("fig4",),
     "fast": ("fig4",),
@@ -83,7 +83,7 @@ def parse_setting(argv: Sequence[str]) -> Setting:
     parser.add_argument("--voc", default="", help="table2: folder in Pascal VOC's format")
     parser.add_argument(
         "--rates", nargs="+", default=[], metavar="LR",
-        help="table1: learning rates to choose from, for every method on a part of the training images",
+        help="table1, table2: learning rates to choose from, for every method on a part of the training images",
     )  # fmt: skip
     parser.add_argument("--vit", default="", help="fig4: a ViT of timm, by name; if not given, a small one is trained")
     parser.add_argument("--vit-checkpoint", default="", help="fig4: its weights; if not given, timm's pretrained ones")

@@ -7,7 +7,7 @@ training images that it was not trained on: the table's own images are not asked
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -59,7 +59,9 @@ def methods(setting: Setting, seed: int, rates: Mapping[str, str] | None = None)
         "random weights": Training("random", seed, coarse, "random"),
     }
     for name, rate in (rates or {}).items():
-        found[name] = _at_rate(found[name], rate)
+        # At the rate of the scale it is the very network that other experiments look at.
+        if setting.config(found[name]).training.lr != float(rate):
+            found[name] = _at_rate(found[name], rate)
     return found
 
 
@@ -101,6 +103,29 @@ def choose_rates(setting: Setting) -> tuple[dict[str, str], pd.DataFrame]:
         chosen[name] = max(found, key=lambda rate: found[rate])
         rows.append({"method": name, **{rate: found.get(rate, float("nan")) for rate in tried}})
     return chosen, pd.DataFrame(rows)
+
+
+def train_at_chosen_rates(
+    setting: Setting, methods: Callable[[Setting, int, Mapping[str, str]], dict[str, Training]]
+) -> tuple[dict[str, str], str, list[Training]]:
+    """With ``--rates`` chooses them and trains with them.
+
+    Args:
+        setting: of this table, or of another one that compares the same trunks: the choice is kept with this one.
+        methods: the trainings of a seed at given rates, by name.
+
+    Returns:
+        Rate of each method, a note for under the table, and what was trained; all empty without ``--rates``.
+
+    Raises:
+        RuntimeError: all trainings of a method diverged.
+    """
+    if not setting.rates:
+        return {}, "", []
+    rates, tried = choose_rates(replace(setting, experiment="table1"))
+    more = [training for seed in setting.seeds for training in methods(setting, seed, rates).values()]
+    train_all(setting, more)
+    return rates, _rates_tried(tried, rates), more
 
 
 def trainings(setting: Setting) -> list[Training]:
@@ -159,13 +184,7 @@ def run(setting: Setting) -> list[Training]:
     Raises:
         RuntimeError: all trainings diverged.
     """
-    rates: dict[str, str] = {}
-    note, more = "", []
-    if setting.rates:
-        rates, tried = choose_rates(setting)
-        more = [training for seed in setting.seeds for training in methods(setting, seed, rates).values()]
-        train_all(setting, more)
-        note = _rates_tried(tried, rates)
+    rates, note, more = train_at_chosen_rates(setting, methods)
     wanted = [({"method": name}, t) for seed in setting.seeds for name, t in methods(setting, seed, rates).items()]
     frame = table_rows(wanted, partial(columns, setting))
     controls = [

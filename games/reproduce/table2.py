@@ -1,8 +1,11 @@
-"""Table 2: how well objects are found by a detector that starts from the listener's trunk, beside other trunks."""
+"""Table 2: how well objects are found by a detector that starts from the listener's trunk, beside other trunks.
+
+With ``--rates`` the trunks are trained at the learning rates that Table 1 chooses with it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -79,23 +82,25 @@ TRANSFERS = {
 TRANSFERS["cifar10"] = TRANSFERS["photos"]
 
 
-def methods(setting: Setting, seed: int) -> dict[str, Training]:
+def methods(setting: Setting, seed: int, rates: Mapping[str, str] | None = None) -> dict[str, Training]:
     """The trainings of one seed, by their names in the table: those of Table 1, without VQ-VAE-2."""
-    return {name: t for name, t in table1.methods(setting, seed).items() if name != "VQ-VAE-2"}
+    return {name: t for name, t in table1.methods(setting, seed, rates).items() if name != "VQ-VAE-2"}
 
 
 def trainings(setting: Setting) -> list[Training]:
     """Everything that has to be trained, seed by seed.
 
+    Where rates are to be chosen, what that needs; `run` trains the rest, at the rates that are found.
+
     Raises:
         ValueError: the images with boxes are not there or broken, or the trunk gives a detector no maps: better now
-            than after the trainings.
+            than after the trainings; or there is no folder of images to choose rates on.
     """
     if not setting.dry_run and (setting.voc or setting.scale != "toy"):
         print(check_voc_images(*voc_sets(voc_folder(setting))), flush=True)
     wanted = [training for seed in setting.seeds for training in methods(setting, seed).values()]
     trunk_blocks(_fresh_trunk(setting, wanted[-1]))
-    return wanted
+    return table1.trainings(setting) if setting.rates else wanted
 
 
 def _fresh_trunk(setting: Setting, training: Training) -> nn.Module:
@@ -168,16 +173,21 @@ def evaluate(setting: Setting, training: Training) -> dict[str, Any]:
     return {**scores, "per_class": per_class, "loss": loss}
 
 
-def run(setting: Setting) -> None:
+def run(setting: Setting) -> list[Training]:
     """Evaluates all trainings and writes the table.
+
+    Returns:
+        Trainings beside those of `trainings`: those at the rates that were chosen.
 
     Raises:
         ValueError: a part was measured with other images or another recipe, or the images are not there.
         RuntimeError: all trainings diverged.
     """
-    wanted = [({"method": name}, t) for seed in setting.seeds for name, t in methods(setting, seed).items()]
+    rates, note, more = table1.train_at_chosen_rates(setting, methods)
+    wanted = [({"method": name}, t) for seed in setting.seeds for name, t in methods(setting, seed, rates).items()]
     frame = table_rows(wanted, partial(columns, setting))
-    write_table(setting, frame, tabulate(frame))
+    write_table(setting, frame, tabulate(frame) + note)
+    return more
 
 
 def columns(setting: Setting, training: Training) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Setting:
         run: finished run to draw (figures 3 to 5), or a language that `games.record` wrote (3 and 5); None: one is
             trained.
         voc: folder in Pascal VOC's format (table 2).
-        rates: learning rates to choose from (table 1); empty: those of the scale.
+        rates: learning rates to choose from (tables 1 and 2); empty: those of the scale.
         vit: timm's name of a Vision Transformer (figure 4); empty: a small one is trained.
         vit_checkpoint: its weights; empty: timm's pretrained ones.
         fast: distil PatchRank into a smaller network (figure 4).

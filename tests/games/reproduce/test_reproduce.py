@@ -446,6 +446,7 @@ def test_rates_are_chosen_on_a_part_of_the_training_images(
     asked: list[Training] = []
 
     def knn(setting: Setting, training: Training) -> dict[str, float]:
+        assert setting.experiment == "table1"
         asked.append(training)
         rate = training.words[training.words.index("--lr") + 1]
         if (training.method, rate) == ("moco", "0.0005"):
@@ -458,7 +459,7 @@ def test_rates_are_chosen_on_a_part_of_the_training_images(
     for training in first:
         images = setting.config(training).images
         assert Path(images.root) == photo_folder / "train" and images.val_share == 0.1
-    chosen, tried = table1.choose_rates(setting)
+    chosen, _ = table1.choose_rates(setting)
     assert asked == first
     assert chosen == {name: best[t.method] for name, t in table1.methods(setting, 0).items() if t.method != "random"}
     for seed in (0, 1):
@@ -467,7 +468,18 @@ def test_rates_are_chosen_on_a_part_of_the_training_images(
             assert config.images.root == str(photo_folder) and config.training.seed == seed
             if name in chosen:
                 assert config.training.lr == float(chosen[name])
-    assert "| MoCo-v2 |  | 60.0 | 0.002 |" in table1._rates_tried(tried, chosen)
+    at_scale = replace(setting, scale="photos")
+    plain = table1.methods(at_scale, 0)
+    found = table1.methods(at_scale, 0, chosen | {"VQ-VAE-2": "2e-3"})
+    # At the rate that the scale has for it, a method's network is the one of every other experiment.
+    assert {name for name, training in found.items() if training == plain[name]} == {"VQ-VAE-2", "random weights"}
+    trained: list[Training] = []
+    monkeypatch.setattr(table1, "train_all", lambda setting, wanted: trained.extend(wanted))
+    detection = replace(setting, experiment="table2", seeds=(0, 1))
+    rates, note, more = table1.train_at_chosen_rates(detection, table2.methods)
+    assert rates == chosen and "| MoCo-v2 |  | 60.0 | 0.002 |" in note
+    assert more == trained and set(more) == {t for s in (0, 1) for t in table2.methods(setting, s, chosen).values()}
+    assert table1.train_at_chosen_rates(replace(detection, rates=()), table2.methods) == ({}, "", [])
 
 
 def test_tasks_share_the_trainings(
@@ -560,7 +572,7 @@ def test_experiments_take_turns_at_a_training(tmp_path: Path, monkeypatch: pytes
         (["table1", "--seeds", "0"], "--seeds 0"),
         (["table1", "--scale", "photos"], "needs --root"),
         (["table1", "--rates", "0.1", "--lr", "0.1"], "--lr and --rates both set the learning rate"),
-        (["table2", "--rates", "0.1"], "--rates is for table1, not for table2"),
+        (["fig6", "--rates", "0.1"], "--rates is for table1 and table2, not for fig6"),
         (["table1", "--rates", "fast"], "--rates splits the images of a folder"),
         (["table1", "--task", "3/3"], "--task '3/3'"),
         (["table1", "--seed", "3"], "--seed is set by --seeds N here"),
