@@ -227,7 +227,17 @@ def shrunk_pmi(counts: ArrayLike) -> NDArray[np.float64]:
     table, lifts = np.asarray(counts, dtype=float), lift(counts)
     smaller = np.minimum(table.sum(axis=1, keepdims=True), table.sum(axis=0))
     logs = np.log(lifts, out=0 * lifts, where=lifts > 0)
-    return np.asarray(logs * table / (table + 1) * smaller / (smaller + 1))
+    return np.asarray(logs * shrinkage(table, smaller))
+
+
+def shrinkage(count: NDArray[np.float64], smaller: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much `shrunk_pmi` leaves of the PMI of pairs, by their counts and smaller margins.
+
+    Example:
+        >>> shrinkage(np.array([1.0, 99.0]), np.array([1.0, 99.0])).round(4).tolist()
+        [0.25, 0.9801]
+    """
+    return count / (count + 1) * smaller / (smaller + 1)
 
 
 def _tally(

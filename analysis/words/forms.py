@@ -144,18 +144,28 @@ def spoken_ids(symbols: ArrayLike, mask: ArrayLike) -> tuple[NDArray[np.int64], 
     return np.where(said, np.asarray(symbols), -1).astype(np.int64), said
 
 
-def _number(parts: NDArray[np.int64], there: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Numbers the different parts ``[N, K, parts]`` that are there: sorted, ``[F, parts]``, and which ``[N, K]``."""
-    given = parts[there]
+def distinct_parts(parts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The different rows of ``[n, parts]``, sorted, ``[F, parts]``; and which of them each row is, ``[n]``.
+
+    Example:
+        >>> [found.tolist() for found in distinct_parts(np.array([[7, 2], [3, 9], [7, 2]]))]
+        [[[3, 9], [7, 2]], [1, 0, 1]]
+    """
     # One number for all parts sorts many times as fast as rows do; ids may be large, so that they are counted first.
-    codes = np.zeros(len(given), dtype=np.int64)
-    for part in given.T:
+    codes = np.zeros(len(parts), dtype=np.int64)
+    for part in parts.T:
         values, place = np.unique(part, return_inverse=True)
         codes = codes * len(values) + place.reshape(-1)
     _, first, which = np.unique(codes, return_index=True, return_inverse=True)
+    return parts[first], which.reshape(-1)
+
+
+def _number(parts: NDArray[np.int64], there: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers the different parts ``[N, K, parts]`` that are there: sorted, ``[F, parts]``, and which ``[N, K]``."""
+    kinds, which = distinct_parts(parts[there])
     number = np.full(there.shape, -1, dtype=np.int64)
-    number[there] = which.reshape(-1)
-    return given[first], number
+    number[there] = which
+    return kinds, number
 
 
 def _tally(said: NDArray[np.int64], forms: int) -> csr_array:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csc_array, csr_array
 
 from analysis.corpus.corpus import Corpus
 from analysis.metrics.result import Result, against_null, undefined
@@ -21,6 +22,8 @@ UNKNOWN = "?"
 """Stands for what is not known."""
 
 _SAID = 0.5
+# As many numbers as a part of the messages may take while it is worked on.
+_PART = 2**22
 
 
 @dataclass(frozen=True)
@@ -51,19 +54,37 @@ def gloss_messages(reader: Reader, images: NDArray[np.int64]) -> list[tuple[Glos
         explain. Nothing for a silent message.
     """
     lexicon, found = reader.lexicon, []
-    chosen = np.where(lexicon.sure_words(images), reader.confidence(images), 0.0)
-    for row, said in zip(chosen, lexicon.forms.said[images], strict=True):
-        spoken = said >= 0
-        explains = np.where(spoken[:, None], lexicon.sure[said], False)  # [T, W]
-        words = [w for w in np.argsort(-row, kind="stable") if row[w] > _SAID]
-        glosses = [
-            Gloss(lexicon.words[w], float(row[w]), tuple(np.flatnonzero(explains[:, w]).tolist())) for w in words
-        ]
-        rest = spoken & ~explains[:, words].any(axis=1)
-        if rest.any():
-            glosses.append(Gloss(UNKNOWN, float("nan"), tuple(np.flatnonzero(rest).tolist())))
-        found.append(tuple(glosses))
+    # The forms that have each word in the dictionary.
+    of_word = {w: forms for w, forms in enumerate(_columns(lexicon.dictionary)) if len(forms)}
+    for part in _parts(reader, images):
+        for row, said in zip(_chosen(reader, part), lexicon.forms.said[part], strict=True):
+            rest, glosses = said >= 0, []
+            words = np.flatnonzero(row > _SAID)
+            for w in words[np.argsort(-row[words], kind="stable")].tolist():
+                explains = np.isin(said, of_word[w])
+                glosses.append(Gloss(lexicon.words[w], float(row[w]), tuple(np.flatnonzero(explains).tolist())))
+                rest &= ~explains
+            if rest.any():
+                glosses.append(Gloss(UNKNOWN, float("nan"), tuple(np.flatnonzero(rest).tolist())))
+            found.append(tuple(glosses))
     return found
+
+
+def _chosen(reader: Reader, images: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The confidence of the words that symbols of each message have in the dictionary, else 0, ``[n, W]``."""
+    return np.where(reader.lexicon.sure_words(images), reader.confidence(images), 0.0)
+
+
+def _parts(reader: Reader, images: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The images in parts that take little memory beside all words."""
+    step = max(1, _PART // max(len(reader.lexicon.words), 1))
+    return [images[i : i + step] for i in range(0, len(images), step)]
+
+
+def _columns(table: csr_array) -> list[NDArray[np.int64]]:
+    """The rows that each column has entries in."""
+    by_column = csc_array(table)
+    return np.split(by_column.indices, by_column.indptr[1:-1])
 
 
 def gloss_others(reader: Reader, symbols: ArrayLike, mask: ArrayLike) -> list[tuple[Gloss, ...]]:
@@ -117,10 +138,9 @@ def measure_glosses(
     rows = np.flatnonzero(images & (np.asarray(words.all.sum(axis=1)) > 0))
     if not len(rows):
         return Worth(undefined("no_captions"), undefined("no_captions"))
-    there = np.asarray(words.all[rows].todense())[:, reader.lexicon.sure.any(axis=0)] > 0
-    said = (np.where(reader.lexicon.sure_words(rows), reader.confidence(rows), 0.0) > _SAID)[
-        :, reader.lexicon.sure.any(axis=0)
-    ]
+    known = np.unique(reader.lexicon.dictionary.indices)
+    there = np.asarray(words.all[rows][:, known].todense()) > 0
+    said = np.concatenate([_chosen(reader, part)[:, known] > _SAID for part in _parts(reader, rows)])
     rng = np.random.default_rng(seed)
     right, null = (said & there).sum(), [(said[rng.permutation(len(rows))] & there).sum() for _ in range(permutations)]
 

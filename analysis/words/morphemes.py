@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from analysis.corpus.corpus import Corpus, Names
-from analysis.words.dictionary import LEVEL, luck
+from analysis.words.dictionary import LEVEL, luck, pairs_together
 from analysis.words.forms import spoken_ids
 from analysis.words.glosses import UNKNOWN, place_names
 from analysis.words.patterns import Patterns
@@ -175,10 +175,12 @@ def induce_morphemes(
     found: list[Morpheme] = []
     if forms.forms and kinds:
         there, about = forms.there(alive), _there(meant, kinds)
-        p = luck(there, about)
-        bar = level / p.size
+        f, m, together = pairs_together(there, about)
+        images, said, uses = len(corpus), *(np.asarray(x.sum(axis=0)) for x in (there, about))
+        p, bar = luck(together, said[f], np.full(len(f), images), uses[m]), level / (len(said) * len(uses))
         # Pairs that are sure in the whole language; no other can become sure in a part of it.
-        f, m = np.nonzero(p <= bar)
+        sure = p <= bar
+        f, m, p = f[sure], m[sure], p[sure]
         weight = np.array([len(kind) for kind in kinds])
         while len(f):
             bits = _information(there, about, f, m)
@@ -186,9 +188,9 @@ def induce_morphemes(
             equal = np.flatnonzero(bits >= bits.max() - 1e-9)
             best = equal[np.lexsort((-m[equal], -f[equal], weight[m[equal]], sizes[f[equal]]))[-1]]
             form, kind = int(f[best]), kinds[m[best]]
-            one, other = there[:, [form]], about[:, [m[best]]]
-            rows = np.flatnonzero(np.asarray((one.toarray() * other.toarray())[:, 0]))
-            if bits[best] <= 0 or luck(one, other)[0, 0] > bar:
+            one, other = (x.toarray()[:, 0] for x in (there[:, [form]], about[:, [m[best]]]))
+            rows = np.flatnonzero(one * other)
+            if bits[best] <= 0 or luck(*np.array([[len(rows)], [one.sum()], [images], [other.sum()]]))[0] > bar:
                 break
             for row, slots in forms.occurrences(alive, form, rows):
                 alive[row, slots] = False
@@ -196,12 +198,10 @@ def induce_morphemes(
                 begins[row, forms.order[row, slots[0]]] = True
             meaning = tuple(atoms[a] for a in kind)
             found.append(
-                Morpheme(
-                    forms.forms[form], forms.names[form], meaning, float(bits[best]), len(rows), float(p[form, m[best]])
-                )
+                Morpheme(forms.forms[form], forms.names[form], meaning, float(bits[best]), len(rows), float(p[best]))
             )
             meant[np.ix_(rows, np.array(kind))] = False
-            f, m = np.delete(f, best), np.delete(m, best)
+            f, m, p = np.delete(f, best), np.delete(m, best), np.delete(p, best)
             there, about = forms.there(alive), _there(meant, kinds)
     pairs = len({(m.name, m.meaning) for m in found})
     of_forms, of_meanings = {m.name for m in found}, {m.meaning for m in found}

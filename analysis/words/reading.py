@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from analysis.words.dictionary import Lexicon, learn_lexicon
 from analysis.words.forms import Forms
@@ -41,7 +42,8 @@ class Reader:
 
     def probabilities(self, images: NDArray[np.int64]) -> NDArray[np.float64]:
         """p(w | message) of these messages, ``[len(images), W]``, above 0; rows sum to 1."""
-        return _mixed(self.lexicon.forms, self.lexicon.table, self.usual, self.share, images)
+        told = word_probabilities(self.lexicon.forms.counts[images], self.lexicon.table)
+        return _mixed(told, self.usual, self.share)
 
     def confidence(self, images: NDArray[np.int64]) -> NDArray[np.float64]:
         """How often a word that is as probable is in the caption, ``[len(images), W]`` in [0, 1].
@@ -74,17 +76,17 @@ def learn_reader(kinds: Sequence[Forms], words: Words, images: NDArray[np.bool_]
 
     tables = [translation_table(forms.counts[rest], words.all[rest]) for forms in kinds]
 
-    def told(forms: Forms, table: NDArray[np.float64]) -> list[float]:
-        return [
-            float((times * np.log(_mixed(forms, table, usual, share, aside)[items, found])).sum()) for share in _SHARES
-        ]
+    def told(forms: Forms, table: csr_array) -> list[float]:
+        p = word_probabilities(forms.counts[aside], table)
+        return [float((times * np.log(_mixed(p, usual, share)[items, found])).sum()) for share in _SHARES]
 
     # Equally good ones: those that claim less.
     scores = np.array([told(forms, table) for forms, table in zip(kinds, tables, strict=True)])
     best, share = map(int, np.unravel_index(scores.argmax(), scores.shape))
     lexicon = learn_lexicon(kinds[best], words, images)
     length = float(words.all[rows].sum() / max(len(rows), 1))
-    expected = _mixed(lexicon.forms, tables[best], usual, _SHARES[share], aside) * length
+    told_best = word_probabilities(kinds[best].counts[aside], tables[best])
+    expected = _mixed(told_best, usual, _SHARES[share]) * length
     pairs = lexicon.sure_words(aside)
     steps = _rising(expected[pairs], np.asarray((asked > 0).todense())[pairs])
     return Reader(lexicon, _usual(words, rows), _SHARES[share], length, steps)
@@ -106,10 +108,7 @@ def _usual(words: Words, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.asarray(counts / counts.sum())
 
 
-def _mixed(
-    forms: Forms, table: NDArray[np.float64], usual: NDArray[np.float64], share: float, images: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    told = word_probabilities(forms.counts[images], table)
+def _mixed(told: NDArray[np.float64], usual: NDArray[np.float64], share: float) -> NDArray[np.float64]:
     # A message without a form that is known tells nothing.
     share_of = np.where(told.any(axis=1, keepdims=True), share, 0.0)
     return share_of * told + (1 - share_of) * usual
