@@ -127,6 +127,10 @@ class Step:
     def __call__(self) -> None:
         """Makes two views, plays, and learns."""
         first, second = (v.contiguous() if self.naive else v for v in self.views(self.images))
+        self.learn(first, second)
+
+    def learn(self, first: Tensor, second: Tensor) -> None:
+        """Plays with two views, and learns."""
         with self.autocast():
             loss, _ = self.played(first, None, second)
         loss.backward()

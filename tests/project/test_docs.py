@@ -286,6 +286,38 @@ def language_benchmark(*words: str) -> None:
     load(BENCHMARKS / "language.py").main([*words, *tiny])
 
 
+FAKE_RELEASE = {
+    "patch_game/builder.py": """
+from torch import arange, distributed, nn
+from torchsort import soft_rank
+
+class PatchGame(nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        self.part = nn.Linear(224, len(options))
+
+    def forward(self, first, second, temperature):
+        assert distributed.get_world_size() == 1
+        logits = self.part(soft_rank(first.mean((1, 2)), regularization_strength=1.0)) + second.mean()
+        return logits[:, : len(logits)], arange(len(logits))
+""",
+    "utils.py": "def get_params_groups(model):\n    return list(model.parameters())\n",
+}
+
+
+def release_benchmark(*words: str) -> None:
+    """One turn of what is built like the release; a turn of ours is a step as step.py times it."""
+    for name, text in FAKE_RELEASE.items():
+        path = Path(words[0], name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    turn = ["--batch-size", "2", "--repeats", "1", "--threads", "1", "--form", "release, its default"]
+    command = [sys.executable, str(BENCHMARKS / "release.py"), *words, *turn]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["seconds"] > 0
+
+
 def start_up_benchmark(*words: str) -> None:
     """The smallest measurement, beside nothing but itself: the other checkout only the reader has."""
     assert words == ("--beside", "../other")
@@ -406,6 +438,7 @@ STANDS_FOR: dict[tuple[str, ...], Callable[..., None]] = {
     ("python", "tests/benchmarks/views.py"): views_benchmark,
     ("python", "tests/benchmarks/language.py"): language_benchmark,
     ("python", "tests/benchmarks/report.py"): report_benchmark,
+    ("python", "tests/benchmarks/release.py"): release_benchmark,
     ("python", "tests/benchmarks/scaling.py"): scaling_benchmark,
     ("python", "tests/benchmarks/patch_subset.py"): patch_subset_benchmark,
     ("python", "tests/benchmarks/start_up.py"): start_up_benchmark,
