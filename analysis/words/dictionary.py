@@ -96,8 +96,7 @@ def learn_lexicon(forms: Forms, words: Words, images: NDArray[np.bool_], *, leve
     tests = int(((said > 0) & (said < among)).sum() * ((in_images > 0) & (in_images < len(rows))).sum())
     return Lexicon(
         forms, words.words, translation_table(counts, used), said, np.stack([f, w]), together,
-        _shrunk_pmi(f, w, together), p,
-        p <= level / max(tests, 1),
+        _shrunk_pmi(f, w, together), p, p <= level / max(tests, 1),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +112,22 @@ def test_luck_by_brute_force() -> None:
     counts = np.array([[1, 2, 4, 2], [2, 2, 4, 2], [3, 4, 9, 5], [2, 2, 4, 2], [1, 2, 4, 2]])
     rows = [hypergeom.sf(k - 1, m, u, s) for k, s, m, u in counts.tolist()]
     assert luck(*counts.T).tolist() == pytest.approx([1, rows[1], rows[2], rows[1], 1])
+
+
+def test_rare_forms_and_many_words_take_little_memory() -> None:
+    """All 25,000 forms times all 300 words would be 60 MB for each thing that is known of a pair."""
+    rng = np.random.default_rng(4)
+    symbols = rng.integers(0, 5000, (1500, 20))
+    words = count_words([[f"a w{i % 300}"] for i in range(1500)])
+    forms = place_forms(symbols, rng.random(symbols.shape) < 0.9)
+    tracemalloc.start()
+    try:
+        reader = learn_reader([forms], words, np.ones(1500, dtype=bool))
+        gloss_messages(reader, np.arange(1500))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(forms.names) * len(words.words) * 8 > 55e6 and peak < 25e6
 
 
 def test_forms_by_loops() -> None:
