@@ -110,8 +110,8 @@ def test_every_parameter_gets_a_gradient(preset: str, tiny: list[str], tmp_path:
     batch = next(iter(trainer.train_data))
     loss, _ = trainer.game(*batch)
     loss.backward()
-    # Where scores are spread about their mean, what all of them share makes no difference.
-    shared = {"sender.rank.score.bias"} if preset == "small" else set()
+    # Ranks do not change with what all scores share: its gradient is 0 but for rounding, and on some processors 0.
+    shared = {"sender.rank.score.bias"}
     gradients = {n: p.grad for n, p in trainer.game.named_parameters()}
     missing = [n for n, g in gradients.items() if g is None or not (n in shared or g.abs().max() > 0)]
     assert not missing

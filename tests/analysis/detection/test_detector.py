@@ -416,7 +416,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
     """The toy scale with two methods, whose runs are not trained: untrained trunks stand for them."""
     words = ("--vision-width", "4")
     both = {"ours, S=32": Training("ours-s32", 0, words), "random weights": Training("random", 0, words, "random")}
-    monkeypatch.setattr(table2, "methods", lambda setting, seed: both)
+    monkeypatch.setattr(table2, "methods", lambda setting, seed, rates=None: both)
     monkeypatch.setattr(table2, "train", lambda setting, training: setting.folder_of(training))
     monkeypatch.setattr("games.runs.load.load_trunk", lambda run, device: Trained(tiny_trunk(), 64, Config(), run.name))
     return Setting("table2", "toy", tmp_path, device="cpu")

@@ -19,7 +19,7 @@ from analysis.corpus.corpus import Corpus
 from games.build.agents import build_game
 from games.options.command_line import parse
 from games.record import main as record
-from games.runs.load import load_game, load_trunk
+from games.runs.load import in_precision, load_game, load_trunk
 from games.runs.trained import TrainedRun, load
 from patchgame_egg.data.images import square
 from patchgame_egg.data.scenes import Scenes
@@ -100,9 +100,10 @@ def test_messages_are_matched_as_the_listener_did(run: TrainedRun, corpus: Corpu
 def test_features_are_those_of_the_frozen_trunk(folder: Path, run: TrainedRun, paths: list[Path]) -> None:
     trained = load_trunk(folder / "run", torch.device("cpu"))
     squares = torch.stack([square(Image.open(path), run.config.load_size) for path in paths])
-    with torch.no_grad():
+    # As the run was trained, which is in bfloat16 where the processor multiplies it.
+    with torch.no_grad(), in_precision(run.config, torch.device("cpu")):
         expected = trained.trunk.eval()(EvaluationView(32)(squares))
-    torch.testing.assert_close(run.features(paths), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(run.features(paths), expected.float(), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.slow
