@@ -6,6 +6,7 @@ Letters in shapes: N messages, T slots, K places where a form may stand, F forms
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,7 +35,7 @@ class Forms:
     counts_of_symbols: csr_array
     parts: NDArray[np.int64]
 
-    @property
+    @cached_property
     def counts(self) -> csr_array:
         """How often each form was said in each message, ``[N, F]``."""
         return _tally(self.said, len(self.names))
@@ -152,10 +153,15 @@ def distinct_parts(parts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray
         [[[3, 9], [7, 2]], [1, 0, 1]]
     """
     # One number for all parts sorts many times as fast as rows do; ids may be large, so that they are counted first.
-    codes = np.zeros(len(parts), dtype=np.int64)
+    codes, many = np.zeros(len(parts), dtype=np.int64), 1
     for part in parts.T:
         values, place = np.unique(part, return_inverse=True)
+        if many * len(values) >= 2**63:
+            # No number holds so many parts: those so far are counted anew.
+            used, codes = np.unique(codes, return_inverse=True)
+            many = len(used)
         codes = codes * len(values) + place.reshape(-1)
+        many *= len(values)
     _, first, which = np.unique(codes, return_index=True, return_inverse=True)
     return parts[first], which.reshape(-1)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from analysis.corpus.corpus import Corpus
-from analysis.words.forms import spoken_ids
+from analysis.words.forms import distinct_parts, spoken_ids
 
 
 class Patterns:
@@ -47,9 +47,9 @@ class Patterns:
             parts = ids[:, run][there]
             if places:
                 parts = np.concatenate([parts, self.order[:, run][there]], axis=1)
-            kinds, which = np.unique(parts, axis=0, return_inverse=True)
+            kinds, which = distinct_parts(parts)
             at = np.full(there.shape, -1, dtype=np.int64)
-            at[there] = which.reshape(-1)
+            at[there] = which
             counts = np.asarray((_presence(at, len(kinds)) > 0).sum(axis=0))
             kept = counts >= least
             renamed = np.append(np.where(kept, kept.cumsum() - 1 + len(self.forms), -1), -1)

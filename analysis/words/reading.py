@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from analysis.words.dictionary import Lexicon, learn_lexicon
 from analysis.words.forms import Forms
@@ -75,18 +74,15 @@ def learn_reader(kinds: Sequence[Forms], words: Words, images: NDArray[np.bool_]
     times = asked[items, found]
 
     tables = [translation_table(forms.counts[rest], words.all[rest]) for forms in kinds]
-
-    def told(forms: Forms, table: csr_array) -> list[float]:
-        p = word_probabilities(forms.counts[aside], table)
-        return [float((times * np.log(_mixed(p, usual, share)[items, found])).sum()) for share in _SHARES]
-
+    told = [word_probabilities(forms.counts[aside], table) for forms, table in zip(kinds, tables, strict=True)]
     # Equally good ones: those that claim less.
-    scores = np.array([told(forms, table) for forms, table in zip(kinds, tables, strict=True)])
+    scores = np.array(
+        [[(times * np.log(_mixed(p, usual, share)[items, found])).sum() for share in _SHARES] for p in told]
+    )
     best, share = map(int, np.unravel_index(scores.argmax(), scores.shape))
     lexicon = learn_lexicon(kinds[best], words, images)
     length = float(words.all[rows].sum() / max(len(rows), 1))
-    told_best = word_probabilities(kinds[best].counts[aside], tables[best])
-    expected = _mixed(told_best, usual, _SHARES[share]) * length
+    expected = _mixed(told[best], usual, _SHARES[share]) * length
     pairs = lexicon.sure_words(aside)
     steps = _rising(expected[pairs], np.asarray((asked > 0).todense())[pairs])
     return Reader(lexicon, _usual(words, rows), _SHARES[share], length, steps)

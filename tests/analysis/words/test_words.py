@@ -19,7 +19,7 @@ from scipy.stats import hypergeom
 from analysis.__main__ import main
 from analysis.corpus.corpus import Corpus
 from analysis.words.dictionary import dictionary, learn_lexicon, luck
-from analysis.words.forms import pair_forms, place_forms, symbol_forms
+from analysis.words.forms import distinct_parts, pair_forms, place_forms, symbol_forms
 from analysis.words.glosses import UNKNOWN, gloss_messages, gloss_table, measure_glosses
 from analysis.words.held_out import areas, measure_told
 from analysis.words.reading import learn_reader
@@ -128,6 +128,16 @@ def test_rare_forms_and_many_words_take_little_memory() -> None:
     finally:
         tracemalloc.stop()
     assert len(forms.names) * len(words.words) * 8 > 55e6 and peak < 25e6
+
+
+@pytest.mark.parametrize("columns", [1, 2, 9])
+def test_parts_are_told_apart_as_rows_are(columns: int) -> None:
+    """Nine columns of 300 values have more rows than 64 bits can number."""
+    parts = np.random.default_rng(6).integers(-(2**40), 2**40, (300, columns))
+    rows = parts[np.random.default_rng(7).integers(0, 300, 1000)]
+    kinds, which = np.unique(rows, axis=0, return_inverse=True)
+    found = distinct_parts(rows)
+    assert found[0].tolist() == kinds.tolist() and found[1].tolist() == which.reshape(-1).tolist()
 
 
 def test_forms_by_loops() -> None:
