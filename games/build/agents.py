@@ -64,7 +64,9 @@ def build_speaker(config: Config, seed: int) -> tuple[nn.Module, Channel]:
         ]
         patches = PatchSpeaker(
             symbols[0] if s.patch_scales == 1 else PatchSymbols(symbols),
-            PatchRank(size, s.patch_size, s.rank_width, s.rank_dropout, s.patch_scales, s.rank_padding),
+            PatchRank(
+                size, s.patch_size, s.rank_width, s.rank_dropout, s.patch_scales, s.rank_padding, s.rank_mirrored
+            ),
             s.patch_scales,
         )
         return patches, PatchChannel(

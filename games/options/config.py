@@ -50,6 +50,8 @@ class SpeakerOptions:
     """Patch: channels of the first block of PatchRank's ResNet-9."""
     rank_padding: Padding = "replicate"
     """Patch: what PatchRank sees beyond the border: the nearest pixels again, or zeros (the release)."""
+    rank_mirrored: bool = True
+    """Patch: left and right are alike to PatchRank: of a mirrored image it makes, nearly, the mirrored map."""
     rank_dropout: float = 0.0
     """Patch: dropout before PatchRank's scores."""
     max_len: int = 18

@@ -12,8 +12,8 @@ from games.runs.files import CHECKPOINT
 from patchgame_egg.atomic_write import write_json
 from patchgame_egg.text_files import read_text
 
-# What runs of version 0.1.0 did where they had no option yet.
-_FORMER: dict[str, dict[str, Any]] = {"speaker": {"rank_padding": "zeros"}}
+# What earlier runs did where they had no option yet.
+_FORMER: dict[str, dict[str, Any]] = {"speaker": {"rank_padding": "zeros", "rank_mirrored": False}}
 
 
 def save_config(config: Config, preset: str, path: Path) -> None:

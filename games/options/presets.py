@@ -18,7 +18,7 @@ from games.options.config import (
 PAPER = Config(
     speaker=SpeakerOptions(
         patch_size=32, symbol_hidden=768, rank_width=64, max_len=48, encoder="resnet18",
-        decoder_dim=512,
+        decoder_dim=512, rank_mirrored=False,
     ),
     listener=ListenerOptions(
         text_dim=192, text_depth=12, vision="resnet18", head_hidden=2048, head_bottleneck=256,

@@ -166,6 +166,8 @@ class PatchRank(nn.Module):
         padding: ``replicate``: what is beyond the border looks like the border, and each score looks out from the
             middle of its patch, so that the scores say what is where and not where the border is. ``zeros``: a ResNet
             as the authors' release has it, whose cells look out from the top left corner of their patches.
+        mirrored: left and right are alike to it: of a mirrored image it makes the mirrored map. Nothing else in the
+            game asks for that, since a view of an image may be mirrored without a word to the other agent.
     """
 
     def __init__(
@@ -176,11 +178,12 @@ class PatchRank(nn.Module):
         dropout: float = 0.0,
         scales: int = 1,
         padding: Padding = "replicate",
+        mirrored: bool = False,
     ) -> None:
         super().__init__()
         patch_sizes(image_size, patch_size, scales)
         self.grid, self.scales = patch_grid(image_size, patch_size), scales
-        self.trunk = ResNet9(width, patch_size, padding)
+        self.trunk = ResNet9(width, patch_size, padding, mirrored)
         # A halving keeps every second value, from the first on: cells are centred on their first pixel.
         self.shift = self.trunk.stride // 2 if padding == "replicate" else 0
         self.dropout = nn.Dropout(dropout)

@@ -32,15 +32,24 @@ class _Shortcut(nn.Conv2d):
         return nn.functional.conv2d(picked, self.weight, self.bias)
 
 
+class _MirroredConv(nn.Conv2d):
+    """A convolution whose kernels are their own mirror images: of a mirrored image it makes the mirrored map."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, (self.weight + self.weight.flip(3)) / 2, self.bias)
+
+
 class _BasicBlock(nn.Module):
     """Two convolutions beside a shortcut (He et al., 2016): torchvision's ``BasicBlock``, down to names of weights."""
 
-    def __init__(self, channels: int, planes: int, stride: int, downsample: nn.Module | None) -> None:
+    def __init__(
+        self, channels: int, planes: int, stride: int, downsample: nn.Module | None, convolution: type[nn.Conv2d]
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, planes, 3, stride, 1, bias=False)
+        self.conv1 = convolution(channels, planes, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.conv2 = convolution(planes, planes, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
         self.downsample = downsample
 
@@ -60,19 +69,23 @@ class ResNet9(nn.Module):
             its resolution, as in the authors' release.
         padding: what convolutions see beyond the border: ``zeros``, as every ResNet does, or, ``replicate``, the
             nearest value that is there, so that a plain image has plain features up to its border.
+        mirrored: every kernel is its own mirror image, so that left and right are alike to the network. Its map of a
+            mirrored image is nearly the mirrored map; not quite, since a halving keeps every second pixel, from the
+            left on.
 
     Attributes:
         out_dim: channels of the output.
         stride: pixels per cell of the output, a power of two from 1 to 32.
     """
 
-    def __init__(self, width: int = 64, stride: int = 32, padding: Padding = "zeros") -> None:
+    def __init__(self, width: int = 64, stride: int = 32, padding: Padding = "zeros", mirrored: bool = False) -> None:
         super().__init__()
+        convolution = _MirroredConv if mirrored else nn.Conv2d
         halvings = min(max(stride, 1).bit_length() - 1, 5)
         self.stride = 2**halvings
         strides = [2] * halvings + [1] * (5 - halvings)
         self.stem = nn.Sequential(
-            nn.Conv2d(3, width, 7, strides[0], 3, bias=False),
+            convolution(3, width, 7, strides[0], 3, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(3, strides[1], 1),
@@ -83,7 +96,7 @@ class ResNet9(nn.Module):
             shortcut = None
             if step != 1 or channels != planes:
                 shortcut = nn.Sequential(_Shortcut(channels, planes, 1, step, bias=False), nn.BatchNorm2d(planes))
-            blocks.append(_BasicBlock(channels, planes, step, shortcut))
+            blocks.append(_BasicBlock(channels, planes, step, shortcut, convolution))
             channels = planes
         self.blocks = nn.Sequential(*blocks)
         self.out_dim = channels

@@ -53,6 +53,7 @@ def test_its_language_is_played_again_to_the_symbol(run: Path) -> None:
 
 def test_its_networks_load(run: Path) -> None:
     game, config = load_game(run, torch.device("cpu"))
+    assert (config.speaker.rank_padding, config.speaker.rank_mirrored) == ("zeros", False)
     assert config.speaker.vocab == 16 and sum(p.numel() for p in game.parameters()) > 10_000
     assert load_trunk(run, torch.device("cpu")).trunk(torch.zeros(1, 3, 32, 32)).shape[0] == 1
 
