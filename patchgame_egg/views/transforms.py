@@ -21,6 +21,7 @@ from patchgame_egg.views.augment import (
     ViewStrength,
     draw_parameters,
     make_view,
+    pack,
 )
 
 Transform = Callable[[Tensor], Tensor]
@@ -124,19 +125,23 @@ class RandomViews(RandomModule):
         Returns:
             Two float32 ``[B, 3, S, S]`` on that device, normalised by ImageNet's mean and standard deviation.
         """
+        images = self._packed(images)
         return self._view(images, self.first), self._view(images, self.second)
 
     @torch.no_grad()
     def second_view(self, images: Tensor) -> Tensor:
         """The listener's view alone, of images ``[N, 3, H, W]`` that nobody speaks of: ``[N, 3, S, S]``."""
-        return self._view(images, self.second)
+        return self._view(self._packed(images), self.second)
+
+    def _packed(self, images: Tensor) -> Tensor:
+        """On a CPU what `pack` makes of the images, once for all their views."""
+        _check_images(images)
+        return pack(images) if images.device.type == "cpu" else images
 
     def _view(self, images: Tensor, strength: ViewStrength | Transform) -> Tensor:
-        _check_images(images)
-        # Crops are fastest where the colours of a pixel lie beside each other.
-        images = images.contiguous(memory_format=torch.channels_last)
         if not isinstance(strength, ViewStrength):
-            return self._made_by(strength, images)
+            # What a transform draws by `randn_like` follows the order in memory: colours beside each other.
+            return self._made_by(strength, images[:, :3].contiguous(memory_format=torch.channels_last))
         count, _, height, width = images.shape
         size = self.image_size
         parameters = draw_parameters(self.uniform(count, NUMBERS_PER_VIEW), strength, height, width, size)
@@ -145,9 +150,9 @@ class RandomViews(RandomModule):
             pixels = max(height * width, size * size)
             group = max(1, CPU_GROUP_PIXELS // pixels) if size * size < CPU_SINGLE_PIXELS else 1
         views = torch.empty(count, 3, size, size, device=images.device)
-        for start in range(0, count, group):
-            rows = slice(start, start + group)
-            normalise(make_view(images[rows], parameters[rows], strength, size), out=views[rows])
+        groups = zip(images.split(group), parameters.split(group), views.split(group), strict=True) if count else ()
+        for part, drawn, out in groups:
+            normalise(make_view(part, drawn, strength, size), out=out)
         return views
 
     def _made_by(self, transform: Transform, images: Tensor) -> Tensor:

@@ -29,7 +29,9 @@ from patchgame_egg.views.augment import (
     crop_resize,
     draw_parameters,
     make_view,
+    pack,
     shift_hue,
+    unpack,
 )
 from patchgame_egg.views.loader import ViewLoader
 from patchgame_egg.views.transforms import IMAGENET_MEAN, IMAGENET_STD, EvaluationView, RandomViews, denormalise
@@ -104,6 +106,17 @@ def test_matrices_crop_as_torchvision_does_without_rounding(height: int, width: 
     by_kernel = crop_resize(images, p.box, p.flip, SIZE)
     difference = (255 * (made - by_kernel)).abs()
     assert difference.mean() < 0.3 and difference.max() < 12
+
+
+def test_pixels_packed_once_are_cropped_like_images() -> None:
+    images = pictures(3, 30, 41)
+    packed = pack(images)
+    assert torch.equal(packed[:, :3], images) and not packed[:, 3].any()
+    pixels = packed.permute(0, 2, 3, 1).view(torch.int32).squeeze(3)
+    assert torch.equal(unpack(pixels), images / 255)
+    box, flip = torch.tensor([[0, 0, 30, 41], [3, 5, 1, 1], [2, 7, 20, 30]]), torch.tensor([True, False, True])
+    alone = torch.cat([crop_resize(images[i : i + 1], box[i : i + 1], flip[i : i + 1], 24) for i in range(3)])
+    assert torch.equal(crop_resize(packed, box, flip, 24), alone)
 
 
 def test_shrinking_a_fine_pattern_gives_its_mean() -> None:
