@@ -253,34 +253,39 @@ def _resize_matrices(start: Tensor, length: Tensor, source: int, size: int) -> T
 def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
     """Turns the colour circle.
 
-    With the hue h in sixths of a turn, a channel is ``min + (max - min) * f(h)``, where f is a trapezium over h: 1 up
-    to a sixth from the channel's own colour (red 0, green 2, blue 4), 0 from two sixths on. The hue comes from sorting
-    the three colours by minima and maxima: choosing pixel by pixel takes three times as long.
+    Over the hue a channel is a trapezium between the smallest and the largest colour of its pixel, with slopes of a
+    sixth of a turn. So turned by up to a sixth, it is ``2 * channel - middle``, plus ``(largest - smallest) * sixths``
+    on one side of its own hue and minus that on the other, clipped to both; the middle is the median. A turn by a third
+    exchanges channels. Neither divides nor chooses pixel by pixel, which takes three times as long.
 
     Args:
         images: ``[B, 3, H, W]`` in [0, 1].
-        turns: ``[B]``, 1 is the whole circle.
+        turns: ``[B]``, on the CPU; 1 is the whole circle.
 
     Returns:
         Images of the same shape.
     """
+    thirds = [round(3 * turn) for turn in turns.tolist()]
+    if any(thirds):
+        planes = [3 * row + (channel - third) % 3 for row, third in enumerate(thirds) for channel in range(3)]
+        where = torch.tensor(planes).to(images.device, non_blocking=True)
+        images = images.flatten(0, 1).index_select(0, where).view_as(images)
+    rest = [6 * turn - 2 * third for turn, third in zip(turns.tolist(), thirds, strict=True)]
+    sixths = torch.tensor(rest).view(-1, 1, 1).to(images.device, non_blocking=True)
     red, green, blue = images.unbind(1)
     high, low = torch.maximum(green, blue), torch.minimum(green, blue)
     largest, middle = torch.maximum(red, high), torch.minimum(red, high)
     smallest = torch.minimum(middle, low)
-    span = largest - smallest
-    bluer, not_red = (green < blue).to(images.dtype), (red < high).to(images.dtype)
-    # The hue within its sixth, signed; |0 + x| where red is largest and green next, |-6 + x| blue next, and so on.
-    hue = (middle - low).div_(span.clamp(min=1e-12)).sub_(bluer, alpha=6)
-    hue.add_(not_red.mul_(bluer.mul_(12).sub_(2))).abs_()
-    hue.add_(6 * turns.to(images.device, non_blocking=True).view(-1, 1, 1))
-    hue.sub_((hue / 6).floor_(), alpha=6)
-    shares = (
-        (hue - 3).abs_().sub_(1).clamp_(0, 1),
-        (hue - 2).abs_().neg_().add_(2).clamp_(0, 1),
-        (hue - 4).abs_().neg_().add_(2).clamp_(0, 1),
-    )
-    return torch.stack([torch.addcmul(smallest, span, share) for share in shares], 1)
+    middle = torch.maximum(middle, low, out=middle)
+    step = torch.sub(largest, smallest, out=high).mul_(sixths)
+    result = torch.empty_like(images)
+    for into, before, own, after in zip(
+        result.unbind(1), (blue, red, green), (red, green, blue), (green, blue, red), strict=True
+    ):
+        side = torch.sub(before, after, out=low).sign_()
+        # The lerp is 2 * own - middle in one pass.
+        torch.lerp(own, middle, -1.0, out=into).addcmul_(side, step).clamp_(smallest, largest)
+    return result
 
 
 def grey_of(images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -182,6 +183,17 @@ def test_hue_at_the_corners_of_the_colour_cube() -> None:
     torch.testing.assert_close(turned, adjust_hue(cube, turns * 2 * torch.pi), atol=1e-5, rtol=0)
     for image, turn, result in zip(cube, turns, turned, strict=True):
         torch.testing.assert_close(result, tv.adjust_hue(image, float(turn)), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.05])
+def test_hue_is_that_of_the_standard_library(spread: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    grey, colour = torch.rand(61, 1, 8, 1, generator=generator), torch.rand(61, 3, 8, 1, generator=generator)
+    images, turns = (1 - spread) * grey + spread * colour, torch.linspace(-0.5, 0.5, 61)
+    for image, turn, result in zip(images, turns.tolist(), shift_hue(images, turns), strict=True):
+        for before, after in zip(image.flatten(1).T.tolist(), result.flatten(1).T.tolist(), strict=True):
+            hue, saturation, value = colorsys.rgb_to_hsv(*before)
+            assert after == pytest.approx(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value), abs=1e-6)
 
 
 @pytest.mark.parametrize("strength", [FIRST_VIEW, SECOND_VIEW])
