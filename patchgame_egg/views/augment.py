@@ -290,17 +290,24 @@ def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
 
 def grey_of(images: Tensor) -> Tensor:
     """The luma of images, ``[B, 3, H, W]`` to ``[B, 1, H, W]``."""
-    red, green, blue = images.split(1, 1)
-    return (0.299 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+    red, green, blue = images.unbind(1)
+    return (0.299 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114).unsqueeze(1)
 
 
 def _blend_(images: Tensor, factor: Tensor, other: Tensor | None) -> Tensor:
     """Moves images away from others, or from black, by a factor each, in place: what Pillow calls to enhance."""
-    factor = factor.to(images.device, non_blocking=True).view(-1, 1, 1, 1)
-    images.mul_(factor)
-    if other is not None:
-        images.add_(other * (1 - factor))
-    return images.clamp_(0, 1)
+    # Where images move towards others nothing leaves [0, 1] but by rounding.
+    outwards = max(factor.tolist()) > 1
+    if len(images) == 1 and other is not None:
+        # By one number, and in one pass.
+        share = float(factor)
+        torch.add(other * (1 - share), images, alpha=share, out=images)
+    else:
+        factor = factor.to(images.device, non_blocking=True).view(-1, 1, 1, 1)
+        images.mul_(factor)
+        if other is not None:
+            images.add_(other * (1 - factor))
+    return images.clamp_(0, 1) if outwards else images
 
 
 def adjust_brightness_(images: Tensor, factor: Tensor) -> Tensor:
@@ -328,11 +335,12 @@ COLOUR_CHANGES: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
 
 def _change(images: Tensor, chosen: Tensor, change: Callable[..., Tensor], *values: Tensor) -> Tensor:
     """Applies ``change`` to the chosen images alone; ``chosen`` is on the CPU, so counting them waits for no GPU."""
-    if bool(chosen.all()):
+    count = int(chosen.sum())
+    if count == 0:
+        return images
+    if count == len(chosen):
         return change(images, *values)
     rows = chosen.nonzero().squeeze(1)
-    if len(rows) == 0:
-        return images
     where = rows.to(images.device, non_blocking=True)
     return images.index_copy_(0, where, change(images.index_select(0, where), *(value[rows] for value in values)))
 
@@ -349,8 +357,9 @@ def jitter(view: Tensor, parameters: ViewParameters, changes: Sequence[Callable[
         The images with their new colours, in [0, 1].
     """
     if len(view) == 1:
+        factors = parameters.factors.unbind(1)
         for index in parameters.order[0].tolist() if parameters.jitter else []:
-            view = changes[index](view, parameters.factors[:, index])
+            view = changes[index](view, factors[index])
         return view
     for turn in range(4):
         for index, change in enumerate(changes):
@@ -360,13 +369,15 @@ def jitter(view: Tensor, parameters: ViewParameters, changes: Sequence[Callable[
 
 
 def to_gray(images: Tensor) -> Tensor:
-    """The luma in all three channels, ``[B, 3, H, W]``."""
-    return grey_of(images).repeat(1, 3, 1, 1)
+    """The luma in all three channels, ``[B, 3, H, W]``; of one image a plane that all channels share in memory."""
+    grey = grey_of(images)
+    return grey.expand(-1, 3, -1, -1) if len(images) == 1 else grey.repeat(1, 3, 1, 1)
 
 
 def solarize(images: Tensor) -> Tensor:
-    """Inverts pixel values of 0.5 or more."""
-    return torch.where(images < 0.5, images, 1 - images)
+    """Inverts pixel values of 0.5 or more: x or 1 - x, whichever is less, without a choice pixel by pixel."""
+    inverted = 1 - images
+    return torch.minimum(images, inverted, out=inverted)
 
 
 def blur(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
@@ -374,7 +385,7 @@ def blur(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
     fast.
 
     Args:
-        images: ``[B, 3, H, W]``.
+        images: ``[B, C, H, W]``.
         sigma: standard deviation of each image's kernel, above 0, ``[B]``, on the CPU.
         reach: pixels on each side that count, less than H and W; images are mirrored at their edges.
 
@@ -389,17 +400,19 @@ def blur(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
         for edges, kernel in (((reach, reach, 0, 0), taps), ((0, 0, reach, reach), taps.mT)):
             planes = F.conv2d(F.pad(planes, edges, mode="reflect"), kernel, groups=len(kernel))
         return planes.view_as(images)
+    if images.shape[1] > 1 and images.stride(1) == 0:  # grey
+        return blur(images[:, :1], sigma, reach).expand_as(images)
     weights = (-0.5 * (torch.arange(reach + 1) / sigma).square()).exp()
     weights = weights / (2 * weights.sum() - 1)
     first, *others = (w for w in weights.tolist() if w > 1e-7)
     pad = len(others)
     for dim, edges in ((3, (pad, pad, 0, 0)), (2, (0, 0, pad, pad))):
-        padded, side = F.pad(images, edges, mode="reflect"), images.shape[dim]
-        images = padded.narrow(dim, pad, side) * first
+        # Of both dimensions the one that is shifted comes last.
+        shifted = F.pad(images, edges, mode="reflect").unfold(dim, images.shape[dim], 1).unbind(dim)
+        images = shifted[pad] * first
         for k, weight in enumerate(others, 1):
-            for at in (pad - k, pad + k):
-                images.add_(padded.narrow(dim, at, side), alpha=weight)
-    return images
+            images.add_(shifted[pad - k], alpha=weight).add_(shifted[pad + k], alpha=weight)
+    return images.mT
 
 
 def make_view(

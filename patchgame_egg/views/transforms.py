@@ -33,6 +33,10 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+# Single numbers on the CPU are added in one pass and need no copy to a GPU.
+_OFFSETS = [torch.tensor(-m / s, device="cpu") for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
+
+
 # A CPU is fastest on what stays in its cache, so images go through in groups of about this many pixels, and larger
 # ones singly: nothing has then to be picked out of a batch and put back.
 CPU_GROUP_PIXELS, CPU_SINGLE_PIXELS = 2**18, 2**15
@@ -48,8 +52,8 @@ def normalise(images: Tensor, out: Tensor) -> Tensor:
     Returns:
         ``out``.
     """
-    for channel, into, mean, std in zip(images.unbind(1), out.unbind(1), IMAGENET_MEAN, IMAGENET_STD, strict=True):
-        torch.sub(channel, mean, out=into).div_(std)
+    for channel, into, offset, std in zip(images.unbind(1), out.unbind(1), _OFFSETS, IMAGENET_STD, strict=True):
+        torch.add(offset, channel, alpha=1 / std, out=into)
     return out
 
 

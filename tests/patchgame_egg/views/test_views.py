@@ -163,6 +163,15 @@ def test_blur(size: int, taps: int) -> None:
     torch.testing.assert_close(made[1], images[1] / 255)
 
 
+def test_a_grey_image_alone_is_changed_like_one_of_many() -> None:
+    images, strength = pictures(6, 60, 60), replace(SECOND_VIEW, jitter=1.0, grey=1.0, blur=0.5, solarise=0.5)
+    p = draw_parameters(numbers(6, seed=1), strength, 60, 60, SIZE)
+    assert (p.sigma > 0).any() and not (p.sigma > 0).all() and p.solarise.any()
+    together = make_view(images, p, strength, SIZE)
+    for image, alone, expected in zip(images, p.split(1), together, strict=True):
+        torch.testing.assert_close(make_view(image[None], alone, strength, SIZE)[0], expected, atol=2e-6, rtol=0)
+
+
 def test_everything_together() -> None:
     images = pictures(40, 60, 60)
     strength = replace(SECOND_VIEW, blur=0.5, solarise=0.3)
