@@ -6,6 +6,7 @@ Context independence: Bogin et al. 2018, "Emergence of communication in an inter
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -27,8 +28,11 @@ Shares = tuple[NDArray[np.float64], NDArray[np.float64]]
 # Steps of expectation maximisation. On perfect languages with 16 messages the first gives 0.25, ten 0.98 to 1.00.
 _STEPS = 10
 
-# Items whose symbols and concepts are spelt out at once: bounds the memory.
+# Items whose symbols and concepts are looked at at once: what is worked out of them stays in the processor's cache.
 _BLOCK = 1024
+
+# Below this share of entries that are not 0, products of sparse matrices are faster than those of full ones.
+_SPARSE = 0.2
 
 # In the time in which one of a symbol's concepts is looked up, matrices of zeros and ones are multiplied so often.
 _LOOK_UP = 80
@@ -141,29 +145,35 @@ class _Aligned:
         self.pairs = int(np.diff(words.indptr) @ np.diff(concepts.indptr))
         cells = words.shape[0] * words.shape[1] * concepts.shape[1]
         self.dense = cells <= _LOOK_UP * self.pairs
-        self.spelt = words.toarray() if self.dense else np.zeros((0, 0))
         # Two directions, and as much to guess as to add up.
         self.work = 1 + 4 * _STEPS * min(cells, _LOOK_UP * self.pairs)
 
     def __call__(self, order: Order) -> Shares:
         concepts = self.concepts[order] if isinstance(order, np.ndarray) else self.concepts
         if self.dense:
-            spelt, held = self.spelt, concepts.toarray()
-            return _translate(held, spelt).T, _translate(spelt, held)
+            return _translate(concepts, self.words).T, _translate(self.words, concepts)
         return _look_up(self.words, concepts)
 
 
-def _translate(sources: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
+def _translate(sources: sparse.csr_array, targets: sparse.csr_array) -> NDArray[np.float64]:
     """p(target | source) ``[S, G]``, from how often each occurs in each item, ``[N, S]`` and ``[N, G]``."""
-    table = np.full((sources.shape[1], targets.shape[1]), 1 / targets.shape[1])
+    width, few = targets.shape[1], sources.nnz < _SPARSE * math.prod(sources.shape)
+    blocks = []
+    for start in range(0, sources.shape[0], _BLOCK):
+        given, wanted = (x[start : start + _BLOCK] for x in (sources, targets))
+        rows = np.repeat(np.arange(wanted.shape[0]), np.diff(wanted.indptr))
+        blocks.append((given if few else given.toarray(), rows * width + wanted.indices, wanted.data))
+    table = np.full((sources.shape[1], width), 1 / width)
     for _ in range(_STEPS):
         expected = np.zeros_like(table)
-        for start in range(0, sources.shape[0], _BLOCK):
-            given, wanted = sources[start : start + _BLOCK], targets[start : start + _BLOCK]
-            chance = given @ table  # of each target, summed over the item's sources
+        for given, cells, often in blocks:
+            # Summed over the item's sources; asked for where the item has the target.
+            chance = (given @ table).ravel()[cells]
             # An item without sources: nothing is due to them.
             chance[chance == 0] = np.inf
-            expected += given.T @ (wanted / chance)
+            due = np.zeros(given.shape[0] * width)
+            due[cells] = often / chance
+            expected += given.T @ due.reshape(-1, width)
         table = _shares(table * expected, 1)
     return table
 

@@ -107,6 +107,15 @@ def test_equals_a_slow_loop(estimator: str, seed: int) -> None:
     assert found.value == pytest.approx(slow(attributes, symbols, mask, estimator), abs=1e-9)
 
 
+@pytest.mark.parametrize("share", [0.0, 2.0], ids=["full", "sparse"])
+def test_full_and_sparse_products_equal_a_slow_loop(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    attributes, symbols, mask = random_language(3)
+    attributes[np.random.default_rng(3).random(attributes.shape) < 0.2] = -1
+    monkeypatch.setattr(independence, "_SPARSE", share)
+    found = measured(attributes, symbols, mask, estimator="aligned")
+    assert found.value == pytest.approx(slow(attributes, symbols, mask, "aligned"), abs=1e-9)
+
+
 @each
 def test_blocks_of_items_do_not_matter(estimator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     language = random_language(0)
