@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 
 from analysis.metrics.result import Result, against_null, undefined
 from analysis.metrics.statistics.joint_counts import count_pairs
-from analysis.metrics.statistics.pairwise import Floats, Ints, Pairs, upper_half
+from analysis.metrics.statistics.pairwise import Floats, Ints, Pairs
 
 # From row numbers to the distances between those rows.
 Take = Callable[[Ints], Pairs]
@@ -25,6 +25,15 @@ Take = Callable[[Ints], Pairs]
 Blocks = Callable[[], Iterable[Ints]]
 
 _GROUPS = 50
+
+# To count how often levels meet saves time if there are so many times as many pairs as levels that could meet.
+_FEW = 8
+
+# Pairs that are looked at at once: what is worked out of them stays in the processor's cache.
+_PART = 1 << 14
+
+# Rows of a matrix of all pairs that are shuffled at once, for so many languages.
+_ROWS, _DRAWS = 16, 10
 
 # A table of so many ranks stays in the processor's first cache.
 _NARROW = 1024
@@ -152,21 +161,52 @@ class _Ranked:
 
     def without(self, gone: Ints) -> tuple[Floats, float]:
         """The mean ranks when some pairs are left out, given by their levels, and the sum of squares over all left."""
+        if len(self.counts) <= len(gone):
+            left = self.counts - np.bincount(gone, minlength=len(self.counts))
+            ranks = _ranks(left)
+            return ranks, float(left @ ranks**2)
+        # Of many levels few are gone: a pair that is left out lifts those above by one, and those of its level by half.
         levels, less = np.unique(gone, return_counts=True)
-        # A pair that is left out lifts those above it by one, and those of its level by half.
         ends = np.concatenate([[0], levels.astype(np.int64), [len(self.counts)]])
         lifted = len(gone) / 2 - np.concatenate([[0], np.cumsum(less)])
-        ranks = self.ranks + np.repeat(lifted, np.diff(ends))
+        ranks = np.repeat(lifted, np.diff(ends))
+        ranks += self.ranks
         ranks[levels] += less / 2
+        pairs, cubes = self._pairs_and_cubes
         touched = self.counts[levels]
-        cubes = self._cubes - float((touched**3.0 - (touched - less) ** 3.0).sum())
+        cubes += _cubes(touched - less) - _cubes(touched)
         # Of n ranks around 0 the squares add up to (n^3 - n) / 12, less (t^3 - t) / 12 for t that are equal.
-        left = float(self.counts.sum() - len(gone))
-        return ranks, max(left**3 - cubes, 0.0) / 12
+        return ranks, max(float(pairs - len(gone)) ** 3 - cubes, 0.0) / 12
 
     @cached_property
-    def _cubes(self) -> float:
-        return float((self.counts**3.0).sum())
+    def _pairs_and_cubes(self) -> tuple[int, float]:
+        return int(self.counts.sum()), _cubes(self.counts)
+
+
+def _often(a: Ints, b: Ints, a_levels: int, b_levels: int) -> Floats | None:
+    """How often levels of two sides meet, ``[levels, levels]``; None where they are too many to count it."""
+    if a_levels * b_levels * _FEW > len(a):
+        return None
+    return count_pairs(a, b, b_levels).dense((a_levels, b_levels)).astype(float)
+
+
+def _products(
+    a: Ints, ranks_a: Floats, others: Sequence[Ints], ranks: Sequence[Floats], met: Sequence[Floats | None]
+) -> Floats:
+    """Sums over all pairs of the product of their ranks on one side and on each of the others, ``[others]``."""
+    found = np.array([0.0 if often is None else ranks_a @ often @ b for b, often in zip(ranks, met, strict=True)])
+    wide = [at for at, often in enumerate(met) if often is None]
+    for start in range(0, len(a) if wide else 0, _PART):
+        part = slice(start, start + _PART)
+        ranked = ranks_a.take(a[part])
+        for at in wide:
+            found[at] += ranked @ ranks[at].take(others[at][part])
+    return found
+
+
+def _cubes(counts: Ints) -> float:
+    times = counts.astype(float)
+    return float(times @ (times * times))
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,16 +231,22 @@ class _Sample:
         for b in self.others:
             ranks_b, norm_b = _with_norm(b)
             # Each pair counts once: the diagonal and what lies below it is 0 on one side.
-            halves.append([np.triu(x, 1) for x in upper_half(squareform(ranks_b[b] / (norm_a * norm_b)))])
+            halves.append(np.triu(squareform(ranks_b[b] / (norm_a * norm_b)), 1))
         few = len(ranks_a) <= _NARROW
         # To shuffle a matrix takes as long as to move its bytes; a large table of ranks is not looked up at random.
         held = squareform(self.a if few else ranks_a[self.a], checks=False)
+        orders = [rng.permutation(self.items) for _ in range(permutations)]
         found = np.zeros((len(halves), permutations))
-        for draw in range(permutations):
-            for part, one in enumerate(upper_half(held, rng.permutation(self.items))):
-                ranked = ranks_a.take(one) if few else one
-                for row, half in zip(found, halves, strict=True):
-                    row[draw] += np.vdot(ranked, half[part])
+        # Some rows, for some languages at once, so that what is multiplied stays in the processor's cache.
+        for start in range(0, self.items, _ROWS):
+            half = np.stack([x[start : start + _ROWS, start:].ravel() for x in halves])
+            for draw in range(0, permutations, _DRAWS):
+                blocks = [
+                    held.take(order[start : start + _ROWS], axis=0).take(order[start:], axis=1).ravel()
+                    for order in orders[draw : draw + _DRAWS]
+                ]
+                shuffled = np.stack([ranks_a.take(x) if few else x for x in blocks])
+                found[:, draw : draw + _DRAWS] += half @ shuffled.T
         return found
 
     def margins(self, rng: np.random.Generator) -> Floats:
@@ -209,23 +255,29 @@ class _Sample:
         groups = self.items if self.items < 2 * _GROUPS else _GROUPS
         group = (rng.permutation(self.items) % groups).astype(np.uint8)
         row, column = (group[end] for end in np.triu_indices(self.items, 1))
+        held, others = self.a, list(self.others)
+        one, sides = _Ranked.of(held), [_Ranked.of(b) for b in others]
+        met = [_often(held, b, len(one.counts), len(side.counts)) for b, side in zip(others, sides, strict=True)]
+        if any(often is None for often in met):
+            # Neighbors in this order have neighboring ranks, which are then read one after the other.
+            order = np.argsort(held)
+            row, column = row[order], column[order]
+            held, *others = (x[order] for x in (held, *others))
         # Pairs with a member in each group, group after group; of most groups they are few, and all others stay.
         ends = np.concatenate([np.arange(len(row)), np.flatnonzero(row != column)])
         of = np.concatenate([row, column[row != column]])
         touched = np.split(ends[np.argsort(of, kind="stable")], np.cumsum(np.bincount(of, minlength=groups))[:-1])
-        one, others = _Ranked.of(self.a), [_Ranked.of(b) for b in self.others]
-        met = [count_pairs(self.a, b, len(side.counts)) for b, side in zip(self.others, others, strict=True)]
-        often = [cells.counts.astype(float) for cells in met]
         values = np.empty((len(others), groups))
         for left_out, pairs in enumerate(touched):
-            a = self.a[pairs]
+            a, bs = held[pairs], [b[pairs] for b in others]
             ranks_a, squares_a = one.without(a)
-            for found, side, levels, cells, times in zip(values, others, self.others, met, often, strict=True):
-                b = levels[pairs]
-                ranks_b, squares_b = side.without(b)
-                shared = times @ (ranks_a[cells.rows] * ranks_b[cells.columns]) - ranks_a[a] @ ranks_b[b]
-                spread = math.sqrt(squares_a * squares_b)
-                found[left_out] = np.clip(shared / spread, -1.0, 1.0) if spread else math.nan
+            ranks, squares = zip(*(side.without(b) for side, b in zip(sides, bs, strict=True)), strict=True)
+            shared = _products(held, ranks_a, others, ranks, met) - [
+                ranks_a.take(a) @ ranks_b.take(b) for ranks_b, b in zip(ranks, bs, strict=True)
+            ]
+            spreads = np.sqrt(squares_a * np.array(squares))
+            found = np.divide(shared, spreads, out=np.full(len(others), math.nan), where=spreads > 0)
+            values[:, left_out] = np.clip(found, -1.0, 1.0)
         weights = (self.items / np.bincount(group) - 1) / groups
         errors = np.sqrt([weights @ (found - found.mean()) ** 2 for found in values])
         return np.asarray(stdtrit(groups - 1, 0.975) * errors)
