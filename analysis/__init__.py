@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from analysis.metrics.checks import check_messages as check_messages
     from analysis.metrics.concept_association import (
         association as association,
+        associations as associations,
         lift as lift,
         name_symbols as name_symbols,
         npmi as npmi,

@@ -16,7 +16,7 @@ from analysis.evaluation.concepts import concepts_of
 from analysis.evaluation.families import families
 from analysis.evaluation.rows import Row, row
 from analysis.metrics.bag_of_symbols import bag_of_symbols_classification
-from analysis.metrics.concept_association import association
+from analysis.metrics.concept_association import associations
 from analysis.metrics.concept_matching import concept_best_matching
 from analysis.metrics.meaning import message_variance, spatial_meaningfulness
 from analysis.metrics.patch_importance import importance_scores, map_agreement, place_share
@@ -89,15 +89,18 @@ def vocabulary(corpus: Corpus) -> Iterator[Row]:
 def concepts(corpus: Corpus, control: Corpus | None, permutations: int, seed: int) -> Iterator[Row]:
     """What symbols stand for, beside the codes of `analysis.corpus.color_codes.color_codes`."""
     ids, said = corpus.symbols, corpus.mask
-    for concept in concepts_of(corpus):
-        found = association(ids, said, concept.values, permutations=permutations, seed=seed)
+    known = concepts_of(corpus)
+    told = associations(ids, said, [concept.values for concept in known], permutations=permutations, seed=seed)
+    for concept, found in zip(known, told, strict=True):
         for metric in asdict(found):
             if metric != "counts":
                 yield row("concepts", metric, concept.name, getattr(found, metric))
     if control is not None:
-        for concept in concepts_of(control):
-            told = association(control.symbols, control.mask, concept.values, permutations=permutations, seed=seed)
-            yield row("concepts", "ami_of_color_codes", concept.name, told.ami)
+        known = concepts_of(control)
+        shown = [concept.values for concept in known]
+        told = associations(control.symbols, control.mask, shown, permutations=permutations, seed=seed)
+        for concept, found in zip(known, told, strict=True):
+            yield row("concepts", "ami_of_color_codes", concept.name, found.ami)
     together: dict[str, NDArray[np.int64] | None] = {"all attributes of the item": None, "all that patches show": None}
     if corpus.attributes is not None:
         together["all attributes of the item"] = corpus.attributes[:, None]  # [N, 1, A]

@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from analysis.metrics.checks import check_attributes, check_concepts, check_messages
 from analysis.metrics.result import Result, against_null, undefined
-from analysis.metrics.statistics.joint_counts import count_pairs
+from analysis.metrics.statistics.joint_counts import Joint, count_pairs
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class _Language:
         symbols: ids by number.
         codes: number of each concept, ``[N, 1 or T, A]``; -1 where not known.
         concepts: attribute and value by number, ``[C, 2]``.
+        joint: what items say against what is known of them; None where concepts are those of slots.
     """
 
     words: NDArray[np.int64]
@@ -73,6 +74,7 @@ class _Language:
     symbols: NDArray[np.int64]
     codes: NDArray[np.int64]
     concepts: NDArray[np.int64]
+    joint: Joint | None
 
 
 class _Fit(NamedTuple):
@@ -165,13 +167,13 @@ def _fit(language: _Language, order: NDArray[np.int64]) -> _Fit:
     spoken = np.bincount(language.units, minlength=len(codes))
     known = (codes >= 0).sum(axis=1)
     spoken, known = spoken * (known > 0), known * (spoken > 0)
-    # The concepts of an attribute have numbers without gaps, so that each attribute is counted in its own columns.
-    sizes = np.bincount(language.concepts[:, 0], minlength=attributes)
     tables = [np.zeros((len(language.symbols), 0), dtype=np.int64)]
-    for column, size, end in zip(codes.T, sizes, np.cumsum(sizes), strict=True):
-        if size:
-            values = np.where(column < 0, -1, column - (end - size))[language.units]
-            tables.append(count_pairs(language.words, values, size).dense((len(language.symbols), size)))
+    if language.joint is not None:
+        tables += language.joint.tables(order)
+    else:
+        for column, size in _columns(codes, language.concepts):
+            pairs = count_pairs(language.words, column[language.units], size)
+            tables.append(pairs.dense((len(language.symbols), size)))
     together = np.concatenate(tables, axis=1)
     rows, columns = linear_sum_assignment(together, maximize=True)
     good = together[rows, columns]
@@ -192,7 +194,21 @@ def _language(ids: NDArray[np.int64], said: NDArray[np.bool_], held: NDArray[np.
         codes[column >= 0, attribute] = numbers.reshape(-1) + len(concepts)
         concepts += [(attribute, value) for value in values]
     units = items if held.shape[1] == 1 else items * held.shape[1] + slots
-    return _Language(words.reshape(-1), units, symbols, codes, np.array(concepts, dtype=np.int64).reshape(-1, 2))
+    words, numbered = words.reshape(-1), np.array(concepts, dtype=np.int64).reshape(-1, 2)
+    joint = None
+    if held.shape[1] == 1 and len(numbered):
+        columns, sizes = zip(*_columns(codes[:, 0], numbered), strict=True)
+        joint = Joint(items, words, len(symbols), columns, sizes)
+    return _Language(words, units, symbols, codes, numbered, joint)
+
+
+def _columns(codes: NDArray[np.int64], concepts: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], int]]:
+    """Of each attribute of which something is known the numbers ``[units]``, from 0 or -1, and how many they are."""
+    # The concepts of an attribute have numbers without gaps, so that each attribute is counted in its own columns.
+    sizes = np.bincount(concepts[:, 0], minlength=codes.shape[1])
+    starts = np.cumsum(sizes) - sizes
+    columns = (np.where(column < 0, -1, column - start) for column, start in zip(codes.T, starts, strict=True))
+    return [(column, int(size)) for column, size in zip(columns, sizes, strict=True) if size]
 
 
 def _check(concepts: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:

@@ -109,9 +109,20 @@ class Joint:
         self.attributes, self.widths = attributes, widths
         values, n = sum(widths), max(map(len, attributes), default=0)
         self.held: csr_array | None = None
-        if max(n, size) * values <= _NUMBERS and values <= _VALUES * len(widths):
-            # Whole numbers up to 2^24 are exact in single precision.
-            kind = np.float32 if len(items) < 2**24 else np.float64
+        self.bags: NDArray[np.floating] | None = None
+        # Whole numbers up to 2^24 are exact in single precision.
+        kind = np.float32 if len(items) < 2**24 else np.float64
+        small = n * size <= _NUMBERS and values * size <= max(_SMALL, _TABLE * len(items) * len(widths))
+        if small and len(widths) * n * size <= len(items) * values:
+            bags = np.bincount(items * size + contents, minlength=n * size).reshape(n, size)
+            self.bags = np.asarray(bags, dtype=kind)
+            # Which row of all tables each attribute adds to; what is not known goes into one below them.
+            rows = [
+                np.where(codes < 0, values, codes + start)
+                for codes, start in zip(attributes, np.cumsum([0, *widths]).tolist(), strict=False)
+            ]
+            self.rows = np.stack(rows, axis=1)  # [N, attributes]
+        elif max(n, size) * values <= _NUMBERS and values <= _VALUES * len(widths):
             # Loaded late: a run that counts pairs alone does without SciPy, which takes a while to import.
             from scipy.sparse import csr_array
 
@@ -123,14 +134,17 @@ class Joint:
 
     def tables(self, order: NDArray[np.int64] | slice) -> list[NDArray[np.int64]]:
         """A table of each attribute, ``[size, width]``."""
-        if self.held is None:
+        if self.bags is not None:
+            whole = self._added_up(order, self.bags)
+        elif self.held is not None:
+            whole = (self.held @ self.spelt[order]).astype(np.int64)
+        else:
             return [found.dense((self.size, width)) for found, width in zip(self(order), self.widths, strict=True)]
-        whole = (self.held @ self.spelt[order]).astype(np.int64)
         return np.split(whole, np.cumsum(self.widths)[:-1], axis=1)
 
     def __call__(self, order: NDArray[np.int64] | slice) -> list[Counted]:
         """The cells of these tables that are not 0."""
-        if self.held is not None:
+        if self.held is not None or self.bags is not None:
             found = []
             for table, width in zip(self.tables(order), self.widths, strict=True):
                 cells = np.ascontiguousarray(table).ravel()
@@ -142,6 +156,15 @@ class Joint:
             count_pairs(self.contents, codes[order][self.items], width)
             for codes, width in zip(self.attributes, self.widths, strict=True)
         ]
+
+    def _added_up(self, order: NDArray[np.int64] | slice, bags: NDArray[np.floating]) -> NDArray[np.int64]:
+        """All tables side by side, ``[size, values]``, by adding up what items have."""
+        from scipy.sparse import csr_array
+
+        rows, many = self.rows[order], sum(self.widths)
+        ends = np.arange(0, rows.size + 1, rows.shape[1])
+        chosen = csr_array((np.ones(rows.size, dtype=bags.dtype), rows.ravel(), ends), shape=(len(rows), many + 1))
+        return np.asarray((chosen.T @ bags)[:many].T.astype(np.int64))
 
 
 def expected_mutual_information(counts: ArrayLike) -> float:

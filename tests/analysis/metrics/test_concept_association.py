@@ -19,6 +19,7 @@ from analysis.metrics.concept_association import (
     Association,
     Name,
     association,
+    associations,
     lift,
     name_symbols,
     npmi,
@@ -286,3 +287,15 @@ def test_errors_say_what_is_wrong() -> None:
         association(symbols, mask, [0.5, 1])
     with pytest.raises(ValueError, match="3 concepts have 1 names"):
         name_symbols(np.ones((2, 3)), ["a"])
+
+
+def test_several_concepts_at_once_have_the_numbers_of_each() -> None:
+    symbols, mask, concepts = random_language(0)
+    rng = np.random.default_rng(0)
+    several = [concepts, rng.integers(-1, 3, len(symbols)), np.zeros(len(symbols), int), rng.integers(0, 4, mask.shape)]
+    found = associations(symbols, mask, several, permutations=5, seed=3)
+    for one, values in zip(found, several, strict=True):
+        alone = association(symbols, mask, values, permutations=5, seed=3)
+        assert (one.counts == alone.counts).all()
+        assert repr([getattr(one, name) for name in FIELDS]) == repr([getattr(alone, name) for name in FIELDS])
+    assert associations(symbols, mask, []) == []
