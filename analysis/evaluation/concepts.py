@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.corpus.corpus import Corpus
 from analysis.metrics.concept_association import lift
-from analysis.metrics.statistics.joint_counts import Counted, count_pairs
+from analysis.metrics.statistics.joint_counts import Counted, Joint, count_pairs
 
 # A symbol and a value are shown as belonging together only from here on, in standard deviations of shuffled languages.
 SURE = 4.0
@@ -98,32 +98,73 @@ def cells(corpus: Corpus, concept: Concept, *, draws: int = 100, seed: int = 0) 
         draws: shuffled languages, at least 2.
         seed: seed of the shuffling.
     """
-    values = concept.values.reshape(len(corpus), -1)
-    shape = (corpus.vocab_size, len(concept.value_names))
-    items, slots = np.nonzero(corpus.mask)
-    said, places = corpus.symbols[items, slots], items * values.shape[1] + (slots if values.shape[1] > 1 else 0)
+    return cells_of(corpus, [concept], draws=draws, seed=seed)[0]
 
-    def count(held: NDArray[np.int64]) -> Counted:
-        return count_pairs(said, held.reshape(-1)[places], max(shape[1], 1))
 
-    def shuffled() -> Iterator[tuple[tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]]:
+def cells_of(corpus: Corpus, concepts: Sequence[Concept], *, draws: int = 100, seed: int = 0) -> list[Cells]:
+    """`cells` of several concepts: the same numbers as one by one, in less time.
+
+    Args:
+        corpus: the record of a language.
+        concepts: of `concepts_of`.
+        draws: shuffled languages, at least 2, the same for all concepts.
+        seed: seed of the shuffling.
+    """
+    # Those of items are counted together, those of slots one by one.
+    together = [[at for at, concept in enumerate(concepts) if concept.values.ndim == 1]]
+    together += [[at] for at, concept in enumerate(concepts) if concept.values.ndim > 1]
+    found: dict[int, Cells] = {}
+    for part in filter(None, together):
+        found |= zip(part, _cells_of(corpus, [concepts[at] for at in part], draws, seed), strict=True)
+    return [found[at] for at in range(len(concepts))]
+
+
+def _cells_of(corpus: Corpus, concepts: Sequence[Concept], draws: int, seed: int) -> Iterator[Cells]:
+    shapes = [(corpus.vocab_size, len(concept.value_names)) for concept in concepts]
+    count = _counter(corpus, concepts)
+
+    def shuffled() -> Iterator[Sequence[Counted]]:
         """The cells met in each shuffled language, and how often."""
         rng = np.random.default_rng(seed)
         for _ in range(draws):
-            found = count(values[rng.permutation(len(corpus))])
-            yield (found.rows, found.columns), found.counts
+            yield count(rng.permutation(len(corpus)))
 
     # They are remembered where that takes little, and made again else.
-    tables = list(shuffled()) if draws * min(shape[0] * shape[1], len(said)) <= _REMEMBERED else None
-    counts = count(values).dense(shape)
-    total, squares = np.zeros(shape), np.zeros(shape)
-    for met, often in tables or shuffled():
-        total[met] += often
-        squares[met] += np.square(often, dtype=float)
-    mean = total / draws
+    largest = sum(min(v * c, int(corpus.mask.sum())) for v, c in shapes)
+    tables = list(shuffled()) if draws * largest <= _REMEMBERED else None
+    totals, squares = ([np.zeros(shape) for shape in shapes] for _ in range(2))
+    for drawn in tables or shuffled():
+        for total, square, met in zip(totals, squares, drawn, strict=True):
+            total[met.rows, met.columns] += met.counts
+            square[met.rows, met.columns] += np.square(met.counts, dtype=float)
+    means = [total / draws for total in totals]
     # A pair too rare to vary among the draws must not look infinitely sure.
-    deviation = np.sqrt(np.maximum(np.maximum(squares - draws * mean**2, 0) / (draws - 1), 1 / draws))
+    deviations = [
+        np.sqrt(np.maximum(np.maximum(square - draws * mean**2, 0) / (draws - 1), 1 / draws))
+        for square, mean in zip(squares, means, strict=True)
+    ]
     # Cells that are not met lie below their mean.
-    highest = [float(((often - mean[met]) / deviation[met]).max(initial=0)) for met, often in tables or shuffled()]
-    z = (counts - mean) / deviation
-    return Cells(counts, lift(counts), z, sure=(z > max(SURE, float(np.quantile(highest, _SHARE)))) & (counts >= 5))
+    highest = [
+        [
+            float(((m.counts - mean[m.rows, m.columns]) / deviation[m.rows, m.columns]).max(initial=0))
+            for m, mean, deviation in zip(drawn, means, deviations, strict=True)
+        ]
+        for drawn in tables or shuffled()
+    ]
+    for at, (met, mean, deviation) in enumerate(zip(count(slice(None)), means, deviations, strict=True)):
+        counts = met.dense(shapes[at])
+        z = (counts - mean) / deviation
+        surer = max(SURE, float(np.quantile([drawn[at] for drawn in highest], _SHARE)))
+        yield Cells(counts, lift(counts), z, sure=(z > surer) & (counts >= 5))
+
+
+def _counter(corpus: Corpus, concepts: Sequence[Concept]) -> Callable[[NDArray[np.int64] | slice], Sequence[Counted]]:
+    """From an order of items to how often symbols meet values: of several concepts of items, or of one of slots."""
+    items, slots = np.nonzero(corpus.mask)
+    said = corpus.symbols[items, slots]
+    widths = [max(len(concept.value_names), 1) for concept in concepts]
+    values = [concept.values for concept in concepts]
+    if values[0].ndim == 1:
+        return Joint(items, said, corpus.vocab_size, values, widths)
+    places = items * values[0].shape[1] + slots
+    return lambda order: [count_pairs(said, values[0][order].reshape(-1)[places], widths[0])]

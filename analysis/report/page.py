@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from analysis.corpus.corpus import Corpus, dotted
 from analysis.corpus.csv_export import csv_text
-from analysis.evaluation.concepts import Cells, Concept, cells, concepts_of
+from analysis.evaluation.concepts import Cells, Concept, cells_of, concepts_of
 from analysis.evaluation.glossary import GLOSSARY
 from analysis.metrics.bag_of_symbols import MAX_ITEMS
 from analysis.metrics.statistics.entropy import entropy_of_counts
@@ -60,7 +60,7 @@ def render(
     """
     corpus = corpus.numbered()
     known = concepts_of(corpus) if corpus.mask.any() else []
-    met = [(c, cells(corpus, c, draws=max(permutations, 20), seed=seed)) for c in known]
+    met = list(zip(known, cells_of(corpus, known, draws=max(permutations, 20), seed=seed), strict=True))
     # A concept of one value, such as the class of photos without classes, says nothing of any symbol.
     met = [(c, table) for c, table in met if table.counts.any(axis=0).sum() > 1]
     # What the symbols say most about comes first.

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from analysis.corpus.corpus import Corpus
-from analysis.evaluation.concepts import cells, concepts_of
+from analysis.evaluation.concepts import cells, cells_of, concepts_of
 from analysis.evaluation.table import measure
 from analysis.report.messages import files_from, message_rows
 from analysis.report.page import render
@@ -190,7 +190,7 @@ def test_what_rests_on_a_sample_is_said(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_cells_of_languages_made_twice_are_those_of_remembered_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = scene_corpus(40)
-    remembered = [cells(corpus, concept, draws=20) for concept in concepts_of(corpus)]
+    remembered = cells_of(corpus, concepts_of(corpus), draws=20)
     monkeypatch.setattr("analysis.evaluation.concepts._REMEMBERED", 0)
     for found, concept in zip(remembered, concepts_of(corpus), strict=True):
         other = cells(corpus, concept, draws=20)
