@@ -8,7 +8,7 @@ One file, because the measures differ in a line each and are read side by side.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -78,7 +78,7 @@ def positional_disentanglement(
     """
     values = check_attributes(attributes, symbols)
     ids, _ = check_messages(symbols, mask)
-    return _disentanglement(_slots(ids), values, 1, permutations, seed)
+    return _disentanglement(_slots(ids), values, (1,), permutations, seed)[0]
 
 
 def bag_of_symbols_disentanglement(
@@ -116,7 +116,7 @@ def bag_of_symbols_disentanglement(
     """
     values = check_attributes(attributes, symbols)
     ids, said = check_messages(symbols, mask)
-    return _disentanglement(_occurrences(ids, said), values, 1, permutations, seed)
+    return _disentanglement(_occurrences(ids, said), values, (1,), permutations, seed)[0]
 
 
 def attribute_disentanglement(
@@ -152,7 +152,7 @@ def attribute_disentanglement(
     """
     values = check_attributes(attributes, symbols)
     ids, _ = check_messages(symbols, mask)
-    return _disentanglement(_slots(ids), values, 0, permutations, seed)
+    return _disentanglement(_slots(ids), values, (0,), permutations, seed)[0]
 
 
 def why_unfit(values: NDArray[np.int64]) -> str:
@@ -168,41 +168,53 @@ def why_unfit(values: NDArray[np.int64]) -> str:
     return "" if _columns(values) else "constant_attributes"
 
 
-def _disentanglement(places: _Places, values: NDArray[np.int64], axis: int, permutations: int, seed: int) -> Result:
-    """The mean gap between the best and the second best along an axis of `_shares`; 1 are attributes, 0 are places."""
+def _disentanglement(
+    places: _Places, values: NDArray[np.int64], axes: Sequence[int], permutations: int, seed: int
+) -> list[Result]:
+    """The mean gaps between the best and the second best along axes of `_shares`; 1 are attributes, 0 are places."""
     count, unfit = len(values), why_unfit(values)
     if unfit or not places.size:
-        return undefined(unfit or "constant_messages", count)
+        return [undefined(unfit or "constant_messages", count)] * len(axes)
     wanted = _columns(values)
-    if (places.size, len(wanted))[axis] < 2:
-        return undefined("single_attribute" if axis else "single_slot", count)
+    reasons = [
+        ("single_attribute" if axis else "single_slot") if (places.size, len(wanted))[axis] < 2 else "" for axis in axes
+    ]
+    asked = [axis for axis, reason in zip(axes, reasons, strict=True) if not reason]
+    if not asked:
+        return [undefined(reason, count) for reason in reasons]
     logs = xlogy(np.arange(count + 1.0), np.arange(count + 1.0))
 
     codes, sizes = zip(*wanted, strict=True)
     joint = Joint(places.items, places.contents, len(places.owner), codes, sizes)
     known = [np.bincount(column[column >= 0], minlength=size) for column, size in wanted]
 
-    def gap(order: NDArray[np.int64] | slice) -> float:
-        shares = [_shares(places, met, of, axis, logs) for met, of in zip(joint(order), known, strict=True)]
-        table = np.sort(np.stack(shares, axis=1), axis)
-        best, second = np.take(table, -1, axis), np.take(table, -2, axis)
-        return float((best - second).mean())
+    def gaps(order: NDArray[np.int64] | slice) -> list[float]:
+        tables = [_shares(places, met, of, logs) for met, of in zip(joint(order), known, strict=True)]
+        found = []
+        for axis in asked:
+            table = np.sort(np.stack([shares[axis] for shares in tables], axis=1), axis)
+            best, second = np.take(table, -1, axis), np.take(table, -2, axis)
+            found.append(float((best - second).mean()))
+        return found
 
     rng = np.random.default_rng(seed)
-    null = [gap(rng.permutation(count)) for _ in range(permutations)]
-    return against_null(Result(gap(slice(None)), count), null)
+    null = np.array([gaps(rng.permutation(count)) for _ in range(permutations)]).reshape(-1, len(asked)).T
+    measured = dict(zip(asked, zip(gaps(slice(None)), null, strict=True), strict=True))
+    return [
+        undefined(reason, count) if reason else against_null(Result(measured[axis][0], count), measured[axis][1])
+        for axis, reason in zip(axes, reasons, strict=True)
+    ]
 
 
 def _shares(
-    places: _Places, met: Counted, known: NDArray[np.int64], axis: int, logs: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Information over the entropy of the place (axis 1) or of the attribute (axis 0), ``[places]``.
+    places: _Places, met: Counted, known: NDArray[np.int64], logs: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Information over the entropy of the attribute, and over that of the place, ``[places]`` each.
 
     Args:
         places: what stands where.
         met: how often each content meets each value of the attribute.
         known: how many items have each of these values.
-        axis: 1 or 0.
         logs: n log n of each n.
     """
     width = len(known)
@@ -218,10 +230,9 @@ def _shares(
     second = whole - logs[known].sum()
     both = whole - np.bincount(owner, logs[met.counts], places.size) - logs[rest].sum(axis=1)
     told = first + second - both
-    if axis:
-        kinds = np.bincount(places.owner, contents > 0, places.size) + (unlisted > 0)
-        return np.clip(np.divide(told, first, out=np.zeros_like(told), where=kinds > 1), 0.0, 1.0)
-    return np.clip(told / second, 0.0, 1.0)
+    kinds = np.bincount(places.owner, contents > 0, places.size) + (unlisted > 0)
+    of_place = np.divide(told, first, out=np.zeros_like(told), where=kinds > 1)
+    return np.clip(told / second, 0.0, 1.0), np.clip(of_place, 0.0, 1.0)
 
 
 def _columns(values: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], int]]:
@@ -266,12 +277,16 @@ def _places(items: NDArray[np.int64], places: NDArray[np.int64], values: NDArray
 
 
 def _rows(corpus: Corpus, permutations: int, seed: int) -> Iterator[tuple[str, str, Result]]:
-    if corpus.attributes is not None:
-        for metric in (positional_disentanglement, bag_of_symbols_disentanglement, attribute_disentanglement):
-            found = metric(
-                corpus.symbols, corpus.mask, attributes=corpus.attributes, permutations=permutations, seed=seed
-            )
-            yield metric.__name__, "", found
+    if corpus.attributes is None:
+        return
+    values = check_attributes(corpus.attributes, corpus.symbols)
+    ids, said = check_messages(corpus.symbols, corpus.mask)
+    # Both ask what slots say, which is counted once.
+    of_attributes, of_slots = _disentanglement(_slots(ids), values, (0, 1), permutations, seed)
+    (of_symbols,) = _disentanglement(_occurrences(ids, said), values, (1,), permutations, seed)
+    yield "positional_disentanglement", "", of_slots
+    yield "bag_of_symbols_disentanglement", "", of_symbols
+    yield "attribute_disentanglement", "", of_attributes
 
 
 FAMILY = Family(

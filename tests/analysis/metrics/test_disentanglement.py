@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from analysis.corpus.corpus import Corpus
 from analysis.metrics.disentanglement import (
+    FAMILY,
     attribute_disentanglement,
     bag_of_symbols_disentanglement,
     positional_disentanglement,
@@ -223,3 +225,17 @@ def test_malformed_input_is_refused(metric: Callable[..., Result]) -> None:
         metric(GRID, everything, attributes=GRID * 1.0)
     with pytest.raises(ValueError, match="-3"):
         metric(GRID, everything, attributes=GRID - 3)
+
+
+def test_the_table_counts_slots_once_for_the_same_numbers() -> None:
+    rng = np.random.default_rng(0)
+    for slots in (1, 3):
+        attributes, mask = rng.integers(-1, 4, (50, 2)), rng.random((50, slots)) < 0.8
+        symbols = attributes[:, [0, 1, 0][:slots]] + rng.integers(1, 3, (50, slots))
+        corpus = Corpus(symbols, mask, vocab_size=8, attributes=attributes)
+        metrics = (positional_disentanglement, bag_of_symbols_disentanglement, attribute_disentanglement)
+        expected = [
+            (metric.__name__, "", repr(metric(symbols, mask, attributes=attributes, permutations=5, seed=3)))
+            for metric in metrics
+        ]
+        assert [(name, of, repr(found)) for name, of, found in FAMILY.rows(corpus, 5, 3)] == expected
