@@ -217,25 +217,24 @@ def _expected_log(first: NDArray[np.float64], second: NDArray[np.float64], total
     # Logarithms of whole numbers are looked up.
     logs = np.log1p(np.arange(float(np.minimum(first, second).max(initial=0)) + _STEPS + 1))
     sums, norms = logs[mode.astype(np.int64)], np.ones_like(mode)
+    steps = np.arange(1.0, _STEPS + 1)[:, None]
     for upwards in (True, False):
         live = np.arange(len(mode))
-        y, weight, drawn, marked = mode.copy(), np.ones_like(mode), first, second
+        y, weight, drawn, marked = mode, np.ones_like(mode), first, second
         while len(live):
-            rest = total - drawn - marked
-            sum_, norm = np.zeros_like(y), np.zeros_like(y)
-            for _ in range(_STEPS):
-                if upwards:
-                    weight *= (drawn - y) * (marked - y)
-                    y += 1
-                    weight /= y * (rest + y)
-                else:
-                    weight *= y * (rest + y)
-                    y -= 1
-                    weight /= (drawn - y) * (marked - y)
-                sum_ += weight * logs[np.maximum(y, 0).astype(np.int64)]
-                norm += weight
-            sums[live] += sum_
-            norms[live] += norm
-            kept = weight > _NEGLIGIBLE
-            live, y, weight, drawn, marked = live[kept], y[kept], weight[kept], drawn[kept], marked[kept]
+            # Several steps at once, [steps, cells]; past the last value that is possible the weight is 0 and stays it.
+            at = y + steps if upwards else y - steps
+            rest = total - drawn - marked + at
+            if upwards:
+                ratio = (drawn + 1 - at) * (marked + 1 - at) / (at * rest)
+            else:
+                ratio = (at + 1) * (rest + 1) / ((drawn - at) * (marked - at))
+            ratio[0] *= weight
+            weights = np.cumprod(ratio, axis=0)
+            known = logs[(at if upwards else np.maximum(at, 0)).astype(np.int64)]
+            sums[live] += np.einsum("sc,sc->c", weights, known)
+            norms[live] += weights.sum(axis=0)
+            kept = weights[-1] > _NEGLIGIBLE
+            y, weight = at[-1][kept], weights[-1][kept]
+            live, drawn, marked = live[kept], drawn[kept], marked[kept]
     return sums / norms
