@@ -8,7 +8,7 @@ optimiser, no learning rate, always the same result.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,11 @@ from analysis.metrics.checks import check_attributes, check_messages
 from analysis.metrics.disentanglement import why_unfit
 from analysis.metrics.family import Family, Term
 from analysis.metrics.result import Result, against_null, undefined
+from analysis.metrics.statistics.joint_counts import Joint
+
+Order = NDArray[np.int64] | slice
+# From an order of items to sums over those of each value, some columns at a time.
+Sums = Callable[[Order], Iterator[NDArray[np.float64]]]
 
 # Below this share of entries that are not 0, products of sparse matrices are faster: messages spelt out by
 # `one_hot_messages` have one such entry per slot.
@@ -95,21 +100,16 @@ def tree_reconstruction_error(
         held = sparse.csr_array(points, dtype=float)
         mean = float(count * np.square(held.mean(axis=0)).sum())
         variance = (float(held.power(2).sum()) - mean) / count
+        countable = (held.data == 1).all() and held.shape[1] * design.shape[1] <= _NUMBERS
+        sums = _counted(values, held) if countable else _added_up(design, held)
     else:
         held, mean = points - points.mean(axis=0, dtype=float), 0.0
         variance = float(np.square(held).sum()) / count
-    # Rows of an array are added up faster than those of a sparse matrix.
-    left = design.toarray() if math.prod(design.shape) <= _NUMBERS else design
-    width = max(1, _NUMBERS // design.shape[1])
-    blocks = [held[:, start : start + width].T for start in range(0, held.shape[1], width)]
+        sums = _added_up(design, held)
 
-    def explained(order: NDArray[np.int64] | slice) -> float:
-        shuffled, squares = left[order], 0.0
-        for block in blocks:
-            sums = block @ shuffled  # [D, values]
-            squares += float(np.square((sums.toarray() if sparse.issparse(sums) else sums) @ basis).sum())
-        share = (squares - mean) / (count * variance)
-        return min(max(float(share), 0.0), 1.0)
+    def explained(order: Order) -> float:
+        share = (sum(float(np.square(block @ basis).sum()) for block in sums(order)) - mean) / (count * variance)
+        return min(max(share, 0.0), 1.0)
 
     rng = np.random.default_rng(seed)
     share = explained(slice(None))
@@ -118,6 +118,40 @@ def tree_reconstruction_error(
         against_null(Result(variance * (1 - share), count), variance * (1 - null), "low", variance * _ROUNDING),
         against_null(Result(share, count), null, "high", _ROUNDING),
     )
+
+
+def _counted(values: NDArray[np.int64], held: sparse.csr_array) -> Sums:
+    """How often each column of zeros and ones is 1, and how often with each value, ``[D, 1 + values]``."""
+    codes, widths = [], []
+    for column in values.T:
+        names, code = np.unique(np.append(column, -1), return_inverse=True)
+        if len(names) > 1:
+            codes.append(code[:-1] - 1)
+            widths.append(len(names) - 1)
+    rows, columns = held.nonzero()
+    joint = Joint(rows.astype(np.int64), columns.astype(np.int64), held.shape[1], codes, widths)
+    ones = np.bincount(columns, minlength=held.shape[1])[:, None]
+
+    def sums(order: Order) -> Iterator[NDArray[np.float64]]:
+        yield np.concatenate([ones, *joint.tables(order)], axis=1).astype(float)
+
+    return sums
+
+
+def _added_up(design: sparse.csr_array, held: NDArray[np.float64] | sparse.csr_array) -> Sums:
+    """Sums of each column over all items, and over those of each value, ``[columns, 1 + values]``, some at a time."""
+    # Rows of an array are added up faster than those of a sparse matrix.
+    left = design.toarray() if math.prod(design.shape) <= _NUMBERS else design
+    width = max(1, _NUMBERS // design.shape[1])
+    blocks = [held[:, start : start + width].T for start in range(0, held.shape[1], width)]
+
+    def sums(order: Order) -> Iterator[NDArray[np.float64]]:
+        shuffled = left[order]
+        for block in blocks:
+            found = block @ shuffled
+            yield found.toarray() if sparse.issparse(found) else found
+
+    return sums
 
 
 def one_hot_messages(symbols: ArrayLike, mask: ArrayLike) -> NDArray[np.uint8]:
