@@ -28,6 +28,9 @@ from analysis.metrics.statistics.pairwise import (
     row_blocks,
 )
 
+# Of so many different tokens at most, full matrices are multiplied faster than sparse ones.
+_SPELT_OUT = 512
+
 MessageKind = Literal["edit", "edit_mean", "edit_max", "hamming", "bag", "jaccard"]
 MeaningKind = Literal["hamming", "jaccard", "cosine", "euclidean"]
 
@@ -127,10 +130,10 @@ def message_pairs(symbols: ArrayLike, mask: ArrayLike, kind: MessageKind = "edit
         return ratios(n, partnerless, 2 * longest, 2 * longest)
     if kind == "jaccard":
         has = _sets(ids, said)
-        sizes = np.asarray(has.sum(axis=1))
+        sizes, in_both = np.asarray(has.sum(axis=1)), _shared(has)
 
         def alone(rows: slice) -> tuple[Ints, Ints]:
-            shared = (has[rows] @ has[rows.start :].T).toarray()
+            shared = in_both(rows)
             either = sizes[rows, None] + sizes[rows.start :] - shared
             return either - shared, either
 
@@ -262,11 +265,22 @@ def _overlaps(ids: Ints, said: NDArray[np.bool_]) -> Callable[[slice], Ints]:
     slots = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
     starts = np.where(np.diff(numbers, axis=1, prepend=-1) != 0, slots, 0)
     repeat = slots - np.maximum.accumulate(starts, axis=1)
-    _, tokens = np.unique((numbers * ids.shape[1] + repeat)[kept], return_inverse=True)
-    ends = np.concatenate([[0], np.cumsum(said.sum(axis=1))])
-    width = int(tokens.max(initial=0)) + 1
-    bags = csr_array((np.ones(len(tokens), dtype=np.int32), tokens, ends), shape=(len(ids), width))
-    return lambda rows: (bags[rows] @ bags[rows.start :].T).toarray()
+    # What is said again is rare: first times are told apart by the symbol alone.
+    again = kept & (repeat > 0)
+    once, rows = _sets(ids, said), np.nonzero(again)[0]
+    _, tokens = np.unique((numbers * ids.shape[1] + repeat)[again], return_inverse=True)
+    shape = (len(ids), int(tokens.max(initial=0)) + 1)
+    counts = [_shared(once), _shared(csr_array((np.ones(len(tokens), dtype=np.int32), (rows, tokens)), shape=shape))]
+    return lambda rows: counts[0](rows) + counts[1](rows)
+
+
+def _shared(has: csr_array) -> Callable[[slice], Ints]:
+    """How many of what one message has, zeros and ones ``[N, tokens]``, the other has as well."""
+    if has.shape[1] <= _SPELT_OUT:
+        # Whole numbers up to 2^24 are exact in single precision.
+        spelt = has.toarray().astype(np.float32)
+        return lambda rows: (spelt[rows] @ spelt[rows.start :].T).astype(np.int32)
+    return lambda rows: (has[rows] @ has[rows.start :].T).toarray()
 
 
 def _sets(ids: Ints, said: NDArray[np.bool_]) -> csr_array:

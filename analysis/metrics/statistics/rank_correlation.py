@@ -29,6 +29,9 @@ _GROUPS = 50
 # To count how often levels meet saves time if there are so many times as many pairs as levels that could meet.
 _FEW = 8
 
+# A table of so many counts stays in the processor's cache.
+_TABLE = 1 << 16
+
 # Pairs that are looked at at once: what is worked out of them stays in the processor's cache.
 _PART = 1 << 14
 
@@ -126,19 +129,32 @@ def _spearman(
 ) -> tuple[list[float], Ints, list[Ints]]:
     """Correlations of ranks, NaN without variety, and how many pairs are on each level of the first and of the others.
 
-    What the first costs is paid twice, what the others cost once: edit distances, which take longest, are of these.
+    What the first costs is paid twice, what the others cost once: edit distances, which take longest, are of these. The
+    first is paid once, too, where levels are few: how often they meet then says all.
     """
+    few = [levels * size <= _TABLE for size in others_levels]
     counts_a = np.zeros(levels, dtype=np.int64)
-    for a in first():
+    for a in [] if few and all(few) else first():
         counts_a += np.bincount(a, minlength=levels)
     ranks_a = _ranks(counts_a)
+    tables = [
+        np.zeros(levels * size * counted, dtype=np.int64) for size, counted in zip(others_levels, few, strict=True)
+    ]
     counts: list[Ints] = [np.zeros(size, dtype=np.int64) for size in others_levels]
     sums = [np.zeros(size) for size in others_levels]
     for a, *others in zip(first(), *(second() for second in seconds), strict=True):
-        ranked = ranks_a[a]
-        for count, total, b in zip(counts, sums, others, strict=True):
-            count += np.bincount(b, minlength=len(count))
-            total += np.bincount(b, ranked, minlength=len(count))
+        ranked = np.zeros(0) if all(few) else ranks_a[a]
+        for table, count, total, b, counted in zip(tables, counts, sums, others, few, strict=True):
+            if counted:
+                table += np.bincount(a.astype(np.int64) * len(count) + b, minlength=len(table))
+            else:
+                count += np.bincount(b, minlength=len(count))
+                total += np.bincount(b, ranked, minlength=len(count))
+    for at in np.flatnonzero(few):
+        met = tables[at].reshape(levels, -1)
+        counts_a = met.sum(axis=1)
+        counts[at], sums[at] = met.sum(axis=0), _ranks(counts_a) @ met
+    ranks_a = _ranks(counts_a)
     values = []
     for count, total in zip(counts, sums, strict=True):
         ranks_b = _ranks(count)
@@ -239,14 +255,15 @@ class _Sample:
         found = np.zeros((len(halves), permutations))
         # Some rows, for some languages at once, so that what is multiplied stays in the processor's cache.
         for start in range(0, self.items, _ROWS):
-            half = np.stack([x[start : start + _ROWS, start:].ravel() for x in halves])
+            some = [x[start : start + _ROWS, start:].ravel() for x in halves]
             for draw in range(0, permutations, _DRAWS):
                 blocks = [
                     held.take(order[start : start + _ROWS], axis=0).take(order[start:], axis=1).ravel()
                     for order in orders[draw : draw + _DRAWS]
                 ]
                 shuffled = np.stack([ranks_a.take(x) if few else x for x in blocks])
-                found[:, draw : draw + _DRAWS] += half @ shuffled.T
+                for row, half in zip(found, some, strict=True):
+                    row[draw : draw + _DRAWS] += shuffled @ half
         return found
 
     def margins(self, rng: np.random.Generator) -> Floats:

@@ -26,6 +26,16 @@ def sides() -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("first", range(4))
+@pytest.mark.parametrize("table", [0, 10**9], ids=["sums", "tables"])
+def test_values_are_those_of_all_pairs(first: int, table: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank_correlation, "_TABLE", table)
+    # Levels of one byte: products of theirs need more.
+    a, others = sides()[first], [b.astype(np.min_scalar_type(int(b.max()))) for b in sides()]
+    found = _Sample(ITEMS, a.astype(np.min_scalar_type(int(a.max()))), others).correlations()
+    assert found == pytest.approx([spearmanr(a, b).statistic for b in others], rel=1e-9)
+
+
+@pytest.mark.parametrize("first", range(4))
 @pytest.mark.parametrize("few", [8, 10**9], ids=["counted", "looked at"])
 def test_intervals_are_those_of_a_jackknife_pair_by_pair(first: int, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_correlation, "_FEW", few)
