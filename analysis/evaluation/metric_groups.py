@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any, TypedDict
 
 import numpy as np
@@ -92,9 +92,8 @@ def concepts(corpus: Corpus, control: Corpus | None, permutations: int, seed: in
     known = concepts_of(corpus)
     told = associations(ids, said, [concept.values for concept in known], permutations=permutations, seed=seed)
     for concept, found in zip(known, told, strict=True):
-        for metric in asdict(found):
-            if metric != "counts":
-                yield row("concepts", metric, concept.name, getattr(found, metric))
+        for metric in (field.name for field in fields(found) if field.name != "counts"):
+            yield row("concepts", metric, concept.name, getattr(found, metric))
     if control is not None:
         known = concepts_of(control)
         shown = [concept.values for concept in known]
