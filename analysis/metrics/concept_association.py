@@ -6,7 +6,7 @@ Discounted pointwise mutual information: Pantel and Lin 2002 (KDD).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from typing import Literal
@@ -16,10 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.metrics.checks import check_concepts, check_messages
 from analysis.metrics.result import Result, against_null, undefined
-from analysis.metrics.statistics.entropy import entropy_of_counts
-from analysis.metrics.statistics.joint_counts import Counted, Joint, count_pairs, expected_between
-
-Order = NDArray[np.int64] | slice
+from analysis.metrics.statistics.concept_counts import scores_of, tally_concepts
+from analysis.metrics.statistics.joint_counts import Counted, expected_between
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,11 +132,11 @@ def associations(
     together += [[at] for at, values in enumerate(held) if values.shape[1] != 1]
     found: dict[int, Association] = {}
     for part in filter(None, together):
-        tally, counts = _tally(ids, said, [held[at] for at in part])
+        tally, counts = tally_concepts(ids, said, [held[at] for at in part])
         tables = tally(slice(None))
         reasons = [_why_not(table, said) for table in tables]
         # Where all messages are of one length, shuffling leaves the margins as they are, and what they share by chance.
-        scores = [partial(_scores, expected=lru_cache(maxsize=1)(_by_chance)) for _ in part]
+        scores = [partial(scores_of, expected=lru_cache(maxsize=1)(_by_chance)) for _ in part]
         draws: list[list[NDArray[np.float64]]] = [[] for _ in part]
         rng = np.random.default_rng(seed)
         for _ in range(0 if all(reasons) else permutations):
@@ -287,77 +285,3 @@ def shrinkage(count: NDArray[np.float64], smaller: NDArray[np.float64]) -> NDArr
         [0.25, 0.9801]
     """
     return count / (count + 1) * smaller / (smaller + 1)
-
-
-def _tally(
-    ids: NDArray[np.int64], said: NDArray[np.bool_], held: Sequence[NDArray[np.int64]]
-) -> tuple[Callable[[Order], list[Counted]], list[NDArray[np.int64]]]:
-    """A function from an order of images to counts of the symbols and concepts in use, and the counts of all ids.
-
-    Concepts are several of items, ``[N, 1]`` each, or one of slots.
-    """
-    items, slots = np.nonzero(said)
-    symbols, words = np.unique(ids[said], return_inverse=True)
-    words = words.reshape(-1)
-    names, codes = [], []
-    for values in held:
-        concepts, code = np.unique(np.append(values, -1), return_inverse=True)
-        names.append(concepts[1:])
-        # What is not known is -1 again.
-        codes.append(code[:-1].reshape(values.shape) - 1)
-    widths = [max(len(concepts), 1) for concepts in names]
-    if held[0].shape[1] == 1:
-        tally: Callable[[Order], list[Counted]] = Joint(
-            items, words, len(symbols), [code[:, 0] for code in codes], widths
-        )
-    else:
-        places = items * ids.shape[1] + slots
-
-        def tally(order: Order) -> list[Counted]:
-            return [count_pairs(words, codes[0][order].reshape(-1)[places], widths[0])]
-
-    counts = []
-    for concepts, found in zip(names, tally(slice(None)), strict=True):
-        table = np.zeros((symbols.max(initial=-1) + 1, concepts.max(initial=-1) + 1), dtype=np.int64)
-        table[symbols[found.rows], concepts[found.columns]] = found.counts
-        counts.append(table)
-    return tally, counts
-
-
-def _scores(
-    table: Counted, expected: Callable[[tuple[tuple[int, ...], tuple[int, ...]]], float]
-) -> NDArray[np.float64]:
-    """In the order of `_NAMES`; NaN where there is no value."""
-    n = table.total
-    if not n:
-        return np.full(len(_NAMES), np.nan)
-    symbols, concepts = (_sums(x, table.counts) for x in (table.rows, table.columns))
-    of_symbols, of_concepts = entropy_of_counts(symbols), entropy_of_counts(concepts)
-    mean = (of_symbols + of_concepts) / 2
-    shared = min(max(2 * mean - entropy_of_counts(table.counts), 0.0), of_symbols, of_concepts)
-    by_chance = expected((tuple(symbols.tolist()), tuple(concepts.tolist())))
-    return np.array(
-        [
-            (shared - by_chance) / (mean - by_chance) if mean - by_chance > 1e-12 else np.nan,
-            shared / mean if mean else 1.0,
-            shared / of_concepts if of_concepts else 1.0,
-            shared / of_symbols if of_symbols else 1.0,
-            _largest(table.rows, table.counts).sum() / n,
-            _largest(table.columns, table.counts).sum() / n,
-            shared,
-            of_symbols - shared,
-            of_concepts - shared,
-        ]
-    )
-
-
-def _sums(group: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The sum of each group; exact, as counts are far below 2^53."""
-    return np.bincount(group, counts).astype(np.int64)
-
-
-def _largest(group: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The largest count of each group."""
-    most = np.zeros(int(group.max(initial=-1)) + 1, dtype=np.int64)
-    np.maximum.at(most, group, counts)
-    return most

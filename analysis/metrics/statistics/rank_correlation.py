@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 from scipy.spatial.distance import squareform
 from scipy.special import stdtrit
 
 from analysis.metrics.result import Result, against_null, undefined
-from analysis.metrics.statistics.joint_counts import count_pairs
 from analysis.metrics.statistics.pairwise import Floats, Ints, Pairs
+from analysis.metrics.statistics.ranks import Ranked, how_often, products, ranks_of
 
 # From row numbers to the distances between those rows.
 Take = Callable[[Ints], Pairs]
@@ -26,14 +26,8 @@ Blocks = Callable[[], Iterable[Ints]]
 
 _GROUPS = 50
 
-# To count how often levels meet saves time if there are so many times as many pairs as levels that could meet.
-_FEW = 8
-
 # A table of so many counts stays in the processor's cache.
 _TABLE = 1 << 16
-
-# Pairs that are looked at at once: what is worked out of them stays in the processor's cache.
-_PART = 1 << 14
 
 # Rows of a matrix of all pairs that are shuffled at once, for so many languages.
 _ROWS, _DRAWS = 16, 10
@@ -119,11 +113,6 @@ def _narrow(levels: Ints) -> Ints:
     return levels.astype(np.min_scalar_type(int(levels.max(initial=0))))
 
 
-def _ranks(counts: Ints) -> Floats:
-    """Mean rank of what is on each level, less the mean rank of everything."""
-    return np.cumsum(counts) - (counts + counts.sum()) / 2
-
-
 def _spearman(
     first: Blocks, seconds: Sequence[Blocks], levels: int, others_levels: Sequence[int]
 ) -> tuple[list[float], Ints, list[Ints]]:
@@ -136,7 +125,7 @@ def _spearman(
     counts_a = np.zeros(levels, dtype=np.int64)
     for a in [] if few and all(few) else first():
         counts_a += np.bincount(a, minlength=levels)
-    ranks_a = _ranks(counts_a)
+    ranks_a = ranks_of(counts_a)
     tables = [
         np.zeros(levels * size * counted, dtype=np.int64) for size, counted in zip(others_levels, few, strict=True)
     ]
@@ -153,76 +142,14 @@ def _spearman(
     for at in np.flatnonzero(few):
         met = tables[at].reshape(levels, -1)
         counts_a = met.sum(axis=1)
-        counts[at], sums[at] = met.sum(axis=0), _ranks(counts_a) @ met
-    ranks_a = _ranks(counts_a)
+        counts[at], sums[at] = met.sum(axis=0), ranks_of(counts_a) @ met
+    ranks_a = ranks_of(counts_a)
     values = []
     for count, total in zip(counts, sums, strict=True):
-        ranks_b = _ranks(count)
+        ranks_b = ranks_of(count)
         spread = np.sqrt((counts_a @ ranks_a**2) * (count @ ranks_b**2))
         values.append(float(np.clip(ranks_b @ total / spread, -1.0, 1.0)) if spread else math.nan)
     return values, counts_a, counts
-
-
-@dataclass(frozen=True, eq=False)
-class _Ranked:
-    """One side's levels: how many pairs are on each, and the mean rank there, less that of everything."""
-
-    counts: Ints
-    ranks: Floats
-
-    @staticmethod
-    def of(levels: Ints) -> _Ranked:
-        counts = np.bincount(levels)
-        return _Ranked(counts, _ranks(counts))
-
-    def without(self, gone: Ints) -> tuple[Floats, float]:
-        """The mean ranks when some pairs are left out, given by their levels, and the sum of squares over all left."""
-        if len(self.counts) <= len(gone):
-            left = self.counts - np.bincount(gone, minlength=len(self.counts))
-            ranks = _ranks(left)
-            return ranks, float(left @ ranks**2)
-        # Of many levels few are gone: a pair that is left out lifts those above by one, and those of its level by half.
-        levels, less = np.unique(gone, return_counts=True)
-        ends = np.concatenate([[0], levels.astype(np.int64), [len(self.counts)]])
-        lifted = len(gone) / 2 - np.concatenate([[0], np.cumsum(less)])
-        ranks = np.repeat(lifted, np.diff(ends))
-        ranks += self.ranks
-        ranks[levels] += less / 2
-        pairs, cubes = self._pairs_and_cubes
-        touched = self.counts[levels]
-        cubes += _cubes(touched - less) - _cubes(touched)
-        # Of n ranks around 0 the squares add up to (n^3 - n) / 12, less (t^3 - t) / 12 for t that are equal.
-        return ranks, max(float(pairs - len(gone)) ** 3 - cubes, 0.0) / 12
-
-    @cached_property
-    def _pairs_and_cubes(self) -> tuple[int, float]:
-        return int(self.counts.sum()), _cubes(self.counts)
-
-
-def _often(a: Ints, b: Ints, a_levels: int, b_levels: int) -> Floats | None:
-    """How often levels of two sides meet, ``[levels, levels]``; None where they are too many to count it."""
-    if a_levels * b_levels * _FEW > len(a):
-        return None
-    return count_pairs(a, b, b_levels).dense((a_levels, b_levels)).astype(float)
-
-
-def _products(
-    a: Ints, ranks_a: Floats, others: Sequence[Ints], ranks: Sequence[Floats], met: Sequence[Floats | None]
-) -> Floats:
-    """Sums over all pairs of the product of their ranks on one side and on each of the others, ``[others]``."""
-    found = np.array([0.0 if often is None else ranks_a @ often @ b for b, often in zip(ranks, met, strict=True)])
-    wide = [at for at, often in enumerate(met) if often is None]
-    for start in range(0, len(a) if wide else 0, _PART):
-        part = slice(start, start + _PART)
-        ranked = ranks_a.take(a[part])
-        for at in wide:
-            found[at] += ranked @ ranks[at].take(others[at][part])
-    return found
-
-
-def _cubes(counts: Ints) -> float:
-    times = counts.astype(float)
-    return float(times @ (times * times))
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,8 +200,8 @@ class _Sample:
         group = (rng.permutation(self.items) % groups).astype(np.uint8)
         row, column = (group[end] for end in np.triu_indices(self.items, 1))
         held, others = self.a, list(self.others)
-        one, sides = _Ranked.of(held), [_Ranked.of(b) for b in others]
-        met = [_often(held, b, len(one.counts), len(side.counts)) for b, side in zip(others, sides, strict=True)]
+        one, sides = Ranked.of(held), [Ranked.of(b) for b in others]
+        met = [how_often(held, b, len(one.counts), len(side.counts)) for b, side in zip(others, sides, strict=True)]
         if any(often is None for often in met):
             # Neighbors in this order have neighboring ranks, which are then read one after the other.
             order = np.argsort(held)
@@ -289,7 +216,7 @@ class _Sample:
             a, bs = held[pairs], [b[pairs] for b in others]
             ranks_a, squares_a = one.without(a)
             ranks, squares = zip(*(side.without(b) for side, b in zip(sides, bs, strict=True)), strict=True)
-            shared = _products(held, ranks_a, others, ranks, met) - [
+            shared = products(held, ranks_a, others, ranks, met) - [
                 ranks_a.take(a) @ ranks_b.take(b) for ranks_b, b in zip(ranks, bs, strict=True)
             ]
             spreads = np.sqrt(squares_a * np.array(squares))
@@ -303,5 +230,5 @@ class _Sample:
 def _with_norm(levels: Ints) -> tuple[Floats, float]:
     """The rank of each level, less the mean, and the root of the sum of squares over all pairs."""
     counts = np.bincount(levels)
-    ranks = _ranks(counts)
+    ranks = ranks_of(counts)
     return ranks, math.sqrt(counts @ ranks**2)

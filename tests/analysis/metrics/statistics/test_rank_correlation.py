@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import spearmanr, t
 
-from analysis.metrics.statistics import rank_correlation
+from analysis.metrics.statistics import rank_correlation, ranks
 from analysis.metrics.statistics.rank_correlation import _Sample
 
 ITEMS = 120
@@ -38,8 +38,8 @@ def test_values_are_those_of_all_pairs(first: int, table: int, monkeypatch: pyte
 @pytest.mark.parametrize("first", range(4))
 @pytest.mark.parametrize("few", [8, 10**9], ids=["counted", "looked at"])
 def test_intervals_are_those_of_a_jackknife_pair_by_pair(first: int, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rank_correlation, "_FEW", few)
-    monkeypatch.setattr(rank_correlation, "_PART", 1000)
+    monkeypatch.setattr(ranks, "_FEW", few)
+    monkeypatch.setattr(ranks, "_PART", 1000)
     a, others = sides()[first], sides()
     group = np.random.default_rng(7).permutation(ITEMS) % 50
     row, column = np.triu_indices(ITEMS, 1)

@@ -1,0 +1,95 @@
+"""How symbols and concepts meet in a language and in shuffled ones, and what follows from how often they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.metrics.statistics.entropy import entropy_of_counts
+from analysis.metrics.statistics.joint_counts import Counted, Joint, count_pairs
+
+Order = NDArray[np.int64] | slice
+
+
+def tally_concepts(
+    ids: NDArray[np.int64], said: NDArray[np.bool_], held: Sequence[NDArray[np.int64]]
+) -> tuple[Callable[[Order], list[Counted]], list[NDArray[np.int64]]]:
+    """A function from an order of images to counts of the symbols and concepts in use, and the counts of all ids.
+
+    Args:
+        ids: of `check_messages`, ``[N, T]``.
+        said: true where a symbol was said, ``[N, T]``.
+        held: of `check_concepts`: several of items, ``[N, 1]`` each, or one of slots, ``[N, T]``.
+    """
+    items, slots = np.nonzero(said)
+    symbols, words = np.unique(ids[said], return_inverse=True)
+    words = words.reshape(-1)
+    names, codes = [], []
+    for values in held:
+        concepts, code = np.unique(np.append(values, -1), return_inverse=True)
+        names.append(concepts[1:])
+        # What is not known is -1 again.
+        codes.append(code[:-1].reshape(values.shape) - 1)
+    widths = [max(len(concepts), 1) for concepts in names]
+    if held[0].shape[1] == 1:
+        tally: Callable[[Order], list[Counted]] = Joint(
+            items, words, len(symbols), [code[:, 0] for code in codes], widths
+        )
+    else:
+        places = items * ids.shape[1] + slots
+
+        def tally(order: Order) -> list[Counted]:
+            return [count_pairs(words, codes[0][order].reshape(-1)[places], widths[0])]
+
+    counts = []
+    for concepts, found in zip(names, tally(slice(None)), strict=True):
+        table = np.zeros((symbols.max(initial=-1) + 1, concepts.max(initial=-1) + 1), dtype=np.int64)
+        table[symbols[found.rows], concepts[found.columns]] = found.counts
+        counts.append(table)
+    return tally, counts
+
+
+def scores_of(
+    table: Counted, expected: Callable[[tuple[tuple[int, ...], tuple[int, ...]]], float]
+) -> NDArray[np.float64]:
+    """How symbols and concepts go together, in the order of the fields of `Association`; NaN where there is no value.
+
+    Args:
+        table: how often they meet.
+        expected: from the counts of symbols and of concepts to what they share by luck.
+    """
+    n = table.total
+    if not n:
+        return np.full(9, np.nan)
+    symbols, concepts = (_sums(x, table.counts) for x in (table.rows, table.columns))
+    of_symbols, of_concepts = entropy_of_counts(symbols), entropy_of_counts(concepts)
+    mean = (of_symbols + of_concepts) / 2
+    shared = min(max(2 * mean - entropy_of_counts(table.counts), 0.0), of_symbols, of_concepts)
+    by_chance = expected((tuple(symbols.tolist()), tuple(concepts.tolist())))
+    return np.array(
+        [
+            (shared - by_chance) / (mean - by_chance) if mean - by_chance > 1e-12 else np.nan,
+            shared / mean if mean else 1.0,
+            shared / of_concepts if of_concepts else 1.0,
+            shared / of_symbols if of_symbols else 1.0,
+            _largest(table.rows, table.counts).sum() / n,
+            _largest(table.columns, table.counts).sum() / n,
+            shared,
+            of_symbols - shared,
+            of_concepts - shared,
+        ]
+    )
+
+
+def _sums(group: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sum of each group; exact, as counts are far below 2^53."""
+    return np.bincount(group, counts).astype(np.int64)
+
+
+def _largest(group: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The largest count of each group."""
+    most = np.zeros(int(group.max(initial=-1)) + 1, dtype=np.int64)
+    np.maximum.at(most, group, counts)
+    return most
