@@ -41,6 +41,7 @@ from patchgame_egg.distributed.processes import (
 from patchgame_egg.game import Game
 from patchgame_egg.interaction import Interaction
 from patchgame_egg.population import FrozenSpeakerGame, Population
+from patchgame_egg.training.callback import Callback, Schedule
 from patchgame_egg.training.evaluation import cross_play
 from patchgame_egg.training.log_file import CURVE_STEPS, read_log
 from patchgame_egg.training.trainer import Trainer
@@ -105,7 +106,15 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
             **{f"two_views_{name}": value for name, value in controls.items()},
         }
 
-    analyses = config.run.analyse_every and config.channel.channel != "continuous" and is_rank_zero()
+    callbacks: list[Callback] = []
+    if ramp := config.images.view_ramp:
+
+        def set_share(value: float) -> None:
+            views.share = value
+
+        callbacks.append(Schedule(set_share, lambda done: min(1.0, done / ramp)))
+    if config.run.analyse_every and config.channel.channel != "continuous" and is_rank_zero():
+        callbacks.append(LanguageAnalysis(config.run.analyse_every))
     trainer = make_trainer(
         start,
         game,
@@ -113,7 +122,7 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
         ViewLoader(val, EvaluationView(config.images.image_size), device),
         folder,
         language,
-        [LanguageAnalysis(config.run.analyse_every)] if analyses else [],
+        callbacks,
         {"two_views": two_views},
     )
     return trainer, val.source, [train, val]

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -78,6 +78,22 @@ class ViewStrength:
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} must be (low, high) with 0 < low <= high, got {(low, high)}")
+
+    def scaled(self, share: float) -> ViewStrength:
+        """Weaker views: what a crop may leave out, and all probabilities but that of a flip, times a share.
+
+        Args:
+            share: from 0, the whole image, mirrored or not, to 1, these views.
+        """
+        _check_range("share", share, 0, 1, "it is a share of the full strength")
+        return replace(
+            self,
+            min_area=1 - (1 - self.min_area) * share,
+            jitter=self.jitter * share,
+            grey=self.grey * share,
+            blur=self.blur * share,
+            solarise=self.solarise * share,
+        )
 
 
 def _check_range(name: str, value: float, low: float, high: float, why: str) -> None:

@@ -100,6 +100,10 @@ class RandomViews(RandomModule):
         first: strengths of the speaker's view, by default the release's; or a transform.
         second: strengths of the listener's view, by default the release's; or a transform.
 
+    Attributes:
+        share: strength of views by a `ViewStrength`, see `ViewStrength.scaled`: 1, or what a callback sets it to where
+            views grow while training goes on. Transforms do not mind it.
+
     Raises:
         ValueError: a size that is too small, images that are not uint8 ``[B, 3, H, W]``, or a transform that gives
             something else than it should.
@@ -117,6 +121,7 @@ class RandomViews(RandomModule):
         self.image_size = image_size
         self.first = first
         self.second = second
+        self.share = 1.0
         self._looked_at: set[int] = set()
 
     @torch.no_grad()
@@ -147,7 +152,7 @@ class RandomViews(RandomModule):
             # What a transform draws by `randn_like` follows the order in memory: colours beside each other.
             return self._made_by(strength, images[:, :3].contiguous(memory_format=torch.channels_last))
         count, _, height, width = images.shape
-        size = self.image_size
+        size, strength = self.image_size, strength.scaled(self.share)
         parameters = draw_parameters(self.uniform(count, NUMBERS_PER_VIEW), strength, height, width, size)
         group = count
         if images.device.type == "cpu":

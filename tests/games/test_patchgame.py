@@ -238,6 +238,28 @@ def test_stopped_runs_resume_with_identical_losses(options: list[str], quick: li
     assert metrics(stopped) == metrics(tmp_path / "whole")
 
 
+class Shares(Callback):
+    """How strong the views of each step to learn from were, and those of the two-view validation after it."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_batch_end(self, logs: Any, loss: Any, batch_id: int, is_training: bool = True) -> None:
+        self.seen.append(self.trainer.train_data.views.share)
+        assert self.trainer.also_validate["two_views"].views.share == 1.0
+
+
+@pytest.mark.parametrize(
+    ("ramp", "shares"), [("0.5", [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]), ("0", [1.0] * 8), ("1", np.arange(8) / 8)]
+)
+def test_views_grow_over_a_share_of_the_training(ramp: str, shares: Any, quick: list[str], tmp_path: Path) -> None:
+    start = parse([*quick, "--epochs", "2", "--view-ramp", ramp])
+    trainer, _, _ = build(start, torch.device("cpu"), tmp_path / "run")
+    trainer.callbacks.insert(0, shared := Shares())
+    trainer.train(2)
+    assert shared.seen == pytest.approx(shares)
+
+
 @pytest.mark.slow
 def test_a_population_says_who_understands_whom(
     quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -52,9 +52,9 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], object]] = {
 }
 # Of embeddings, tables and images, which have no symbols; and what is no metric.
 OTHERS = {
-    "Corpus", "GLOSSARY", "Result", "Usage", "against_null", "associations", "causal_influence", "check_messages", "hashing_check",
-    "importance_scores", "lift", "listening_influence", "load", "meaning_distances", "measure", "message_distances",
-    "message_numbers", "name_symbols", "npmi", "one_hot_messages", "place_share", "pmi", "record",
+    "Corpus", "GLOSSARY", "Result", "Usage", "against_null", "associations", "causal_influence", "check_messages",
+    "hashing_check", "importance_scores", "lift", "listening_influence", "load", "meaning_distances", "measure",
+    "message_distances", "message_numbers", "name_symbols", "npmi", "one_hot_messages", "place_share", "pmi", "record",
     "representational_similarity", "shrunk_pmi", "topographic_similarities", "undefined",
 }  # fmt: skip
 

@@ -205,6 +205,24 @@ def test_hue_is_that_of_the_standard_library(spread: float) -> None:
             assert after == pytest.approx(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value), abs=1e-6)
 
 
+def test_views_grow_from_the_whole_image() -> None:
+    full = replace(SECOND_VIEW, grey=0.4, blur=0.6, solarise=0.2)
+    half = full.scaled(0.5)
+    assert (half.min_area, half.jitter, half.grey) == pytest.approx((1 - 0.86 / 2, 0.4, 0.2))
+    assert (half.blur, half.solarise, half.flip) == pytest.approx((0.3, 0.1, full.flip))
+    assert full.scaled(1.0) == full
+    with pytest.raises(ValueError, match=r"share must be .*1\.5"):
+        full.scaled(1.5)
+    images, views = pictures(16), RandomViews(SIZE, 0, full, full)
+    views.share = 0.0
+    whole = EvaluationView(SIZE)(images)
+    for view in views(images):
+        flipped = torch.stack([(x - y).abs().amax(dim=(1, 2, 3)) for x, y in ((view, whole), (view, whole.flip(3)))])
+        assert (flipped.amin(dim=0) < 1e-5).all() and (flipped.argmin(dim=0).float().mean() - 0.5).abs() < 0.4
+    views.share = 1.0
+    assert ((views(images)[0] - whole).abs().amax(dim=(1, 2, 3)) > 0.1).all()
+
+
 @pytest.mark.parametrize("strength", [FIRST_VIEW, SECOND_VIEW])
 def test_rates_and_ranges(strength: ViewStrength) -> None:
     count = 20_000
