@@ -13,10 +13,7 @@ from patchgame_egg.atomic_write import write_json
 from patchgame_egg.text_files import read_text
 
 # What earlier runs did where they had no option yet.
-_FORMER: dict[str, dict[str, Any]] = {
-    "speaker": {"rank_padding": "zeros", "rank_mirrored": False},
-    "images": {"view_ramp": 0.0},
-}
+_FORMER: dict[str, dict[str, Any]] = {"speaker": {"rank_padding": "zeros", "rank_mirrored": False}}
 
 
 def save_config(config: Config, preset: str, path: Path) -> None:
