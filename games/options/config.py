@@ -215,7 +215,7 @@ class DataOptions:
     """Probability of solarisation, of the speaker's and of the listener's view."""
     view_ramp: float = 0.0
     """Share of the training over which our views grow from the whole image to this strength: one view is understood
-    much sooner, two not always; 0: they are as strong from the start. Baselines, and views of one's own, do not grow."""
+    much sooner, two not always; 0: as strong from the start. Baselines, and views of one's own, do not grow."""
 
 
 @dataclass(frozen=True)
