@@ -33,7 +33,7 @@ def check_attributes(attributes: ArrayLike, items: ArrayLike) -> NDArray[np.int6
 
 
 def check_concepts(concepts: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Concepts as ``[N, 1]``, of the images, or ``[N, T]``, of the slots.
+    """Concepts as ``[N, 1]``, of the images, or ``[N, T]``, of the slots; all slots number them alike.
 
     Args:
         concepts: as `association` takes them.
@@ -45,7 +45,8 @@ def check_concepts(concepts: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.in
     held = np.asarray(concepts)
     if held.shape not in (shape[:1], shape):
         raise ValueError(f"expected concepts of images {shape[:1]} or of slots {shape}, got shape {held.shape}")
-    return check_attributes(held if held.ndim == 2 else held[:, None], held)
+    table = held if held.ndim == 2 else held[:, None]
+    return check_attributes(table.reshape(-1, 1), table.reshape(-1)).reshape(table.shape)
 
 
 def check_mask(mask: ArrayLike) -> NDArray[np.bool_]:

@@ -218,4 +218,6 @@ def _check(concepts: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:
         return check_concepts(held, shape)[:, :, None]
     if held.shape[:2] not in ((shape[0], 1), shape):
         raise ValueError(f"expected concepts of items {(shape[0], 1)} or of slots {shape}, got shape {held.shape}")
-    return check_attributes(held.reshape(len(held), held.shape[1] * held.shape[2]), held).reshape(held.shape)
+    # An attribute's values have the same numbers at all slots.
+    table = held.reshape(held.shape[0] * held.shape[1], held.shape[2])
+    return check_attributes(table, table).reshape(held.shape)

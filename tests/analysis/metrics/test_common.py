@@ -160,6 +160,20 @@ def test_the_numbers_of_symbols_mean_nothing(name: str) -> None:
 HUGE = {"10^9": 10**9, "2^62": 2**62, "all of uint64": 2**64 - 1}
 
 
+@pytest.mark.parametrize("name", ["association", "concept_best_matching"])
+def test_a_concept_is_the_same_at_all_slots(name: str) -> None:
+    symbols, mask, _ = noise()
+    shown = np.random.default_rng(3).integers(-1, 6, symbols.shape)
+    # Small ids stand at the first slot alone, and none of them at the last.
+    shown[:, 0], shown[:, -1] = shown[:, 0].clip(max=1), shown[:, -1].clip(min=3)
+    far = np.array([0, 1, 2**17, 2**18, 2**40, 2**62, -1])[shown]
+    metric = getattr(analysis, name)
+    for concepts in (shown, far), (shown[..., None], far[..., None]):
+        if name == "concept_best_matching" or concepts[0].ndim == 2:
+            expected, found = (values(metric(symbols, mask, held, permutations=2)) for held in concepts)
+            assert found == pytest.approx(expected, nan_ok=True)
+
+
 @pytest.mark.parametrize("largest", HUGE)
 @pytest.mark.parametrize("name", METRICS)
 def test_ids_are_names_and_no_sizes(name: str, largest: str, monkeypatch: pytest.MonkeyPatch) -> None:
