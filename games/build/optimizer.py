@@ -130,11 +130,12 @@ def schedules(config: Config, game: nn.Module, optimizer: Optimizer) -> list[Cal
     ]
     end = t.weight_decay_end
     if end is not None:
-        decayed = [group for group in optimizer.param_groups if group["weight_decay"]]
+        decayed = [number for number, group in enumerate(optimizer.param_groups) if group["weight_decay"]]
 
         def set_decay(value: float) -> None:
-            for group in decayed:
-                group["weight_decay"] = value / _summed(config)
+            # An optimizer that takes up a checkpoint has new groups.
+            for number in decayed:
+                optimizer.param_groups[number]["weight_decay"] = value / _summed(config)
 
         found.append(Schedule(set_decay, lambda done: end + (t.weight_decay - end) * cosine(done)))
     return found

@@ -74,7 +74,8 @@ def test_adamw_does_not_step_further_on_a_sum() -> None:
     assert [(g["lr"], g["weight_decay"]) for g in groups[0]] == [(g["lr"], g["weight_decay"]) for g in groups[1]]
 
 
-def test_the_game_s_weight_decay() -> None:
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_game_s_weight_decay(resumed: bool) -> None:
     config = parse(["--preset", "released"]).config
     start, end = config.training.weight_decay, config.training.weight_decay_end
     assert end is not None
@@ -82,6 +83,8 @@ def test_the_game_s_weight_decay() -> None:
     optimizer, _ = build_optimizer(config, game, 1)
     schedule = schedules(config, game, optimizer)[-1]
     assert isinstance(schedule, Schedule)
+    if resumed:
+        optimizer.load_state_dict(optimizer.state_dict())
     for done in (0.0, 0.123, 0.5, 0.987, 1.0):
         schedule.apply(schedule.value(done))
         expected = end + (start - end) * 0.5 * (1 + math.cos(math.pi * done))
