@@ -31,8 +31,12 @@ def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tu
     for name, parameter in game.named_parameters():
         if parameter.requires_grad:
             share = config.speaker_lr if name.startswith("sender") else 1.0
-            decay = weight_decay if parameter.dim() > 1 else 0.0
+            matrix = parameter.dim() > 1
+            decay = weight_decay if matrix else 0.0
             kind = {"lr": share * lr, "weight_decay": decay, "wide": "_head.wide." in name}
+            if t.weight_decay_end is not None:
+                # What will decay, also where it does not yet.
+                kind["decays"] = matrix
             group = next((g for g in groups if all(g[k] == v for k, v in kind.items())), None)
             if group is None:
                 groups.append(group := {"params": [], **kind})
@@ -130,7 +134,7 @@ def schedules(config: Config, game: nn.Module, optimizer: Optimizer) -> list[Cal
     ]
     end = t.weight_decay_end
     if end is not None:
-        decayed = [number for number, group in enumerate(optimizer.param_groups) if group["weight_decay"]]
+        decayed = [number for number, group in enumerate(optimizer.param_groups) if group["decays"]]
 
         def set_decay(value: float) -> None:
             # An optimizer that takes up a checkpoint has new groups.

@@ -131,6 +131,7 @@ def test_the_first_step_after_a_resume_is_of_the_new_schedule(tiny: list[str]) -
         ([], ["--speaker-lr", "0.2"]),
         (["--speaker-lr", "0.5"], ["--weight-decay", "0.3"]),
         (["--weight-decay", "0"], ["--speaker-lr", "0.2", "--weight-decay", "0.3"]),
+        (["--weight-decay", "0", "--weight-decay-end", "0.4"], ["--weight-decay", "0.3"]),
     ],
 )
 def test_moments_stay_with_their_weights_whatever_the_groups(

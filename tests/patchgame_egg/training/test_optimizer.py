@@ -75,8 +75,9 @@ def test_adamw_does_not_step_further_on_a_sum() -> None:
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_the_game_s_weight_decay(resumed: bool) -> None:
-    config = parse(["--preset", "released"]).config
+@pytest.mark.parametrize("words", [["--preset", "released"], ["--weight-decay", "0", "--weight-decay-end", "0.4"]])
+def test_the_game_s_weight_decay(words: list[str], resumed: bool) -> None:
+    config = parse(words).config
     start, end = config.training.weight_decay, config.training.weight_decay_end
     assert end is not None
     game = nn.Sequential(nn.Linear(3, 2))
@@ -88,7 +89,7 @@ def test_the_game_s_weight_decay(resumed: bool) -> None:
     for done in (0.0, 0.123, 0.5, 0.987, 1.0):
         schedule.apply(schedule.value(done))
         expected = end + (start - end) * 0.5 * (1 + math.cos(math.pi * done))
-        assert sorted({g["weight_decay"] for g in optimizer.param_groups}) == [0, expected]
+        assert [(g["weight_decay"], len(g["params"])) for g in optimizer.param_groups] == [(expected, 1), (0, 1)]
 
 
 def test_matrices_decay_and_what_does_not_learn_is_left_out() -> None:
