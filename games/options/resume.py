@@ -86,6 +86,9 @@ def check_initialised(asked: Config, taught: Config, run: Path) -> None:
         ValueError: an option asks for other networks.
     """
     for flag, kind, _, old in _changed(asked, taught):
+        if flag == "--ground":
+            # The words of its sentences are not taken over.
+            continue
         if flag == "--frozen-speaker":
             raise ValueError("--init-from and --frozen-speaker each name the run to start from: leave one of them out")
         if kind == "networks":

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from analysis.corpus.corpus import Corpus
 from games import load
 from games.options.command_line import parse
 from games.patchgame import main
+from games.record import main as record
 from games.reproduce.__main__ import main as reproduce
 from games.runs.corpus import ground_captions
 from patchgame_egg.data.scenes import Scenes
@@ -66,6 +68,15 @@ def test_a_grounded_run_learns_resumes_and_is_opened(tmp_path: Path, tiny: list[
     assert main([*alone, "--name", "next", "--epochs", "1"]) == 0
     with pytest.raises(SystemExit):
         main(["--resume", str(tmp_path / "whole"), "--epochs", "3", "--ground-share", "0.1"])
+    # Sentences are about images of the training: others need none, or have their own.
+    for number, scene in enumerate(map(Scenes(40, 32).scene, range(40))):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(scene.image.transpose(1, 2, 0)).save(tmp_path / f"photos/{number}.png")
+    others = ["--data", "folder", "--root", str(tmp_path / "photos")]
+    assert record([str(tmp_path / "whole"), *others, "--to", str(tmp_path / "others.npz")]) == 0
+    assert Corpus.load(tmp_path / "others.npz").info["config"]["loss"]["ground"] == "scenes"
+    words = ["--val-share", "0.4", "--ground", "", "--ground-share", "1", "--name", "other", "--epochs", "1"]
+    assert main([*alone, *others, *words]) == 0
 
 
 @pytest.mark.slow
