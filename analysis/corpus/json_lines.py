@@ -225,10 +225,14 @@ def as_table(
 
 def _numbers(column: Iterable[Any]) -> NDArray[np.int64]:
     """Numbers ``[N]`` or ``[N, A]``; null, which is not known, becomes -1."""
-    return np.array(
-        [[-1 if v is None else int(v) for v in row] if isinstance(row, list) else int(row) for row in column],
-        dtype=np.int64,
-    )
+    rows = [[-1 if v is None else _whole(v) for v in row] if isinstance(row, list) else _whole(row) for row in column]
+    return np.array(rows, dtype=np.int64)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(f"{value} is no whole number")
+    return int(value)
 
 
 def _meant(meanings: Sequence[Sequence[Any]]) -> dict[str, Any]:
