@@ -27,6 +27,8 @@ from patchgame_egg.text_files import read_text
 # Options that do not change the game, beside those on what is written where.
 _NO_MATTER = {"preset", "training.seed", "training.device", "images.workers", "images.download"}
 _STILL_MATTER = {"run.frozen_speaker", "run.init_from"}
+# What earlier runs did where they had no option yet, and today's do not: as games.options.config_file reads them.
+_FORMER: dict[str, Any] = {"speaker.rank_padding": "zeros", "speaker.rank_mirrored": False}
 _PANELS = ("retrieval", "active_symbols", "mean_length", "message_entropy", "ami", "topographic_similarity")
 
 
@@ -161,6 +163,8 @@ def _options_of_language(corpus: Corpus) -> dict[str, Any] | None:
 
 
 def _that_matter(flat: dict[str, Any]) -> dict[str, Any]:
+    if "speaker.vocab" in flat:
+        flat = _FORMER | flat
     return {k: v for k, v in flat.items() if k not in _NO_MATTER and (k[:4] != "run." or k in _STILL_MATTER)}
 
 

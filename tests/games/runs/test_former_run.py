@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from analysis import load, measure
+from analysis import compare, load, measure
+from analysis.corpus.corpus import dotted
+from games.options import config_file
 from games.patchgame import main
 from games.record import main as record
 from games.runs.load import load_game, load_trunk
@@ -49,6 +51,18 @@ def test_its_language_is_played_again_to_the_symbol(run: Path) -> None:
     assert (after.mask.sum(1) == 9).all() and (after.mask == before.mask).mean() > 0.9
     np.testing.assert_array_equal(after.images, before.images)
     assert len(measure(after, permutations=3)) > 50
+
+
+def test_it_is_compared_by_what_it_did(run: Path) -> None:
+    assert dotted(config_file._FORMER) == compare._FORMER
+    options = json.loads((run / "config.json").read_text())
+    for name in ("alike", "mirrored"):
+        options["speaker"] |= {"rank_padding": "zeros", "rank_mirrored": name == "mirrored"}
+        (run.parent / name).mkdir()
+        (run.parent / name / "config.json").write_text(json.dumps(options))
+    runs = [run, run.parent / "alike", run.parent / "mirrored"]
+    assert compare.name_variants(runs[:2]) == ["all alike"] * 2
+    assert compare.name_variants(runs) == [f"rank_mirrored {x}" for x in (False, False, True)]
 
 
 def test_its_networks_load(run: Path) -> None:
