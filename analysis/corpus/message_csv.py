@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.corpus.annotation_table import known_values
 from analysis.corpus.corpus import Corpus, Names
 from analysis.corpus.json_lines import as_table, vocabulary
 from patchgame_egg.text_files import read_text
@@ -65,7 +67,7 @@ def read_message_csv(path: Path) -> Corpus:
         found["files"] = tuple(columns["file"])
     if any(columns.get("class", ())):
         found["labels"], found["label_names"] = _numbered(columns["class"])
-    attributes = {head: _numbered(cells) for head, cells in columns.items() if head not in _OF_MESSAGES}
+    attributes = {head: _numbered(map(_known, cells)) for head, cells in columns.items() if head not in _OF_MESSAGES}
     attributes = {head: (numbers, names) for head, (numbers, names) in attributes.items() if names}
     if attributes:
         found["attributes"] = np.stack([numbers for numbers, _ in attributes.values()], axis=1)
@@ -98,8 +100,14 @@ def _at_slots(path: Path, line: int, message: list[int | None], slots: str) -> l
     return [held.get(slot) for slot in range(max(places, default=-1) + 1)]
 
 
-def _numbered(cells: list[str]) -> tuple[NDArray[np.int64], Names]:
+def _known(cell: str) -> str:
+    """A value as annotations have it: equal numbers are one, and what a table writes for not known is empty."""
+    return known_values({"value": cell}).get("value", "")
+
+
+def _numbered(values: Iterable[str]) -> tuple[NDArray[np.int64], Names]:
     """Values as numbers, -1 where a cell is empty, and their names in alphabetical order."""
+    cells = list(values)
     names = sorted({cell for cell in cells if cell})
     number = {name: i for i, name in enumerate(names)}
     return np.array([number.get(cell, -1) for cell in cells], dtype=np.int64), tuple(names)

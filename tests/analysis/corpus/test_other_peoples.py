@@ -69,6 +69,10 @@ def test_tables_by_hand(tmp_path: Path) -> None:
     assert said(path) == [[3, 5], [1, 4, 4]] and corpus.label_names == ("cat",) and corpus.files == ("a.jpg", "")
     assert corpus.labels is not None and corpus.labels.tolist() == [0, -1]
     assert corpus.attributes is not None and corpus.attributes.tolist() == [[0], [-1]]
+    path.write_text("message,size\n3,1\n4,1.0\n5,NaN\n6,nan\n7,2.50\n")
+    corpus = load(path)
+    assert corpus.value_names == (("1", "2.5"),) and corpus.attributes is not None
+    assert corpus.attributes[:, 0].tolist() == [0, 0, -1, -1, 1]
     path.write_text("3,5,2\n1,,4\n")
     assert said(path) == [[3, 5, 2], [1, 4]] and load(path).mask.tolist() == [[True] * 3, [True, False, True]]
 
