@@ -7,7 +7,7 @@ Carmeli, Belinkov and Meir 2024, "Concept-best-matching: evaluating compositiona
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -124,7 +124,8 @@ def concept_best_matching(
         (0.333, 0.513)
     """
     ids, said = check_messages(symbols, mask)
-    language = _language(ids, said, _check(concepts, ids.shape))
+    held = _check(concepts, ids.shape)
+    language = _language(ids, said, held)
     fit = _fit(language, np.arange(len(ids)))
     n = int((fit.spoken > 0).sum())
     attributes_met = language.concepts[fit.together.any(axis=0), 0]
@@ -133,7 +134,17 @@ def concept_best_matching(
         return BestMatching(undefined(reason, n))
     rng = np.random.default_rng(seed)
     null = [_fit(language, rng.permutation(len(ids))).score for _ in range(permutations)]
-    return _describe(language, fit, against_null(Result(fit.score, n), null))
+    found = _describe(language, fit, against_null(Result(fit.score, n), null))
+    # By the ids that were given, also where they are numbered anew.
+    given = np.asarray(concepts).reshape(held.shape)
+    symbol = _ids(ids[said], np.asarray(symbols)[said])
+    value = [_ids(held[:, :, a], given[:, :, a]) for a in range(held.shape[2])]
+    entries = (replace(e, symbol=symbol[e.symbol], value=value[e.attribute][e.value]) for e in found.dictionary)
+    return replace(found, dictionary=tuple(entries))
+
+
+def _ids(numbers: NDArray[np.int64], given: NDArray[np.integer]) -> dict[int, int]:
+    return dict(zip(np.unique(numbers).tolist(), np.unique(given).tolist(), strict=True))
 
 
 def _describe(language: _Language, fit: _Fit, score: Result) -> BestMatching:

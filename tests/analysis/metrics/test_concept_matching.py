@@ -168,3 +168,9 @@ def test_errors_say_what_is_wrong() -> None:
         concept_best_matching(symbols, everything(symbols), np.zeros((4, 2, 1), dtype=int))
     with pytest.raises(ValueError, match="-1 means not known"):
         concept_best_matching(symbols, everything(symbols), np.full((4, 1, 2), -3))
+
+
+def test_the_dictionary_has_the_ids_that_were_given() -> None:
+    symbols, concepts = np.array([[10**6], [2], [2**62]] * 4), np.array([7, 10**12, 70_000] * 4)
+    found = concept_best_matching(symbols, np.ones_like(symbols), concepts, permutations=1)
+    assert {(match.symbol, match.value) for match in found.dictionary} == {(10**6, 7), (2, 10**12), (2**62, 70_000)}
