@@ -140,7 +140,7 @@ class Cut(NamedTuple):
         reason: why there are no places to look at; empty if there are.
     """
 
-    names: NDArray[np.int64]
+    names: NDArray[np.integer]
     text: Text
     lengths: NDArray[np.int64]
     after: NDArray[np.bool_]
@@ -163,7 +163,8 @@ def cut_into_words(symbols: ArrayLike, mask: ArrayLike, threshold: float) -> Cut
     if not threshold >= 0:
         raise ValueError(f"threshold is {threshold}: a boundary is a rise, give 0 or more nats")
     ids, said = check_messages(symbols, mask)
-    names, codes = np.unique(ids[said], return_inverse=True)
+    # The ids that were given: large ones are numbered anew, in the same order.
+    names, codes = np.unique(np.asarray(symbols)[said], return_inverse=True)
     lengths = said.sum(axis=1)
     text = Text(codes.reshape(-1).astype(np.int64), np.repeat(np.cumsum(lengths), lengths))
     after, entropy = _branching(text, threshold)

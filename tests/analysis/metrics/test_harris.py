@@ -197,3 +197,13 @@ def test_degenerate_languages_have_a_reason(messages: Messages, slots: int, reas
 def test_a_threshold_below_zero_is_refused() -> None:
     with pytest.raises(ValueError, match=r"-0\.1"):
         harris_articulation(*arrays(TRIPLES), threshold=-0.1)
+
+
+def test_the_words_have_the_ids_that_were_given() -> None:
+    small = np.array([[1, 0, 1, 0]] * 20 + [[0, 0, 1, 1]] * 20)
+    said = np.ones_like(small, dtype=bool)
+    large = np.array([2, 10**6])[small]
+    words = tuple(
+        tuple(2 if symbol == 0 else 10**6 for symbol in word) for word in harris_articulation(small, said).vocabulary
+    )
+    assert harris_articulation(large, said).vocabulary == words
