@@ -148,8 +148,10 @@ def split(objects: Tensor, values: int, share: float, seed: int) -> tuple[Tensor
         )
     # Of these, each value of each attribute has as many.
     kept = objects.sum(dim=1) % values == 0
-    count, free = round(share * len(objects)), (~kept).nonzero()[:, 0]
-    if not 0 <= share < 1 or count > len(free) or (share > 0 and not count):
+    free = (~kept).nonzero()[:, 0]
+    # What is no share, or no number, has no count.
+    count = round(share * len(objects)) if 0 <= share < 1 else -1
+    if not 0 <= count <= len(free) or (share > 0 and not count):
         raise ValueError(
             f"--held-out {share}: give 0, or a share of 1 to {len(free)} of the {len(objects)} objects: "
             f"{1 / len(objects):.2g} to {len(free) / len(objects):.2g}"

@@ -117,6 +117,7 @@ def test_unseen_combinations_are_shown_to_nobody_in_training() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--held-out", "nan"], "--held-out nan: give 0, or a share"),
         (["--held-out", "1"], "--held-out 1.0: give 0, or a share of 1 to 100 of the 125 objects: 0.008 to 0.8"),
         (["--held-out", "0.9"], "--held-out 0.9: give 0, or a share"),
         (["--held-out", "0.001"], "--held-out 0.001: give 0, or a share"),
