@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import json
 from pathlib import Path
+from typing import Any
 
 # The longer marks first: that of UTF-16 begins that of UTF-32.
 _MARKS = {
@@ -43,3 +45,20 @@ def split_lines(text: str) -> list[str]:
     r"""Lines apart at ``\n`` or ``\r\n``; ``splitlines`` also cuts where a text in JSON may hold U+2028."""
     lines = text.split("\n")
     return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+
+
+def read_json(text: str) -> Any:
+    """A value of JSON in which no object has a key twice: the last one would win without a word.
+
+    Raises:
+        ValueError: it is no JSON, or a key is there twice.
+    """
+    return json.loads(text, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entry = dict(pairs)
+    if len(entry) < len(pairs):
+        twice = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
+        raise ValueError(f"{twice!r} is there twice")
+    return entry

@@ -24,7 +24,7 @@ from typing import Any
 
 from analysis.corpus.annotation_table import AnnotationTable, Box, numbers
 from analysis.corpus.voc_xml import read_voc_folder
-from patchgame_egg.text_files import read_text, split_lines
+from patchgame_egg.text_files import read_json, read_text, split_lines
 
 # What keys and columns are called, without underscores and in small letters; the first that is there counts.
 _IMAGE = (
@@ -100,20 +100,11 @@ def _read_json(table: AnnotationTable, text: str, lines: Sequence[str]) -> None:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                entry = json.loads(line, object_pairs_hook=_once)
+                entry = read_json(line)
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{table.path}, line {number}: {error}") from error
             _add(table, f"line {number}", entry)
     return None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, of whose keys none is there twice: the last one would win."""
-    entry = dict(pairs)
-    if len(entry) < len(pairs):
-        twice = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
-        raise ValueError(f"{twice!r} is there twice")
-    return entry
 
 
 def _json(text: str) -> Any:

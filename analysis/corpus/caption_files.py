@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from patchgame_egg.text_files import read_text
+from patchgame_egg.text_files import read_json, read_text
 
 _COLUMNS = ("file", "caption")
 
@@ -71,7 +70,7 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, str, list[str]]]:
         if not line.strip():
             continue
         try:
-            row: Any = json.loads(line)
+            row: Any = read_json(line)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, line {number} is not JSON ({error}): give an object a line") from error
         name, said = (row.get(key) if isinstance(row, dict) else None for key in _COLUMNS)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from analysis.corpus.corpus import Corpus
 from analysis.corpus.numbering import LARGEST
 from patchgame_egg.atomic_write import replacing
-from patchgame_egg.text_files import read_lines, read_text
+from patchgame_egg.text_files import read_json, read_lines, read_text
 
 Kind = Literal["full", "messages", "pairs"]
 
@@ -150,7 +150,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[tuple[int, Any]]]:
     for number, text in enumerate(read_lines(path) if whole is None else [], 1):
         try:
             if text.strip():
-                lines.append((number, json.loads(text)))
+                lines.append((number, read_json(text)))
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
     header: dict[str, Any] = {}
@@ -178,7 +178,7 @@ def _array(path: Path) -> list[Any] | None:
     if path.suffix != ".json" and ("\n" in text.strip() or not text.lstrip().startswith("[[[")):
         return None
     try:
-        found = json.loads(text)
+        found = read_json(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(found, list) or not all(isinstance(entry, list | dict) for entry in found):

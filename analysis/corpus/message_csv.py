@@ -52,6 +52,8 @@ def read_message_csv(path: Path) -> Corpus:
             f"{path} has the columns {', '.join(heads)}: give one called message, with symbols such as 3 5 2, or no "
             "names of columns and a symbol a cell"
         )
+    if twice := next((head for n, head in enumerate(heads) if head in heads[:n]), None):
+        raise ValueError(f"{path} has two columns called {twice}: give each a name of its own")
     for line, row in rows[1:]:
         if len(row) != len(heads):
             raise ValueError(f"{path}, line {line}: {len(row)} columns instead of {len(heads)}")

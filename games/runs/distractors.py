@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from patchgame_egg.data.images import ImageFiles, ImageSource
 from patchgame_egg.data.loader import EveryImage
 from patchgame_egg.data.pixels import UNREADABLE
 from patchgame_egg.distributed.processes import is_rank_zero
-from patchgame_egg.text_files import read_text
+from patchgame_egg.text_files import read_json, read_text
 
 # Images whose distances to all others are in memory at a time.
 _BLOCK = 1024
@@ -135,7 +134,7 @@ def _of_file(config: Config, source: ImageSource, path: Path, part: str) -> list
             continue
         where = f"--distractors {path}, line {line}"
         try:
-            row = json.loads(text)
+            row = read_json(text)
             name, beside = row["file"], row["distractors"]
             if not isinstance(name, str) or not isinstance(beside, list) or not all(isinstance(x, str) for x in beside):
                 raise TypeError

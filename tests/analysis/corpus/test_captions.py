@@ -63,6 +63,7 @@ def test_lists_line_breaks_and_dots(tmp_path: Path) -> None:
         ("", "has the columns none: give a first line file,caption"),
         ("image,caption\na,b\n", "has the columns image, caption"),
         ("file,caption\na.png,one, two\n", "line 2: 3 columns instead of 2"),
+        ('{"file": "a.png", "caption": "one", "caption": "two"}\n', "line 1 is not JSON ('caption' is there twice)"),
         ('file,caption\na.png,"one\n', "is not CSV"),
         ("file,caption\na.png,\n", "holds no caption"),
         ("file,caption\n ,one\n", "line 2: no file is named"),

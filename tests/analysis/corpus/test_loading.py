@@ -124,6 +124,7 @@ def test_nothing_is_ever_said(kind: Kind, tmp_path: Path) -> None:
         ("[true]\n", "line 1: expected messages, pairs"),
         ('{"text": "a"}\n', "line 1: expected messages, pairs"),
         ('{"message": [1], "label": 1}\n{"message": [1]}\n', "label is not alike in all lines"),
+        ('{"message": [1], "label": 1, "label": 2}\n', "line 1 is not JSON: 'label' is there twice"),
         ('{"message": [1], "attributes": [0.2]}\n{"message": [2], "attributes": [0.9]}\n', "0.2 is no whole number"),
         ('{"message": [1], "attributes": [1]}\n{"message": [1], "attributes": [1, 2]}\n', "attributes is not alike"),
     ],

@@ -86,6 +86,7 @@ def test_tables_by_hand(tmp_path: Path) -> None:
         ("a.csv", "message\n3 x\n", r"line 2: 'x' is no symbol: give whole numbers from 0"),
         ("a.csv", "3,5\n2,-1\n", r"line 2: '-1' is no symbol"),
         ("a.csv", "message,class\n3 5\n", "line 2: 1 columns instead of 2"),
+        ("a.csv", "message,class,class\n3 5,cat,dog\n", "two columns called class"),
         ("a.csv", "message,slots\n3 5,0\n", "2 symbols at the slots '0': give one slot for each"),
         ("a.json", "[[3, 5], 2]", "is no array of messages or pairs"),
         ("a.json", "[[3, 5], [2]", "is not JSON"),
