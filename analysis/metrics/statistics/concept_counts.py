@@ -33,12 +33,13 @@ def tally_concepts(
         # What is not known is -1 again.
         codes.append(code[:-1].reshape(values.shape) - 1)
     widths = [max(len(concepts), 1) for concepts in names]
-    if held[0].shape[1] == 1:
+    if len(held) > 1:
         tally: Callable[[Order], list[Counted]] = Joint(
             items, words, len(symbols), [code[:, 0] for code in codes], widths
         )
     else:
-        places = items * ids.shape[1] + slots
+        # Without SciPy, which a run that follows its language would wait for.
+        places = items * held[0].shape[1] + (slots if held[0].shape[1] > 1 else 0)
 
         def tally(order: Order) -> list[Counted]:
             return [count_pairs(words, codes[0][order].reshape(-1)[places], widths[0])]

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photos of two classes, and a run of a tiny game on them, with its language."""
-    return photo_run(tmp_path_factory.mktemp("home"), "--analyse-every", "0", dog="<b>dog")
+    return photo_run(tmp_path_factory.mktemp("home"), "--analyse-every", "0", "--precision", "fp32", dog="<b>dog")
 
 
 @pytest.fixture(scope="module")
