@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,9 @@ def read_message_csv(path: Path) -> Corpus:
         found["files"] = tuple(columns["file"])
     if any(columns.get("class", ())):
         found["labels"], found["label_names"] = _numbered(columns["class"])
-    attributes = {head: _numbered(map(_known, cells)) for head, cells in columns.items() if head not in _OF_MESSAGES}
+    attributes = {
+        head: _numbered([_known(cell) for cell in cells]) for head, cells in columns.items() if head not in _OF_MESSAGES
+    }
     attributes = {head: (numbers, names) for head, (numbers, names) in attributes.items() if names}
     if attributes:
         found["attributes"] = np.stack([numbers for numbers, _ in attributes.values()], axis=1)
@@ -107,9 +108,8 @@ def _known(cell: str) -> str:
     return known_values({"value": cell}).get("value", "")
 
 
-def _numbered(values: Iterable[str]) -> tuple[NDArray[np.int64], Names]:
+def _numbered(cells: list[str]) -> tuple[NDArray[np.int64], Names]:
     """Values as numbers, -1 where a cell is empty, and their names in alphabetical order."""
-    cells = list(values)
     names = sorted({cell for cell in cells if cell})
     number = {name: i for i, name in enumerate(names)}
     return np.array([number.get(cell, -1) for cell in cells], dtype=np.int64), tuple(names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from analysis.corpus.corpus import Corpus
 from analysis.metrics.concept_association import lift
-from analysis.metrics.statistics.joint_counts import Counted, Joint, count_pairs
+from analysis.metrics.statistics.concept_counts import counted_at_once, counter
+from analysis.metrics.statistics.joint_counts import Counted
 
 # A symbol and a value are shown as belonging together only from here on, in standard deviations of shuffled languages.
 SURE = 4.0
@@ -110,18 +111,19 @@ def cells_of(corpus: Corpus, concepts: Sequence[Concept], *, draws: int = 100, s
         draws: shuffled languages, at least 2, the same for all concepts.
         seed: seed of the shuffling.
     """
-    # Those of items are counted together, those of slots one by one.
-    together = [[at for at, concept in enumerate(concepts) if concept.values.ndim == 1]]
-    together += [[at] for at, concept in enumerate(concepts) if concept.values.ndim > 1]
+    held = [values if (values := concept.values).ndim == 2 else values[:, None] for concept in concepts]
     found: dict[int, Cells] = {}
-    for part in filter(None, together):
-        found |= zip(part, _cells_of(corpus, [concepts[at] for at in part], draws, seed), strict=True)
+    for part in counted_at_once(held):
+        widths = [len(concepts[at].value_names) for at in part]
+        found |= zip(part, _cells_of(corpus, [held[at] for at in part], widths, draws, seed), strict=True)
     return [found[at] for at in range(len(concepts))]
 
 
-def _cells_of(corpus: Corpus, concepts: Sequence[Concept], draws: int, seed: int) -> Iterator[Cells]:
-    shapes = [(corpus.vocab_size, len(concept.value_names)) for concept in concepts]
-    count = _counter(corpus, concepts)
+def _cells_of(
+    corpus: Corpus, held: Sequence[NDArray[np.int64]], widths: Sequence[int], draws: int, seed: int
+) -> Iterator[Cells]:
+    shapes = [(corpus.vocab_size, width) for width in widths]
+    count = counter(corpus.mask, corpus.symbols[corpus.mask], corpus.vocab_size, held, widths)
 
     def shuffled() -> Iterator[Sequence[Counted]]:
         """The cells met in each shuffled language, and how often."""
@@ -156,15 +158,3 @@ def _cells_of(corpus: Corpus, concepts: Sequence[Concept], draws: int, seed: int
         z = (counts - mean) / deviation
         surer = max(SURE, float(np.quantile([drawn[at] for drawn in highest], _SHARE)))
         yield Cells(counts, lift(counts), z, sure=(z > surer) & (counts >= 5))
-
-
-def _counter(corpus: Corpus, concepts: Sequence[Concept]) -> Callable[[NDArray[np.int64] | slice], Sequence[Counted]]:
-    """From an order of items to how often symbols meet values: of several concepts of items, or of one of slots."""
-    items, slots = np.nonzero(corpus.mask)
-    said = corpus.symbols[items, slots]
-    widths = [max(len(concept.value_names), 1) for concept in concepts]
-    values = [concept.values for concept in concepts]
-    if values[0].ndim == 1:
-        return Joint(items, said, corpus.vocab_size, values, widths)
-    places = items * values[0].shape[1] + slots
-    return lambda order: [count_pairs(said, values[0][order].reshape(-1)[places], widths[0])]

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.metrics.checks import check_concepts, check_messages
 from analysis.metrics.result import Result, against_null, undefined
-from analysis.metrics.statistics.concept_counts import scores_of, tally_concepts
+from analysis.metrics.statistics.concept_counts import counted_at_once, scores_of, tally_concepts
 from analysis.metrics.statistics.joint_counts import Counted, expected_between
 
 
@@ -127,11 +127,8 @@ def associations(
     """
     ids, said = check_messages(symbols, mask)
     held = [check_concepts(values, ids.shape) for values in concepts]
-    # Those of items are counted together, those of slots one by one.
-    together = [[at for at, values in enumerate(held) if values.shape[1] == 1]]
-    together += [[at] for at, values in enumerate(held) if values.shape[1] != 1]
     found: dict[int, Association] = {}
-    for part in filter(None, together):
+    for part in counted_at_once(held):
         tally, counts = tally_concepts(ids, said, [held[at] for at in part])
         tables = tally(slice(None))
         reasons = [_why_not(table, said) for table in tables]

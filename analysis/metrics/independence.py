@@ -19,7 +19,7 @@ from analysis.metrics.checks import check_attributes, check_messages
 from analysis.metrics.disentanglement import why_unfit
 from analysis.metrics.family import Family, Term
 from analysis.metrics.result import Result, against_null, undefined
-from analysis.metrics.statistics.joint_counts import Joint
+from analysis.metrics.statistics.joint_counts import Joint, coded
 
 Order = NDArray[np.int64] | slice
 # p(v|c) and p(c|v), both [V, K].
@@ -122,9 +122,8 @@ class _Counted:
 
     def __init__(self, ids: NDArray[np.int64], said: NDArray[np.bool_], values: NDArray[np.int64]) -> None:
         names, words = np.unique(ids[said], return_inverse=True)
-        columns = [np.unique(np.append(column, -1), return_inverse=True) for column in values.T]
-        codes = [found.reshape(-1)[:-1] - 1 for _, found in columns]
-        widths = [len(found) - 1 for found, _ in columns]
+        columns = [coded(column) for column in values.T]
+        codes, widths = [code for _, code in columns], [len(known) for known, _ in columns]
         self.joint = Joint(np.nonzero(said)[0], words.reshape(-1), len(names), codes, widths)
 
     def __call__(self, order: Order) -> Shares:

@@ -20,7 +20,7 @@ from analysis.metrics.checks import check_attributes, check_messages
 from analysis.metrics.disentanglement import why_unfit
 from analysis.metrics.family import Family, Term
 from analysis.metrics.result import Result, against_null, undefined
-from analysis.metrics.statistics.joint_counts import Joint
+from analysis.metrics.statistics.joint_counts import Joint, coded
 
 Order = NDArray[np.int64] | slice
 # From an order of items to sums over those of each value, some columns at a time.
@@ -124,10 +124,10 @@ def _counted(values: NDArray[np.int64], held: sparse.csr_array) -> Sums:
     """How often each column of zeros and ones is 1, and how often with each value, ``[D, 1 + values]``."""
     codes, widths = [], []
     for column in values.T:
-        names, code = np.unique(np.append(column, -1), return_inverse=True)
-        if len(names) > 1:
-            codes.append(code[:-1] - 1)
-            widths.append(len(names) - 1)
+        names, code = coded(column)
+        if len(names):
+            codes.append(code)
+            widths.append(len(names))
     rows, columns = held.nonzero()
     joint = Joint(rows.astype(np.int64), columns.astype(np.int64), held.shape[1], codes, widths)
     ones = np.bincount(columns, minlength=held.shape[1])[:, None]

@@ -8,9 +8,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.metrics.statistics.entropy import entropy_of_counts
-from analysis.metrics.statistics.joint_counts import Counted, Joint, count_pairs
+from analysis.metrics.statistics.joint_counts import Counted, Joint, coded, count_pairs
 
 Order = NDArray[np.int64] | slice
+
+
+def counted_at_once(held: Sequence[NDArray[np.int64]]) -> list[list[int]]:
+    """Which concepts `counter` takes together, by number: those of items, ``[N, 1]``; those of slots singly."""
+    items = [at for at, values in enumerate(held) if values.shape[1] == 1]
+    return [part for part in (items, *([at] for at in range(len(held)) if at not in items)) if part]
+
+
+def counter(
+    said: NDArray[np.bool_],
+    symbols: NDArray[np.int64],
+    size: int,
+    held: Sequence[NDArray[np.int64]],
+    widths: Sequence[int],
+) -> Callable[[Order], list[Counted]]:
+    """A function from an order of images to how often symbols and concepts meet.
+
+    Args:
+        said: true where a symbol was said, ``[N, T]``.
+        symbols: what was said there, from 0 to ``size`` - 1.
+        size: how many symbols there are.
+        held: several concepts of items, ``[N, 1]`` each, or one, also of slots, ``[N, T]``; -1 where not known.
+        widths: how many values each concept has.
+    """
+    items, slots = np.nonzero(said)
+    widths = [max(width, 1) for width in widths]
+    if len(held) > 1:
+        return Joint(items, symbols, size, [values[:, 0] for values in held], widths)
+    # Without SciPy, which a run that follows its language would wait for.
+    (values,) = held
+    places = items * values.shape[1] + (slots if values.shape[1] > 1 else 0)
+    return lambda order: [count_pairs(symbols, values[order].reshape(-1)[places], widths[0])]
 
 
 def tally_concepts(
@@ -23,27 +55,9 @@ def tally_concepts(
         said: true where a symbol was said, ``[N, T]``.
         held: of `check_concepts`: several of items, ``[N, 1]`` each, or one of slots, ``[N, T]``.
     """
-    items, slots = np.nonzero(said)
     symbols, words = np.unique(ids[said], return_inverse=True)
-    words = words.reshape(-1)
-    names, codes = [], []
-    for values in held:
-        concepts, code = np.unique(np.append(values, -1), return_inverse=True)
-        names.append(concepts[1:])
-        # What is not known is -1 again.
-        codes.append(code[:-1].reshape(values.shape) - 1)
-    widths = [max(len(concepts), 1) for concepts in names]
-    if len(held) > 1:
-        tally: Callable[[Order], list[Counted]] = Joint(
-            items, words, len(symbols), [code[:, 0] for code in codes], widths
-        )
-    else:
-        # Without SciPy, which a run that follows its language would wait for.
-        places = items * held[0].shape[1] + (slots if held[0].shape[1] > 1 else 0)
-
-        def tally(order: Order) -> list[Counted]:
-            return [count_pairs(words, codes[0][order].reshape(-1)[places], widths[0])]
-
+    names, codes = zip(*map(coded, held), strict=True)
+    tally = counter(said, words.reshape(-1), len(symbols), codes, [len(concepts) for concepts in names])
     counts = []
     for concepts, found in zip(names, tally(slice(None)), strict=True):
         table = np.zeros((symbols.max(initial=-1) + 1, concepts.max(initial=-1) + 1), dtype=np.int64)

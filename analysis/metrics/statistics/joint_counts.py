@@ -89,6 +89,12 @@ def count_pairs(first: ArrayLike, second: ArrayLike, width: int) -> Counted:
     return Counted(rows, columns, counts)
 
 
+def coded(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The values in use, ascending, and the number among them of each, of the same shape; -1, not known, stays -1."""
+    names, codes = np.unique(np.append(values, -1), return_inverse=True)
+    return names[1:], codes[:-1].reshape(values.shape) - 1
+
+
 class Joint:
     """Counts what items have against several attributes, for any order of the items' attributes."""
 
@@ -108,6 +114,7 @@ class Joint:
         self.items, self.contents, self.size = items, contents, size
         self.attributes, self.widths = attributes, widths
         values, n = sum(widths), max(map(len, attributes), default=0)
+        starts = np.cumsum([0, *widths])[:-1].tolist()
         self.held: csr_array | None = None
         self.bags: NDArray[np.floating] | None = None
         # Whole numbers up to 2^24 are exact in single precision.
@@ -117,10 +124,7 @@ class Joint:
             bags = np.bincount(items * size + contents, minlength=n * size).reshape(n, size)
             self.bags = np.asarray(bags, dtype=kind)
             # Which row of all tables each attribute adds to; what is not known goes into one below them.
-            rows = [
-                np.where(codes < 0, values, codes + start)
-                for codes, start in zip(attributes, np.cumsum([0, *widths]).tolist(), strict=False)
-            ]
+            rows = [np.where(codes < 0, values, codes + start) for codes, start in zip(attributes, starts, strict=True)]
             self.rows = np.stack(rows, axis=1)  # [N, attributes]
         elif max(n, size) * values <= _NUMBERS and values <= _VALUES * len(widths):
             # Loaded late: a run that counts pairs alone does without SciPy, which takes a while to import.
@@ -128,7 +132,7 @@ class Joint:
 
             self.held = csr_array((np.ones(len(items), dtype=kind), (items, contents)), shape=(n, size)).T
             self.spelt = np.zeros((n, values), dtype=kind)
-            for codes, start in zip(attributes, np.cumsum([0, *widths]).tolist(), strict=False):
+            for codes, start in zip(attributes, starts, strict=True):
                 (known,) = np.nonzero(codes >= 0)
                 self.spelt[known, start + codes[known]] = 1
 
