@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -10,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from games.options.config import Config
 from games.runs.files import CHECKPOINT
 from patchgame_egg.atomic_write import write_json
-from patchgame_egg.text_files import read_text
+from patchgame_egg.text_files import read_json, read_text
 
 # What earlier runs did where they had no option yet.
 _FORMER: dict[str, dict[str, Any]] = {"speaker": {"rank_padding": "zeros", "rank_mirrored": False}}
@@ -33,7 +32,7 @@ def load_config(path: Path) -> tuple[Config, str]:
         ValueError: no such file, or not the options of a run.
     """
     try:
-        values = json.loads(read_text(path))
+        values = read_json(read_text(path))
         if not isinstance(values, dict):
             raise ValueError(f"it holds a {type(values).__name__}")
         preset = values.pop("preset")

@@ -13,7 +13,7 @@ from typing import Any
 
 from games.options.config import Config
 from games.reproduce.runner.setting import Training
-from patchgame_egg.text_files import read_text
+from patchgame_egg.text_files import read_json, read_text
 
 Grid = dict[str, list[tuple[str, ...]]]
 """Options without their hyphens -> their values, each the words that stand behind the option."""
@@ -97,7 +97,7 @@ def read_grid(path: Path) -> Grid:
         ValueError: there is no such file, or it holds something else.
     """
     try:
-        found = json.loads(read_text(path))
+        found = read_json(read_text(path))
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}): give a file of a grid, as JSON") from error
     except ValueError as error:

@@ -189,6 +189,13 @@ def test_options_of_another_shape_are_no_options_of_a_run(text: str, run: Path) 
         load_config(run / "config.json")
 
 
+def test_an_option_of_a_run_is_there_once(run: Path) -> None:
+    path = run / "config.json"
+    path.write_text(path.read_text().replace('"lr":', '"lr": 1.0, "lr":'))
+    with pytest.raises(ValueError, match="does not hold the options of a run: 'lr' is there twice"):
+        load_config(path)
+
+
 def test_a_byte_order_mark_does_no_harm_and_a_file_is_no_run(run: Path) -> None:
     path = run / "config.json"
     config = load_config(path)

@@ -99,6 +99,7 @@ def test_a_dry_run_lists_what_can_be_typed(capsys: pytest.CaptureFixture[str]) -
         (["empty.json"], "empty.json: lr has no value"),
         (["nested.json"], 'nested.json: lr is {"a": 1}: values are'),
         (["twice.json"], "twice.json gives --vocab twice"),
+        (["again.json"], "again.json is not JSON: 'vocab' is there twice"),
         (["--lr", "1e-4", "--lr", "1e-3"], "--lr is given twice"),
         (["--lr", "1e-4", "1e-4"], "two runs would be called lr-1e-4-0"),
         (["--hidden", "10", "20"], "--hidden"),
@@ -117,7 +118,7 @@ def test_what_cannot_be_swept_is_one_line(
     monkeypatch.chdir(tmp_path)
     for name, text in (
         ("list", "[1]"), ("text", "lr: 1"), ("empty", '{"lr": []}'), ("nested", '{"lr": [{"a": 1}]}'),
-        ("twice", '{"vocab": 8, "vocab_size": 16}'),
+        ("twice", '{"vocab": 8, "vocab_size": 16}'), ("again", '{"vocab": 8, "vocab": 16}'),
     ):  # fmt: skip
         Path(f"{name}.json").write_text(text)
     with pytest.raises(SystemExit) as stop:
