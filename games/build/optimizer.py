@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -14,6 +15,7 @@ from patchgame_egg.channels.channel import Channel
 from patchgame_egg.channels.gumbel import Gumbel
 from patchgame_egg.channels.reinforce import Reinforce
 from patchgame_egg.training.callback import Callback, Schedule
+from patchgame_egg.training.muon import Muon, maps
 from patchgame_egg.training.optimizer import cosine, linear_warmup
 
 
@@ -21,19 +23,22 @@ def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tu
     """The optimizer, and the schedule of its learning rate: linear warm-up, then a cosine.
 
     The game's loss is a mean over the batch of B images. A step of SGD at rate r on the sum, with weight decay d, is a
-    step on the mean at rate B r with decay d / B; AdamW divides by the size of the gradient, so that its step is the
-    same for both.
+    step on the mean at rate B r with decay d / B; AdamW and Muon divide by the size of the gradient, so that their step
+    is the same for both. Where the networks compute in bfloat16, so does Muon.
     """
     t = config.training
     summed = _summed(config)
     lr, weight_decay = t.lr * summed, t.weight_decay / summed
     groups: list[dict[str, Any]] = []
+    orthogonal = {id(p) for p in maps(game)} if t.optimizer == "muon" else set()
     for name, parameter in game.named_parameters():
         if parameter.requires_grad:
             share = config.speaker_lr if name.startswith("sender") else 1.0
             matrix = parameter.dim() > 1
             decay = weight_decay if matrix else 0.0
             kind = {"lr": share * lr, "weight_decay": decay, "wide": "_head.wide." in name}
+            if t.optimizer == "muon":
+                kind["muon"] = id(parameter) in orthogonal
             if t.weight_decay_end is not None:
                 # What will decay, also where it does not yet.
                 kind["decays"] = matrix
@@ -41,7 +46,11 @@ def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tu
             if group is None:
                 groups.append(group := {"params": [], **kind})
             group["params"].append(parameter)
-    optimizer: Optimizer = AdamW(groups, lr, fused=True) if t.optimizer == "adamw" else SGD(groups, lr, 0.9)
+    optimizer: Optimizer
+    if t.optimizer == "muon":
+        optimizer = Muon(groups, lr, dtype=torch.bfloat16 if t.precision == "bf16" else torch.float32)
+    else:
+        optimizer = AdamW(groups, lr, fused=True) if t.optimizer == "adamw" else SGD(groups, lr, 0.9)
     warmup, total = round(t.warmup * steps_per_epoch), t.epochs * steps_per_epoch
 
     def factor(step: int) -> float:
@@ -72,13 +81,14 @@ def with_rates_of(state: dict[str, Any], game: nn.Module, optimizer: Optimizer, 
     sizes = [len(group["params"]) for group in saved["param_groups"]]
     apart = len({group.get("initial_lr") for group in saved["param_groups"]}) > 1
     decays = any(group["weight_decay"] for group in saved["param_groups"])
+    orthogonal = {id(p) for group in optimizer.param_groups if group.get("muon") for p in group["params"]}
     # What the checkpoint's own groups tell of, first; a decay that has ended at 0 does not tell.
     for speaker, matrices in ((apart, decays), (apart, True), (True, True), (False, True)):
-        groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
+        groups: dict[tuple[bool, ...], list[nn.Parameter]] = {}
         for name, parameter in game.named_parameters():
             if parameter.requires_grad:
                 kind = speaker and name.startswith("sender"), matrices and parameter.dim() > 1, "_head.wide." in name
-                groups.setdefault(kind, []).append(parameter)
+                groups.setdefault((*kind, id(parameter) in orthogonal), []).append(parameter)
         if [len(group) for group in groups.values()] == sizes:
             break
     else:

@@ -116,7 +116,7 @@ class ListenerOptions:
 
     text_dim: int = 96
     """Width of the text encoder."""
-    text_depth: int = 3
+    text_depth: int = 2
     """Blocks of the text encoder."""
     text_heads: int = 3
     """Attention heads of the text encoder."""
@@ -222,14 +222,14 @@ class DataOptions:
 class TrainingOptions:
     """How long and how to train."""
 
-    epochs: int = 15
+    epochs: int = 8
     """Epochs."""
     batch_size: int = 128
     """Images per step, over all processes."""
     candidates: int = 128
     """Images among which each held-out message is matched."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    """AdamW, or SGD with momentum 0.9."""
+    optimizer: Literal["muon", "adamw", "sgd"] = "muon"
+    """Muon for matrices and kernels with AdamW for all else, AdamW for all, or SGD with momentum 0.9."""
     lr: float = 5e-4
     """Learning rate after the warm-up."""
     speaker_lr: float | None = None

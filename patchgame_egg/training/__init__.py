@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         WeightsAndBiases as WeightsAndBiases,
     )
     from patchgame_egg.training.malloc import keep_freed_memory as keep_freed_memory
+    from patchgame_egg.training.muon import Muon as Muon
     from patchgame_egg.training.optimizer import (
         cosine as cosine,
         decay_groups as decay_groups,

@@ -98,6 +98,7 @@ class Step:
     """A training step on random images, ours or the naive one."""
 
     def __init__(self, config: Config, device: torch.device, naive: bool = False) -> None:
+        config = replace(config, training=replace(config.training, precision=chosen_precision(config, device)))
         game = build_game(config)
         if not isinstance(game, Game):
             raise ValueError("one speaker and one listener are timed: leave out --speakers and --listeners")

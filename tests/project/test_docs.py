@@ -603,7 +603,7 @@ def in_words(c: Config) -> dict[str, str]:
     """What the table of presets has to say of these options, row by row, in any order of the parts."""
     s, h, t, hot, cold = c.speaker, c.listener, c.training, c.channel.gumbel_start, c.channel.gumbel_end
     wide = f"{h.head_hidden}, {h.head_hidden}, {h.head_bottleneck}, then {h.head_wide:,}"
-    optimizer = {"sgd": "SGD with momentum 0.9", "adamw": "AdamW"}[t.optimizer]
+    optimizer = {"sgd": "SGD with momentum 0.9", "adamw": "AdamW", "muon": "Muon and AdamW"}[t.optimizer]
     growing = f"; growing from {t.weight_decay} to {t.weight_decay_end}" if t.weight_decay_end else ""
     return {
         "images, patches": f"{c.images.image_size} px, {s.patch_size} px",
