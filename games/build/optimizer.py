@@ -17,14 +17,23 @@ from patchgame_egg.channels.reinforce import Reinforce
 from patchgame_egg.training.callback import Callback, Schedule
 from patchgame_egg.training.muon import Muon, maps
 from patchgame_egg.training.optimizer import cosine, linear_warmup
+from patchgame_egg.training.precision import Precision
 
 
-def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tuple[Optimizer, LambdaLR]:
+def build_optimizer(
+    config: Config, game: nn.Module, steps_per_epoch: int, precision: Precision = "fp32"
+) -> tuple[Optimizer, LambdaLR]:
     """The optimizer, and the schedule of its learning rate: linear warm-up, then a cosine.
 
     The game's loss is a mean over the batch of B images. A step of SGD at rate r on the sum, with weight decay d, is a
     step on the mean at rate B r with decay d / B; AdamW and Muon divide by the size of the gradient, so that their step
-    is the same for both. Where the networks compute in bfloat16, so does Muon.
+    is the same for both.
+
+    Args:
+        config: the options.
+        game: what learns.
+        steps_per_epoch: optimizer steps.
+        precision: what the networks compute in. Where that is bfloat16, so does Muon.
     """
     t = config.training
     summed = _summed(config)
@@ -48,7 +57,7 @@ def build_optimizer(config: Config, game: nn.Module, steps_per_epoch: int) -> tu
             group["params"].append(parameter)
     optimizer: Optimizer
     if t.optimizer == "muon":
-        optimizer = Muon(groups, lr, dtype=torch.bfloat16 if t.precision == "bf16" else torch.float32)
+        optimizer = Muon(groups, lr, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     else:
         optimizer = AdamW(groups, lr, fused=True) if t.optimizer == "adamw" else SGD(groups, lr, 0.9)
     warmup, total = round(t.warmup * steps_per_epoch), t.epochs * steps_per_epoch

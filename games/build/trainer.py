@@ -54,7 +54,8 @@ def make_trainer(
     """
     config, device = start.config, train.device
     steps = math.ceil(len(train) / config.training.accumulate)
-    optimizer, scheduler = build_optimizer(config, game, steps)
+    precision = chosen_precision(config, device)
+    optimizer, scheduler = build_optimizer(config, game, steps, precision)
     everything: list[Callback] = [*schedules(config, game, optimizer), Console()]
     if is_rank_zero():
         everything.append(JsonLines(folder / LOG))
@@ -72,7 +73,7 @@ def make_trainer(
         device,
         everything,
         config.training.grad_norm,
-        precision=chosen_precision(config, device),
+        precision=precision,
         accumulate=config.training.accumulate,
         metrics=metrics,
         also_validate=also_validate,

@@ -63,7 +63,7 @@ class Muon(AdamW):
     """Muon for groups of parameters that ask for it, AdamW for the others.
 
     A gradient, and AdamW's step too, is large along few directions of a matrix. Muon keeps the directions of the
-    gradient's running mean and makes them equally long. `torch.optim.Muon` does so for matrices alone and takes nothing
+    gradient's running mean and makes them equally long. torch's own Muon does so for matrices alone and takes nothing
     else; here kernels are matrices ``[out, in x height x width]``, and one optimizer holds the rates, the decays and
     the state of all parameters.
 

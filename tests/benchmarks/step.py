@@ -98,7 +98,6 @@ class Step:
     """A training step on random images, ours or the naive one."""
 
     def __init__(self, config: Config, device: torch.device, naive: bool = False) -> None:
-        config = replace(config, training=replace(config.training, precision=chosen_precision(config, device)))
         game = build_game(config)
         if not isinstance(game, Game):
             raise ValueError("one speaker and one listener are timed: leave out --speakers and --listeners")
@@ -109,7 +108,7 @@ class Step:
         self.images = torch.randint(256, (b, 3, side, side), generator=generator, dtype=torch.uint8).to(device)
         dtypes = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
         self.dtype = None if naive else dtypes[chosen_precision(config, device)]
-        self.optimizer, _ = build_optimizer(config, game, 1)
+        self.optimizer, _ = build_optimizer(config, game, 1, chosen_precision(config, device))
         if naive:
             game.receiver.narrow = False
             game.receiver.text.forward = partial(encode_all_slots, game.receiver.text)

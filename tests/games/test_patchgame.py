@@ -189,7 +189,7 @@ def test_the_length_of_a_message_can_be_chosen(quick: list[str], tmp_path: Path)
     ids=lambda o: o[1],
 )  # fmt: skip
 def test_a_price_shortens_messages(options: list[str], quick: list[str], tmp_path: Path) -> None:
-    steps = [*quick, *options, "--epochs", "5"]
+    steps = [*quick, *options, "--optimizer", "adamw", "--epochs", "5"]
     assert main([*steps, "--name", "free"]) == 0
     assert main([*steps, "--name", "dear", "--speak-cost", "10"]) == 0
     free, dear = tmp_path / "free", tmp_path / "dear"

@@ -58,7 +58,7 @@ def rehearse(setting: Setting, trainings: Sequence[Training]) -> None:
         views = ViewLoader([batch], build_views(config), device)
         trainer = Trainer(
             game.to(device),
-            build_optimizer(config, game, 1)[0],
+            build_optimizer(config, game, 1, chosen_precision(config, device))[0],
             views,
             device=device,
             grad_norm=config.training.grad_norm,

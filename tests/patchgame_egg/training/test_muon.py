@@ -174,11 +174,9 @@ def test_what_cannot_be() -> None:
 
 
 def test_the_game_s_maps_learn_by_muon(tiny: list[str]) -> None:
-    config = parse(
-        [*tiny, "--optimizer", "muon", "--speaker-lr", "0.1", "--head-wide", "64", "--precision", "bf16"]
-    ).config
+    config = parse([*tiny, "--optimizer", "muon", "--speaker-lr", "0.1", "--head-wide", "64"]).config
     game = build_game(config)
-    optimizer, _ = build_optimizer(config, game, 3)
+    optimizer, _ = build_optimizer(config, game, 3, "bf16")
     assert isinstance(optimizer, Muon) and optimizer.dtype == torch.bfloat16
     names = {id(p): name for name, p in game.named_parameters()}
     by_adamw = [names[id(p)] for group in optimizer.param_groups if not group["muon"] for p in group["params"]]
