@@ -58,8 +58,10 @@ def build_optimizer(
     optimizer: Optimizer
     if t.optimizer == "muon":
         optimizer = Muon(groups, lr, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    elif t.optimizer == "adamw":
+        optimizer = AdamW(groups, lr, fused=True)
     else:
-        optimizer = AdamW(groups, lr, fused=True) if t.optimizer == "adamw" else SGD(groups, lr, 0.9)
+        optimizer = SGD(groups, lr, 0.9)
     warmup, total = round(t.warmup * steps_per_epoch), t.epochs * steps_per_epoch
 
     def factor(step: int) -> float:

@@ -35,7 +35,7 @@ def orthogonalized(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor
     """
     a, b, c = _COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).to(dtype, copy=True).contiguous()
+    x = (matrix.T if tall else matrix).to(dtype, copy=True, memory_format=torch.contiguous_format)
     x /= x.norm().clamp(min=1e-7)
     for _ in range(_STEPS):
         gram = x @ x.T
@@ -47,7 +47,7 @@ def maps(module: nn.Module) -> list[nn.Parameter]:
     """The weights that map what one layer gives onto what the next one takes: of linear layers, convolutions, cells.
 
     Tables of symbols, of positions and of codes are none, whose rows are looked up one by one; nor are convolutions
-    of each channel by itself, nor weights that are normalised.
+    of each channel by itself, nor weights that are normalized.
     """
     layers = nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention
     return [
@@ -103,7 +103,10 @@ class Muon(AdamW):
         for group in groups:
             for parameter in group["params"] if group.get("muon") else ():
                 if parameter.dim() < 2:
-                    raise ValueError(f"Muon is for matrices and kernels, not for shape {list(parameter.shape)}")
+                    raise ValueError(
+                        f"Muon is for matrices and kernels, not for shape {list(parameter.shape)}: "
+                        'give that parameter in a group without "muon"'
+                    )
         super().__init__([{"muon": False, **group} for group in groups], lr, fused=True)
         self.momentum, self.dtype = momentum, dtype
         # A gradient scaler leaves its factor to fused optimizers; here it has to take it out.
@@ -120,7 +123,7 @@ class Muon(AdamW):
         for group in groups:
             for parameter in group["params"] if group["muon"] else ():
                 if parameter.grad is not None:
-                    self._step_along(parameter, group["lr"], group["weight_decay"])
+                    self._step_along(parameter.grad, parameter, group["lr"], group["weight_decay"])
         self.param_groups = [group for group in groups if not group["muon"]]
         try:
             super().step()
@@ -128,16 +131,15 @@ class Muon(AdamW):
             self.param_groups = groups
         return loss
 
-    def _step_along(self, parameter: Tensor, lr: float, weight_decay: float) -> None:
-        assert parameter.grad is not None
+    def _step_along(self, gradient: Tensor, parameter: Tensor, lr: float, weight_decay: float) -> None:
         state = self.state[parameter]
         if not state:
             # AdamW asks all states for a step when it takes up a checkpoint.
             state["step"] = torch.zeros((), dtype=torch.float32)
             state["momentum_buffer"] = torch.zeros_like(parameter)
         state["step"] += 1
-        mean = state["momentum_buffer"].lerp_(parameter.grad, 1 - self.momentum)
-        step = orthogonalized(parameter.grad.lerp(mean, self.momentum).flatten(1), self.dtype)
+        mean = state["momentum_buffer"].lerp_(gradient, 1 - self.momentum)
+        step = orthogonalized(gradient.lerp(mean, self.momentum).flatten(1), self.dtype)
         # Of M x N numbers, whose squares sum to the smaller of M and N.
         length = math.sqrt(max(step.shape))
         parameter.mul_(1 - lr * weight_decay)
