@@ -28,7 +28,11 @@ from patchgame_egg.text_files import read_text
 _NO_MATTER = {"preset", "training.seed", "training.device", "images.workers", "images.download"}
 _STILL_MATTER = {"run.frozen_speaker", "run.init_from"}
 # What earlier runs did where they had no option yet, and today's do not: as games.options.config_file reads them.
-_FORMER: dict[str, Any] = {"speaker.rank_padding": "zeros", "speaker.rank_mirrored": False}
+_FORMER: dict[str, Any] = {
+    "speaker.rank_padding": "zeros",
+    "speaker.rank_mirrored": False,
+    "images.view_ramp": 0.0,
+}
 _PANELS = ("retrieval", "active_symbols", "mean_length", "message_entropy", "ami", "topographic_similarity")
 
 

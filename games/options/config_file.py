@@ -12,7 +12,10 @@ from patchgame_egg.atomic_write import write_json
 from patchgame_egg.text_files import read_json, read_text
 
 # What earlier runs did where they had no option yet.
-_FORMER: dict[str, dict[str, Any]] = {"speaker": {"rank_padding": "zeros", "rank_mirrored": False}}
+_FORMER: dict[str, dict[str, Any]] = {
+    "speaker": {"rank_padding": "zeros", "rank_mirrored": False},
+    "images": {"view_ramp": 0.0},
+}
 
 
 def save_config(config: Config, preset: str, path: Path) -> None:

@@ -26,7 +26,7 @@ PAPER = Config(
     ),
     loss=LossOptions(temperature=0.07, reduction="sum"),
     images=DataOptions(
-        image_size=224, min_area=0.14, jitter=0.8, grey=0.2, blur=(1.0, 0.1), solarise=(0.0, 0.2)
+        image_size=224, min_area=0.14, jitter=0.8, grey=0.2, blur=(1.0, 0.1), solarise=(0.0, 0.2), view_ramp=0.0
     ),
     training=TrainingOptions(
         epochs=100, batch_size=512, candidates=512, optimizer="sgd", lr=1e-4, min_lr=0.0, warmup=10, weight_decay=1e-4,

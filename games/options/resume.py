@@ -23,8 +23,7 @@ _OTHERS: dict[Kind, set[str]] = {
     "place": {"run.out", "run.name", "run.frozen_speaker", "run.init_from"},
     "free": {"speaker.rank_dropout", "images.annotations", "images.captions", "images.workers", "images.cache",
              "images.decode", "images.download", "images.load_size", "images.views", "images.min_area", "images.jitter",
-             "images.grey",
-             "images.blur", "images.solarise"},
+             "images.grey", "images.blur", "images.solarise", "images.view_ramp"},
 }  # fmt: skip
 
 

@@ -59,7 +59,7 @@ CAUSES = {
 _WORDS = (
     *("--data", "folder", "--image-size", "48", "--batch-size", "64", "--epochs", "3", "--vision-width", "16"),
     *("--text-depth", "2", "--device", "cpu", "--workers", "0", "--cache", "auto", "--no-tensorboard"),
-    *("--optimizer", "adamw"),
+    *("--optimizer", "adamw", "--view-ramp", "0"),
 )
 _VIEWS = (*("--min-area", "0.14", "--jitter", "0.8", "--grey", "0.2", "--blur", "1", "0.1", "--solarise", "0", "0.2"),)
 _GROUNDS = 25

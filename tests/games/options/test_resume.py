@@ -55,7 +55,7 @@ def test_what_a_run_was_built_on_stays(options: list[str], message: str, run: Pa
 def test_every_other_option_may_change(run: Path) -> None:
     words = ["--lr", "5e-3", "--speaker-lr", "0.5", "--epochs", "9", "--rank-dropout", "0.1", "--speak-cost", "0.1",
              "--gate", "free", "--temperature", "0.2", "--blur", "0", "1", "--precision", "bf16", "--workers", "1",
-             "--no-pictures", "--root", "./photos", "--candidates", "4"]  # fmt: skip
+             "--no-pictures", "--root", "./photos", "--candidates", "4", "--view-ramp", "0.5"]  # fmt: skip
     start = parse(["--resume", str(run / "checkpoint.pt"), *words])
     assert start.resume == run == run_of(run)
     assert (start.config.training.lr, start.config.images.blur) == (5e-3, (0.0, 1.0))

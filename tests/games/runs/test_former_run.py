@@ -58,6 +58,7 @@ def test_it_is_compared_by_what_it_did(run: Path) -> None:
     options = json.loads((run / "config.json").read_text())
     for name in ("alike", "mirrored"):
         options["speaker"] |= {"rank_padding": "zeros", "rank_mirrored": name == "mirrored"}
+        options["images"]["view_ramp"] = 0.0
         (run.parent / name).mkdir()
         (run.parent / name / "config.json").write_text(json.dumps(options))
     runs = [run, run.parent / "alike", run.parent / "mirrored"]
@@ -68,6 +69,7 @@ def test_it_is_compared_by_what_it_did(run: Path) -> None:
 def test_its_networks_load(run: Path) -> None:
     game, config = load_game(run, torch.device("cpu"))
     assert (config.speaker.rank_padding, config.speaker.rank_mirrored) == ("zeros", False)
+    assert config.images.view_ramp == 0
     assert config.speaker.vocab == 16 and sum(p.numel() for p in game.parameters()) > 10_000
     assert load_trunk(run, torch.device("cpu")).trunk(torch.zeros(1, 3, 32, 32)).shape[0] == 1
 
