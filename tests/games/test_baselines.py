@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
@@ -319,17 +318,6 @@ def test_half_precision_and_gradients_everywhere(method: str, tiny: list[str]) -
     missing = [n for n, p in game.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     assert not missing
     assert game.trunk(scenes(2)).shape == (2, game.trunk_dim)
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for part, count in (("train", 32), ("val", 8)):
-        (folder / part).mkdir()
-        for i in range(count):
-            coarse = Image.fromarray(rng.integers(256, size=(4, 4, 3), dtype=np.uint8))
-            coarse.resize((40, 40)).save(folder / part / f"{i:02d}.png")
-    return folder
 
 
 @pytest.fixture

@@ -1,16 +1,10 @@
-"""The command itself: presets, speakers and channels, populations, a frozen speaker, resume after kill -9 and signals,
-errors in one line, pictures, corrupt images."""
+"""The command itself: presets, speakers and channels, views that grow, errors in one line, pictures, corrupt images."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import shutil
-import signal
-import subprocess
 import sys
-import time
 import types
 from dataclasses import replace
 from pathlib import Path
@@ -25,56 +19,20 @@ from analysis.corpus.loading import load as load_corpus
 from analysis.corpus.recording import confidence_of
 from games.build.agents import build_game
 from games.options.command_line import parse
-from games.options.config_file import load_config, save_config
+from games.options.config_file import load_config
 from games.options.presets import PRESETS
 from games.patchgame import build, main
-from games.runs.files import LOCK
-from games.runs.lock import is_being_trained
-from games.runs.results import write_cross_play
 from patchgame_egg.agents.patch_speaker import PatchFeatures
 from patchgame_egg.channels.patch import PatchChannel
 from patchgame_egg.channels.quantised import Quantised
 from patchgame_egg.training import checkpoint
 from patchgame_egg.training.callback import Callback
-from patchgame_egg.training.evaluation import cross_play
 from patchgame_egg.training.log_file import read_log
-from patchgame_egg.training.trainer import Trainer
-from tests.support.processes import free_port
+from tests.support.runs import losses, metrics
 from tests.support.tiny import FEW_HELD_OUT
-
-ROOT = Path(__file__).parents[2]
 
 SPEAKERS, CHANNELS = ("patch", "lstm", "gru", "rnn", "transformer"), ("gumbel", "reinforce", "quantised", "continuous")
 ALLOWED = [(s, c) for s in SPEAKERS for c in CHANNELS if s == "patch" or c != "quantised"]
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """32 pictures of noise to train on and 8 held out: the built-in scenes hold out a thousand."""
-    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for part, count in (("train", 32), ("val", 8)):
-        (folder / part).mkdir()
-        for i in range(count):
-            coarse = Image.fromarray(rng.integers(256, size=(4, 4, 3), dtype=np.uint8))
-            coarse.resize((40, 40)).save(folder / part / f"{i:02d}.png")
-    return folder
-
-
-@pytest.fixture
-def quick(tiny: list[str], photos: Path, tmp_path: Path) -> list[str]:
-    """Four steps an epoch, agents of every kind tiny, nothing written that is not asked for."""
-    return [
-        *tiny, "--max-len", "4", "--encoder-width", "4", "--decoder-dim", "12", "--code-dim", "4", "--epochs", "1",
-        "--data", "folder", "--root", str(photos), "--out", str(tmp_path), "--no-tensorboard", "--no-pictures",
-    ]  # fmt: skip
-
-
-def metrics(run: Path) -> dict[str, Any]:
-    return json.loads((run / "metrics.json").read_text())
-
-
-def losses(run: Path) -> list[tuple[int, float]]:
-    return [(r["step"], r["loss"]) for r in read_log(run / "log.jsonl") if r["kind"] == "train"]
 
 
 @pytest.mark.slow
@@ -198,46 +156,6 @@ def test_a_price_shortens_messages(options: list[str], quick: list[str], tmp_pat
     assert paid[-1] < max(paid) - 5, "nobody paid, or nobody learnt not to"
 
 
-def stop_at(step: int, options: list[str]) -> Path:
-    """A run that was stopped after some step."""
-    start = parse(options)
-    run = Path(start.config.run.out) / start.config.run.name
-    # Dropout draws from here, as the command has it.
-    torch.manual_seed(start.config.training.seed)
-    trainer, _, _ = build(start, torch.device("cpu"), run)
-
-    class Stop(Callback):
-        def on_batch_end(self, logs: object, loss: object, batch_id: int, is_training: bool = True) -> None:
-            self.trainer.should_stop = self.trainer.step == step
-
-    trainer.callbacks.append(Stop())
-    run.mkdir()
-    save_config(start.config, start.preset, run / "config.json")
-    trainer.train(start.config.training.epochs)
-    return run
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--channel", "reinforce"],
-        ["--speaker", "lstm", "--channel", "reinforce", "--baseline", "mean"],
-        ["--channel", "quantised", "--speakers", "2", "--listeners", "2"],
-        ["--rank-dropout", "0.3"],
-    ],
-    ids=" ".join,
-)
-def test_stopped_runs_resume_with_identical_losses(options: list[str], quick: list[str], tmp_path: Path) -> None:
-    options = [*quick, *options, "--epochs", "2"]
-    assert main([*options, "--name", "whole"]) == 0
-    stopped = stop_at(6, [*options, "--name", "stopped"])
-    assert len(losses(stopped)) == 6
-    assert main(["--resume", str(stopped)]) == 0
-    assert losses(stopped) == losses(tmp_path / "whole")
-    assert metrics(stopped) == metrics(tmp_path / "whole")
-
-
 class Shares(Callback):
     """How strong the views of each step to learn from were, and those of the two-view validation after it."""
 
@@ -258,127 +176,6 @@ def test_views_grow_over_a_share_of_the_training(ramp: str, shares: Any, quick: 
     trainer.callbacks.insert(0, shared := Shares())
     trainer.train(2)
     assert shared.seen == pytest.approx(shares)
-
-
-@pytest.mark.slow
-def test_a_population_says_who_understands_whom(
-    quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = tmp_path / "run"
-    assert main([*quick, "--speakers", "3", "--listeners", "2", "--name", "run", "--pictures"]) == 0
-    out = capsys.readouterr().out
-    table = [line.split(",") for line in (run / "cross_play.csv").read_text().splitlines()]
-    assert table[0] == ["", "listener 0", "listener 1"]
-    assert [row[0] for row in table[1:]] == ["speaker 0", "speaker 1", "speaker 2"]
-    trainer, _, _ = build(parse(["--resume", str(run)]), torch.device("cpu"), run)
-    expected = cross_play(trainer).tolist()
-    assert [[float(x) for x in row[1:]] for row in table[1:]] == [pytest.approx(row, abs=1e-4) for row in expected]
-    printed = out[out.index("a row is a speaker, a column a listener:\n") :].splitlines()[1:4]
-    assert [[float(x) for x in row.split()] for row in printed] == [
-        pytest.approx([100 * x for x in row], abs=0.06) for row in expected
-    ]
-    with Image.open(run / "cross_play.png") as picture:
-        picture.load()
-    assert f"wrote {run / 'cross_play.png'}\n" in out and f"wrote {run / 'gallery.png'}\n" in out
-
-
-def test_the_table_of_cross_play_has_a_row_for_each_speaker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_cross_play(torch.tensor([[0.125, 0.25, 1.0], [0.0, 0.5, 0.03125]]), 8, tmp_path, picture=False)
-    assert (tmp_path / "cross_play.csv").read_text() == (
-        ",listener 0,listener 1,listener 2\nspeaker 0,0.1250,0.2500,1.0000\nspeaker 1,0.0000,0.5000,0.0312\n"
-    )
-    assert capsys.readouterr().out.splitlines()[1:] == ["   12.5   25.0  100.0", "    0.0   50.0    3.1"]
-
-
-def test_a_population_without_pictures_leaves_its_table(quick: list[str], tmp_path: Path) -> None:
-    assert main([*quick, "--listeners", "2", "--name", "run"]) == 0
-    assert (tmp_path / "run" / "cross_play.csv").exists() and not list((tmp_path / "run").glob("*.png"))
-
-
-def part(run: Path, *names: str) -> dict[str, Any]:
-    """The part of a run's game whose names begin so."""
-    state = checkpoint.load(run / "checkpoint.pt")["game"]
-    return {k.removeprefix(n): v for n in names for k, v in state.items() if k.startswith(n)}
-
-
-def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    return a.keys() == b.keys() and all(
-        torch.equal(v, b[k]) if isinstance(v, torch.Tensor) else v == b[k] for k, v in a.items()
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "source", [["--speakers", "2"], ["--channel", "quantised"], ["--speaker", "lstm", "--channel", "reinforce"]],
-    ids=" ".join,
-)  # fmt: skip
-def test_a_frozen_speaker_is_taken_over_and_outlives_its_run(
-    source: list[str], quick: list[str], tmp_path: Path
-) -> None:
-    taught, frozen = tmp_path / "taught", tmp_path / "frozen"
-    assert main([*quick, *source, "--logit-scale", "2", "--name", "taught"]) == 0
-    # Another seed: nothing of the speaker may come from this run's own weights. Its options come along.
-    other = [*quick, "--seed", "5", "--vocab", "99", "--epochs", "2", "--frozen-speaker", str(taught)]
-    assert main([*other, "--name", "frozen"]) == 0
-    config, before = load_config(frozen / "config.json")[0], load_config(taught / "config.json")[0]
-    assert config.channel == before.channel and (config.speaker.vocab, config.speaker.logit_scale) == (16, 2)
-    speaker = part(taught, "sender.", "senders.0."), part(taught, "channel.", "channels.0.")
-    assert len(speaker[0]) > 10 and equal(part(frozen, "sender."), speaker[0])
-    assert equal(part(frozen, "channel."), speaker[1])
-    assert not equal(part(frozen, "receiver."), part(taught, "receiver.", "receivers.0."))
-
-    stopped = stop_at(6, [*other, "--name", "stopped"])
-    shutil.rmtree(taught)
-    assert main(["--resume", str(stopped)]) == 0
-    assert losses(stopped) == losses(frozen) and len(losses(frozen)) == 8
-    assert equal(part(stopped, "sender."), speaker[0]) and equal(part(stopped, "receiver."), part(frozen, "receiver."))
-
-
-@pytest.mark.slow
-def test_a_frozen_speaker_stays_frozen_where_batch_normalisation_is_replaced(
-    quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert main([*quick, "--name", "taught"]) == 0
-    # A group of one replaces it as a larger one does.
-    group = {"WORLD_SIZE": "1", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    for name, value in group.items():
-        monkeypatch.setenv(name, value)
-    assert main([*quick, "--frozen-speaker", str(tmp_path / "taught"), "--name", "frozen"]) == 0
-    before, after = tmp_path / "taught", tmp_path / "frozen"
-    assert equal(part(before, "sender."), part(after, "sender."))
-    assert equal(part(before, "channel."), part(after, "channel."))
-
-
-@pytest.mark.slow
-def test_a_frozen_speaker_that_cannot_be_had_is_one_line(
-    quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def said(*options: str) -> str:
-        with pytest.raises(SystemExit) as stop:
-            main([*options])
-        assert stop.value.code == 2
-        error = capsys.readouterr().err.strip().splitlines()[-1]
-        assert error.startswith("error: ")
-        return error
-
-    assert main([*quick, "--name", "run"]) == 0
-    run = tmp_path / "run"
-    capsys.readouterr()
-    asked = [*quick, "--frozen-speaker", str(run)]
-    for option in ("--speakers", "--listeners"):
-        assert "--frozen-speaker teaches one listener" in said(*asked, option, "2")
-    assert "--frozen-speaker starts a new run: leave --resume out" in said(
-        "--resume", str(run), "--frozen-speaker", str(run)
-    )
-    options = run / "config.json"
-    options.write_text(options.read_text().replace('"vocab": 16', '"vocab": 17'))
-    assert f"--frozen-speaker {run}: its checkpoint does not fit its options: Error" in said(*asked)
-    options.write_text("{}")
-    assert "config.json does not hold the options of a run" in said(*asked)
-    save_config(parse(quick).config, "small", options)
-    (run / "checkpoint.pt").unlink()
-    assert f"no checkpoint at {run / 'checkpoint.pt'}" in said(*asked)
-    assert {p.name for p in tmp_path.iterdir()} == {"run"}
 
 
 def test_a_gallery_shows_what_lies_near_its_code() -> None:
@@ -408,93 +205,6 @@ def test_released_freezes_the_wide_map_for_an_epoch(tiny: list[str], tmp_path: P
     assert not any(torch.equal(a, b) for a, b in zip(wide, before, strict=False))
     assert decay == pytest.approx(0.04) and trainer.optimizer.param_groups[0]["weight_decay"] == pytest.approx(0.4)
     assert trainer.game.channel.estimator.temperature == pytest.approx(1.0)
-
-
-def run_command(options: list[str], **kwargs: Any) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "games.patchgame", *options],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs,
-    )  # fmt: skip
-
-
-@pytest.mark.slow
-def test_a_run_is_trained_by_one_process_at_a_time(
-    quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run, tried = tmp_path / "run", []
-
-    def meanwhile(self: Trainer, epochs: int) -> None:
-        tried.append(is_being_trained(run))
-        if len(tried) == 1:
-            assert main([*quick, "--name", "other", "--no-pictures"]) == 0  # another run goes on beside it
-            before = {p: p.read_bytes() for p in run.iterdir()}
-            with pytest.raises(SystemExit):
-                main(["--resume", str(run)])
-            assert {p: p.read_bytes() for p in run.iterdir()} == before
-        train(self, epochs)
-
-    train = Trainer.train
-    stop_at(2, [*quick, "--name", "run"])
-    monkeypatch.setattr(Trainer, "train", meanwhile)
-    assert main(["--resume", str(run)]) == 0
-    assert "run is being trained by another process: wait" in capsys.readouterr().err
-    assert tried == [True, True] and not is_being_trained(run) and not (run / LOCK).exists()
-    # A process that was killed leaves the file behind, but no lock.
-    (run / LOCK).touch()
-    assert not is_being_trained(run)
-
-
-@pytest.mark.slow
-@pytest.mark.process
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
-def test_killed_runs_resume_with_identical_losses(
-    how: signal.Signals, tiny: list[str], photos: Path, tmp_path: Path
-) -> None:
-    # One thread in every process: a sum over threads would round differently. Few images are held out, or the killed
-    # process would do little else.
-    options = [*tiny, "--data", "folder", "--root", str(photos), "--epochs", "400", "--checkpoint-every", "3"]
-    options += ["--no-pictures", "--no-tensorboard"]
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    with run_command([*options, "--out", str(tmp_path), "--name", "killed"]) as process:
-        began = time.monotonic()
-        while time.monotonic() - began < 600 and not (
-            (killed / "log.jsonl").exists() and (killed / "log.jsonl").read_text().count("train") > 20
-        ):
-            time.sleep(0.02)
-        process.send_signal(how)
-        out, err = process.communicate(timeout=120)
-    before = losses(killed)
-    reached = checkpoint.load(killed / "checkpoint.pt")["position"]["step"]
-    assert 20 <= len(before) < 1600
-    assert process.returncode == (-9 if how is signal.SIGKILL else 128 + how), err
-    if how is signal.SIGKILL:
-        assert before[-1][0] - 3 <= reached <= before[-1][0] + 1
-    else:
-        assert reached == before[-1][0]
-        assert f"go on with: python -m games.patchgame --resume {killed}" in out
-    epochs = str(reached // 4 + 3)
-    # The schedule of the learning rate reaches over all epochs, so both runs are cut the same way: by a stop.
-    assert main_until(["--resume", str(killed)], int(epochs)) == 0
-    assert main_until([*options, "--out", str(tmp_path), "--name", "whole"], int(epochs)) == 0
-    resumed, straight = losses(killed), losses(whole)
-    assert resumed == straight
-    assert resumed[-1][0] == int(epochs) * 4 > reached
-
-
-def main_until(options: list[str], epochs: int) -> int:
-    """Plays in this process up to an epoch, keeping the schedule of all epochs that were asked for."""
-    start = parse(options)
-    folder = start.resume or Path(start.config.run.out) / start.config.run.name
-    trainer, _, _ = build(start, torch.device("cpu"), folder)
-
-    class Stop(type(trainer.callbacks[0]).__mro__[1]):  # type: ignore[misc]
-        def on_validation_end(self, loss: float, logs: object, epoch: int) -> None:
-            trainer.should_stop = epoch == epochs
-
-    trainer.callbacks.append(Stop())
-    trainer.train(start.config.training.epochs)
-    return 0
 
 
 @pytest.mark.slow
@@ -600,29 +310,6 @@ def test_bad_options_end_with_one_clear_line(
     said = capsys.readouterr().err.strip()
     assert said.startswith("error: ") and message in said and "\n" not in said
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.slow
-def test_a_mismatched_checkpoint_is_one_line(
-    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = [*tiny, "--scenes", "8", "--epochs", "1", "--out", str(tmp_path), "--name", "run", "--no-pictures"]
-    assert main(options) == 0
-    with pytest.raises(SystemExit):
-        main(["--resume", str(tmp_path / "run"), "--vocab", "32"])
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith("error: --vocab is 16 in this run and shapes its networks")
-    state = checkpoint.load(tmp_path / "run" / "checkpoint.pt")
-    state["game"]["receiver.vision_head.mlp.0.weight"] = torch.zeros(2, 2)
-    checkpoint.save(state, tmp_path / "run" / "checkpoint.pt")
-    with pytest.raises(SystemExit):
-        main(["--resume", str(tmp_path / "run"), "--epochs", "2"])
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith("error: the checkpoint does not fit this game")
-    with pytest.raises(SystemExit):
-        main(options)
-    assert "exists: --resume" in capsys.readouterr().err
-    assert load_config(tmp_path / "run" / "config.json")[0].speaker.vocab == 16
 
 
 def test_a_nan_loss_ends_the_command_and_keeps_the_checkpoint(
