@@ -213,7 +213,7 @@ class DataOptions:
     """Probability of Gaussian blur, of the speaker's and of the listener's view."""
     solarise: tuple[float, float] = (0.0, 0.1)
     """Probability of solarisation, of the speaker's and of the listener's view."""
-    view_ramp: float = 0.3
+    view_ramp: float = 0.6
     """Share of the training over which our views grow from the whole image to this strength, so that a language is
     found sooner; 0: as strong from the start. Baselines, and views of one's own, do not grow."""
 

@@ -607,7 +607,8 @@ def in_words(c: Config) -> dict[str, str]:
     growing = f"; growing from {t.weight_decay} to {t.weight_decay_end}" if t.weight_decay_end else ""
     return {
         "images, patches": f"{c.images.image_size} px, {s.patch_size} px",
-        "views": f"{c.images.min_area * 100:g} to 100 %; jitter {c.images.jitter}; grey {c.images.grey}",
+        "views": f"{c.images.min_area * 100:g} to 100 %; jitter {c.images.jitter}; grey {c.images.grey}"
+        + (f"; over {c.images.view_ramp:g} of the training" if c.images.view_ramp else ""),
         "PatchSymbol": "ViT-tiny" if s.context else f"MLP; logits {'standardised' if s.logit_scale else 'as they are'}",
         "PatchRank": f"ResNet-9; {s.rank_width} channels; "
         + {"replicate": "same border", "zeros": "zeros beyond"}[s.rank_padding]
