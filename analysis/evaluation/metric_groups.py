@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.corpus.corpus import Corpus
-from analysis.corpus.near_duplicates import thumbnails
 from analysis.evaluation.concepts import concepts_of
 from analysis.evaluation.families import families
+from analysis.evaluation.likenesses import Likenesses, points_of
 from analysis.evaluation.rows import Row, row
 from analysis.metrics.bag_of_symbols import bag_of_symbols_classification
 from analysis.metrics.concept_association import associations
@@ -21,17 +21,10 @@ from analysis.metrics.concept_matching import concept_best_matching
 from analysis.metrics.meaning import message_variance, spatial_meaningfulness
 from analysis.metrics.patch_importance import importance_scores, map_agreement, place_share
 from analysis.metrics.result import Result, undefined, wilson
-from analysis.metrics.rsa import representational_similarity
 from analysis.metrics.signalling import listening_influence, message_numbers, speaker_consistency
-from analysis.metrics.statistics.distances import MeaningKind, MessageKind
-from analysis.metrics.topsim import topographic_similarities
 from analysis.metrics.vocabulary_usage import usage
 
 PLAYED = "as played"
-_MESSAGE_DISTANCES: dict[str, MessageKind] = {
-    "edit distance": "edit", "edit distance over the longer length": "edit_max", "which symbols": "bag",
-    "sets of symbols": "jaccard", "symbols at places": "hamming",
-}  # fmt: skip
 # Chosen before anything is measured: of many numbers the largest is large by luck.
 HEADLINE_DISTANCES = {
     "edit distance": "the speaker chose the order of the symbols, and most papers compare it",
@@ -133,48 +126,26 @@ def classes(corpus: Corpus, control: Corpus | None, permutations: int, seed: int
             yield row("concepts", "bag_of_color_codes", name, result, told.chance)
 
 
-def structure(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
+def structure(alike: Likenesses) -> Iterator[Row]:
     """Whether like items have like messages, by several distances; the first row is the headline."""
-    ids, said = corpus.symbols, corpus.mask
-    first = "edit distance" if corpus.grid is None else "which symbols"
-    distances: dict[str, tuple[NDArray[np.int64], NDArray[np.bool_], MessageKind]] = {
-        name: (ids, said, _MESSAGE_DISTANCES[name]) for name in dict.fromkeys((first, *_MESSAGE_DISTANCES))
-    }
-    if corpus.grid is not None:
-        distances["who speaks"] = said.astype(np.int64), np.ones_like(said), "hamming"
-    meanings: dict[str, tuple[NDArray[Any], MeaningKind]] = {}
-    if corpus.attributes is not None:
-        meanings["attributes"] = corpus.attributes, "hamming"
-    meanings |= {name: (points, "cosine") for name, points in _points(corpus).items()}
-    for about, (values, kind) in meanings.items():
-        rows = slice(len(values))
-        languages = [(symbols[rows], mask[rows], distance) for symbols, mask, distance in distances.values()]
-        results = topographic_similarities(
-            languages, meanings=values, meaning_distance=kind, permutations=permutations, seed=seed
-        )
-        for name, result in zip(distances, results, strict=True):
-            yield row("structure", "topographic_similarity", f"{about} and {name}", result)
+    return _of_metric("structure", "topographic_similarity", alike)
 
 
-def meaning(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
+def meaning(corpus: Corpus, alike: Likenesses, permutations: int, seed: int) -> Iterator[Row]:
     """What messages mean to the listener and in pixels, without any concept."""
     shuffled: Shuffling = {"permutations": permutations, "seed": seed}
-    points = _points(corpus)
-    for name, values in points.items():
+    for name, values in points_of(corpus).items():
         ids, said = corpus.symbols[: len(values)], corpus.mask[: len(values)]
         yield row(
             "meaning", "message_variance_explained", name, message_variance(ids, said, values, **shuffled).explained
         )
         close = spatial_meaningfulness(ids, said, values, message_distance="bag", **shuffled).close
         yield row("meaning", "spatial_meaningfulness", name, close)
-    if corpus.text is not None:
-        for name, values in points.items():
-            result = representational_similarity(corpus.text[: len(values)], values, **shuffled)
-            yield row("meaning", "representational_similarity", f"messages as heard and {name}", result)
-    if len(points) == 2:
-        (first, seen), (second, pixels) = points.items()
-        result = representational_similarity(seen[: len(pixels)], pixels, **shuffled)
-        yield row("meaning", "representational_similarity", f"{first} and {second}", result)
+    yield from _of_metric("meaning", "representational_similarity", alike)
+
+
+def _of_metric(group: str, metric: str, alike: Likenesses) -> Iterator[Row]:
+    return (row(group, metric, of, result) for (name, of), result in alike.items() if name == metric)
 
 
 def signals(corpus: Corpus, permutations: int, seed: int) -> Iterator[Row]:
@@ -219,15 +190,3 @@ def patches(corpus: Corpus, seed: int) -> Iterator[Row]:
                 result = Result(float(found[metric]), int(found.n), low=found[metric] - half, high=found[metric] + half)
             chance = math.nan if method == "random" else scores[metric].get("random", math.nan)
             yield row("patches", metric, str(method), result, chance)
-
-
-def _points(corpus: Corpus) -> dict[str, NDArray[np.floating]]:
-    """What items are like, as vectors: to the listener ``[N, D]``, and in pixels ``[M, D]``, M <= N."""
-    found: dict[str, NDArray[np.floating]] = {}
-    if corpus.image is not None:
-        found["images as seen"] = corpus.image
-    if corpus.images is not None and len(corpus.images):
-        small = thumbnails(corpus.images).reshape(len(corpus.images), -1)
-        # All images share brightness: without their mean, cosines tell them apart.
-        found["pixels"] = small - small.mean(axis=0)
-    return found

@@ -13,6 +13,7 @@ from analysis.corpus.color_codes import color_codes
 from analysis.corpus.corpus import Corpus
 from analysis.evaluation import metric_groups as groups
 from analysis.evaluation.glossary import GLOSSARY
+from analysis.evaluation.likenesses import likenesses
 from analysis.evaluation.rows import COLUMNS, Row
 from analysis.metrics.family import GROUPS
 
@@ -52,13 +53,14 @@ def measure(
     """
     drawn, corpus = (permutations, seed), corpus.numbered()
     control = cache(lambda: color_codes(corpus, seed=seed))
+    alike = cache(lambda: likenesses(corpus, *drawn))
     steps: list[tuple[str, Callable[[], Iterable[Row]]]] = [
         ("success", lambda: groups.success(corpus)),
         ("usage", lambda: groups.vocabulary(corpus)),
         ("concepts", lambda: groups.concepts(corpus, control(), *drawn)),
         ("classes", lambda: groups.classes(corpus, control(), *drawn)),
-        ("structure", lambda: groups.structure(corpus, *drawn)),
-        ("meaning", lambda: groups.meaning(corpus, *drawn)),
+        ("structure", lambda: groups.structure(alike())),
+        ("meaning", lambda: groups.meaning(corpus, alike(), *drawn)),
         ("signals", lambda: groups.signals(corpus, *drawn)),
         ("patches", lambda: groups.patches(corpus, seed)),
         ("further families", lambda: chain(*(groups.of_their_own(group, corpus, *drawn) for group in GROUPS))),

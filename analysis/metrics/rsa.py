@@ -12,8 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.metrics.result import Result
-from analysis.metrics.statistics.distances import known_items, meaning_pairs
-from analysis.metrics.statistics.rank_correlation import correlate
+from analysis.metrics.statistics.distances import known_items
+from analysis.metrics.statistics.rank_correlation import Comparison
+from analysis.metrics.statistics.sides import correlate_sides, meaning_side
+
+RSA_NAMES = ("first_vectors", "second_vectors")
+"""What representational similarity compares, as reasons call it."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,9 @@ def representational_similarity(
         -0.022
     """
     one, other = _vectors(first=first, second=second)
-    kept = known_items(one, "cosine") & known_items(other, "cosine")
-    one, other = one[kept], other[kept]
-    (found,) = correlate(
-        lambda rows: meaning_pairs(one[rows], "cosine"),
-        [lambda rows: meaning_pairs(other[rows], "cosine")],
-        len(one),
-        ("first_vectors", "second_vectors"),
+    (found,) = correlate_sides(
+        [meaning_side(one, "cosine"), meaning_side(other, "cosine")],
+        [Comparison(0, 1, RSA_NAMES)],
         permutations=permutations,
         max_items=max_items,
         seed=seed,

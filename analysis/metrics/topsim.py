@@ -8,16 +8,16 @@ Lazaridou et al. 2018 (arXiv:1804.03984), section 4. Null and interval are those
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from analysis.metrics.checks import check_messages
 from analysis.metrics.result import Result
-from analysis.metrics.statistics.distances import MeaningKind, MessageKind, known_items, meaning_pairs, message_pairs
-from analysis.metrics.statistics.pairwise import Ints, Pairs
-from analysis.metrics.statistics.rank_correlation import Take, correlate
+from analysis.metrics.statistics.distances import MeaningKind, MessageKind
+from analysis.metrics.statistics.rank_correlation import Comparison
+from analysis.metrics.statistics.sides import correlate_sides, meaning_side, message_side
+
+TOPSIM_NAMES = ("meanings", "messages")
+"""What topographic similarity compares, as reasons call it."""
 
 # Symbols ``[N, T]``, where they were said, ``[N, T]``, and how messages are compared.
 Language = tuple[ArrayLike, ArrayLike, MessageKind]
@@ -128,25 +128,17 @@ def topographic_similarities(
         >>> [round(found.value, 3) for found in topographic_similarities(by, meanings=grid)]
         [1.0, 1.0]
     """
-    table = np.asarray(meanings)
-    kept = known_items(table, meaning_distance)
-    seconds: list[Take] = []
-    for symbols, mask, distance in languages:
-        ids, said = check_messages(symbols, mask)
-        if len(table) != len(ids):
-            raise ValueError(f"{len(table)} meanings and {len(ids)} messages: expected one meaning per message")
-        seconds.append(partial(_message_pairs, ids[kept], said[kept], distance))
-    table = table[kept]
-    return correlate(
-        lambda rows: meaning_pairs(table[rows], meaning_distance),
-        seconds,
-        len(table),
-        ("meanings", "messages"),
+    said = [message_side(symbols, mask, distance) for symbols, mask, distance in languages]
+    meant = meaning_side(meanings, meaning_distance)
+    for side in said:
+        if len(side.known) != len(meant.known):
+            raise ValueError(
+                f"{len(meant.known)} meanings and {len(side.known)} messages: expected one meaning per message"
+            )
+    return correlate_sides(
+        [meant, *said],
+        [Comparison(0, 1 + at, TOPSIM_NAMES) for at in range(len(said))],
         permutations=permutations,
         max_items=max_items,
         seed=seed,
     )
-
-
-def _message_pairs(ids: Ints, said: NDArray[np.bool_], distance: MessageKind, rows: Ints) -> Pairs:
-    return message_pairs(ids[rows], said[rows], distance)

@@ -58,7 +58,7 @@ def row_blocks(n: int) -> Iterator[slice]:
 
 def above_diagonal(block: NDArray) -> NDArray:
     """What lies right of the diagonal of rows [a, b) and columns [a, N), row by row."""
-    return block[np.triu(np.ones(block.shape, dtype=bool), 1)]
+    return block[np.arange(block.shape[1]) > np.arange(block.shape[0])[:, None]]
 
 
 def upper_half(matrix: NDArray, order: NDArray[np.int64] | None = None) -> Iterator[NDArray]:

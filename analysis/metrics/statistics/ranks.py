@@ -68,16 +68,25 @@ def how_often(a: Ints, b: Ints, a_levels: int, b_levels: int) -> Floats | None:
 
 
 def products(
-    a: Ints, ranks_a: Floats, others: Sequence[Ints], ranks: Sequence[Floats], met: Sequence[Floats | None]
+    sides: Sequence[Ints], ranks: Sequence[Floats], compared: Sequence[tuple[int, int]], met: Sequence[Floats | None]
 ) -> Floats:
-    """Sums over all pairs of the product of their ranks on one side and on each of the others, ``[others]``."""
-    found = np.array([0.0 if often is None else ranks_a @ often @ b for b, often in zip(ranks, met, strict=True)])
-    wide = [at for at, often in enumerate(met) if often is None]
-    for start in range(0, len(a) if wide else 0, _PART):
-        part = slice(start, start + _PART)
-        ranked = ranks_a.take(a[part])
-        for at in wide:
-            found[at] += ranked @ ranks[at].take(others[at][part])
+    """Sums over all pairs of the product of their ranks on two sides, ``[compared]``.
+
+    Args:
+        sides: the level of each pair on each side.
+        ranks: of the levels of each side.
+        compared: numbers of two sides each.
+        met: of `how_often`, for each two.
+    """
+    found = np.array(
+        [0.0 if often is None else ranks[a] @ often @ ranks[b] for (a, b), often in zip(compared, met, strict=True)]
+    )
+    wide = [(at, a, b) for at, ((a, b), often) in enumerate(zip(compared, met, strict=True)) if often is None]
+    asked = {side for _, *both in wide for side in both}
+    for start in range(0, len(sides[0]) if wide else 0, _PART):
+        ranked = {side: ranks[side].take(sides[side][start : start + _PART]) for side in asked}
+        for at, a, b in wide:
+            found[at] += ranked[a] @ ranked[b]
     return found
 
 

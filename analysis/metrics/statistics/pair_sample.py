@@ -1,0 +1,114 @@
+"""Null and interval of rank correlations between distances, of few enough items to hold all their pairs.
+
+Several kinds of distances are looked at together: what an order of the items, or leaving some out, asks of each kind is
+worked out once, whatever it is compared with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.distance import squareform
+from scipy.special import stdtrit
+
+from analysis.metrics.statistics.pairwise import Floats, Ints
+from analysis.metrics.statistics.ranks import Ranked, how_often, products, ranks_of
+
+_GROUPS = 50
+
+# Rows of a matrix of all pairs that are shuffled at once, for so many languages.
+_ROWS, _DRAWS = 16, 10
+
+# A table of so many ranks stays in the processor's first cache.
+_NARROW = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class PairSample:
+    """All pairs of some items, and which kinds of distances are compared.
+
+    Attributes:
+        items: how many there are.
+        sides: of each kind of distance the level of each pair, in SciPy's condensed order.
+        compared: numbers of two sides each: the first's items are shuffled.
+    """
+
+    items: int
+    sides: Sequence[Ints]
+    compared: Sequence[tuple[int, int]]
+
+    def null(self, permutations: int, rng: np.random.Generator) -> Floats:
+        """The correlations when whole items change meanings, ``[compared, permutations]``."""
+        orders = [rng.permutation(self.items) for _ in range(permutations)]
+        found = np.zeros((len(self.compared), permutations))
+        halves = {b: _halves(self.sides[b]) for b in dict.fromkeys(b for _, b in self.compared)}
+        for a in dict.fromkeys(a for a, _ in self.compared):
+            # Ranks of all pairs stay what they are, and are worked out once.
+            ranks, norm = _with_norm(self.sides[a])
+            few = len(ranks) <= _NARROW
+            # To shuffle a matrix takes as long as to move its bytes; a large table of ranks is not looked up at random.
+            held = squareform(_narrow(self.sides[a]) if few else ranks[self.sides[a]], checks=False)
+            asked = [(row, halves[b]) for row, (first, b) in zip(found, self.compared, strict=True) if first == a]
+            # Some rows, for some languages at once, so that what is multiplied stays in the processor's cache.
+            for block, start in enumerate(range(0, self.items, _ROWS)):
+                for draw in range(0, permutations, _DRAWS):
+                    blocks = [
+                        held.take(order[start : start + _ROWS], axis=0).take(order[start:], axis=1).ravel()
+                        for order in orders[draw : draw + _DRAWS]
+                    ]
+                    shuffled = np.stack([ranks.take(x) if few else x for x in blocks])
+                    for row, half in asked:
+                        row[draw : draw + _DRAWS] += shuffled @ half[block]
+            for row, _ in asked:
+                row /= norm
+        return found
+
+    def margins(self, rng: np.random.Generator) -> Floats:
+        """Half the widths of 95 % intervals ``[compared]``, NaN where one group holds all that is unlike the rest."""
+        # Groups of several items are of unequal size, from 100 items by a half at most; weights make up for it.
+        groups = self.items if self.items < 2 * _GROUPS else _GROUPS
+        group = (rng.permutation(self.items) % groups).astype(np.uint8)
+        row, column = (group[end] for end in np.triu_indices(self.items, 1))
+        sides = [Ranked.of(levels) for levels in self.sides]
+        met = [
+            how_often(self.sides[a], self.sides[b], len(sides[a].counts), len(sides[b].counts))
+            for a, b in self.compared
+        ]
+        # Pairs with a member in each group, group after group; of most groups they are few, and all others stay.
+        ends = np.concatenate([np.arange(len(row)), np.flatnonzero(row != column)])
+        of = np.concatenate([row, column[row != column]])
+        touched = np.split(ends[np.argsort(of, kind="stable")], np.cumsum(np.bincount(of, minlength=groups))[:-1])
+        values = np.empty((len(self.compared), groups))
+        for left_out, pairs in enumerate(touched):
+            gone = [levels[pairs] for levels in self.sides]
+            ranks, squares = zip(*(side.without(x) for side, x in zip(sides, gone, strict=True)), strict=True)
+            lost = [of_levels.take(x) for of_levels, x in zip(ranks, gone, strict=True)]
+            shared = products(self.sides, ranks, self.compared, met) - [lost[a] @ lost[b] for a, b in self.compared]
+            spreads = np.sqrt([squares[a] * squares[b] for a, b in self.compared])
+            found = np.divide(shared, spreads, out=np.full(len(shared), math.nan), where=spreads > 0)
+            values[:, left_out] = np.clip(found, -1.0, 1.0)
+        weights = (self.items / np.bincount(group) - 1) / groups
+        errors = np.sqrt([weights @ (found - found.mean()) ** 2 for found in values])
+        return np.asarray(stdtrit(groups - 1, 0.975) * errors)
+
+
+def _narrow(levels: Ints) -> Ints:
+    return levels.astype(np.min_scalar_type(int(levels.max(initial=0))))
+
+
+def _with_norm(levels: Ints) -> tuple[Floats, float]:
+    """The rank of each level, less the mean, and the root of the sum of squares over all pairs."""
+    counts = np.bincount(levels)
+    ranks = ranks_of(counts)
+    return ranks, math.sqrt(counts @ ranks**2)
+
+
+def _halves(levels: Ints) -> list[Floats]:
+    """Normalized ranks of all pairs, some rows at a time, without what lies left of each block's diagonal."""
+    ranks, norm = _with_norm(levels)
+    # Each pair counts once: the diagonal and what lies below it is 0.
+    half = np.triu(squareform(ranks[levels] / norm, checks=False), 1)
+    return [half[start : start + _ROWS, start:].ravel() for start in range(0, len(half), _ROWS)]
