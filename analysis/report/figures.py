@@ -42,9 +42,11 @@ def svg(figure: Figure, description: str) -> Markup:
         description: for readers who do not see it.
     """
     file = io.StringIO()
-    FigureCanvasSVG(figure)
+    for patch in (figure.patch, *(ax.patch for ax in figure.axes)):
+        patch.set(facecolor="none", edgecolor="none")
+    # Not by `savefig`, which draws a figure twice, the first time only to lay it out.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     # Identifiers must be unique in a page. Only those of shapes that are used again are needed, and these are hashes.

@@ -100,8 +100,17 @@ def render(
     )  # fmt: skip
 
 
+class _Environment(Environment):
+    """Looks into dictionaries at once; Jinja would ask them for an attribute first, and fail thousands of times."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if type(obj) is dict and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+
 def _page(context: dict[str, Any]) -> str:
-    environment = Environment(
+    environment = _Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     style, script = (Markup((_HERE / name).read_text()) for name in ("report.css", "report.js"))
