@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
@@ -16,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.metrics.checks import check_concepts, check_messages
 from analysis.metrics.result import Result, against_null, undefined
-from analysis.metrics.statistics.concept_counts import counted_at_once, scores_of, tally_concepts
-from analysis.metrics.statistics.joint_counts import Counted, expected_between
+from analysis.metrics.statistics.concept_counts import Scores, adjusted, counted_at_once, scores_of, tally_concepts
+from analysis.metrics.statistics.joint_counts import Counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,22 +131,20 @@ def associations(
         tally, counts = tally_concepts(ids, said, [held[at] for at in part])
         tables = tally(slice(None))
         reasons = [_why_not(table, said) for table in tables]
-        # Where all messages are of one length, shuffling leaves the margins as they are, and what they share by chance.
-        scores = [partial(scores_of, expected=lru_cache(maxsize=1)(_by_chance)) for _ in part]
-        draws: list[list[NDArray[np.float64]]] = [[] for _ in part]
+        draws: list[list[Scores]] = [[] for _ in part]
         rng = np.random.default_rng(seed)
         for _ in range(0 if all(reasons) else permutations):
-            for score, table, draw, why in zip(scores, tally(rng.permutation(len(ids))), draws, reasons, strict=True):
+            for table, draw, why in zip(tally(rng.permutation(len(ids))), draws, reasons, strict=True):
                 if not why:
-                    draw.append(score(table))
-        for at, score, table, draw, why, often in zip(part, scores, tables, draws, reasons, counts, strict=True):
+                    draw.append(scores_of(table))
+        for at, table, draw, why, often in zip(part, tables, draws, reasons, counts, strict=True):
             n = table.total
-            values = np.full(len(_NAMES), np.nan) if why else score(table)
+            values, *null = adjusted([scores_of(table), *draw])
             results = {}
             for i, (name, value) in enumerate(zip(_NAMES, values.tolist(), strict=True)):
-                result = undefined(why or "no_repetition", n) if np.isnan(value) else Result(value, n)
+                result = undefined(why or "no_repetition", n) if why or np.isnan(value) else Result(value, n)
                 side: Literal["low", "high"] = "low" if name in _UNCERTAINTY else "high"
-                results[name] = against_null(result, [row[i] for row in draw], side)
+                results[name] = against_null(result, [row[i] for row in null], side)
             found[at] = Association(**results, counts=often)
     return [found[at] for at in range(len(held))]
 
@@ -157,10 +154,6 @@ def _why_not(table: Counted, said: NDArray[np.bool_]) -> str:
     if len(np.unique(table.columns)) > 1:
         return ""
     return "constant_concepts" if table.total else "no_concepts" if said.any() else "nothing_said"
-
-
-def _by_chance(margins: tuple[tuple[int, ...], tuple[int, ...]]) -> float:
-    return expected_between(*map(np.array, margins))
 
 
 @dataclass(frozen=True)

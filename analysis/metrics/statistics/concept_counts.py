@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.metrics.statistics.entropy import entropy_of_counts
-from analysis.metrics.statistics.joint_counts import Counted, Joint, coded, count_pairs
+from analysis.metrics.statistics.joint_counts import Counted, Joint, coded, count_pairs, expected_between
 
 Order = NDArray[np.int64] | slice
 
@@ -66,36 +67,65 @@ def tally_concepts(
     return tally, counts
 
 
-def scores_of(
-    table: Counted, expected: Callable[[tuple[tuple[int, ...], tuple[int, ...]]], float]
-) -> NDArray[np.float64]:
-    """How symbols and concepts go together, in the order of the fields of `Association`; NaN where there is no value.
+class Scores(NamedTuple):
+    """How symbols and concepts go together, before what they share by luck is taken off.
+
+    Attributes:
+        values: in the order of the fields of `Association`, NaN where there is none, and for adjusted information.
+        symbols: how often each symbol was said, ``[V]``.
+        concepts: of how much, ``[C]``.
+    """
+
+    values: NDArray[np.float64]
+    symbols: NDArray[np.int64]
+    concepts: NDArray[np.int64]
+
+
+def scores_of(table: Counted) -> Scores:
+    """How symbols and concepts go together.
 
     Args:
         table: how often they meet.
-        expected: from the counts of symbols and of concepts to what they share by luck.
     """
     n = table.total
-    if not n:
-        return np.full(9, np.nan)
     symbols, concepts = (_sums(x, table.counts) for x in (table.rows, table.columns))
+    if not n:
+        return Scores(np.full(9, np.nan), symbols, concepts)
     of_symbols, of_concepts = entropy_of_counts(symbols), entropy_of_counts(concepts)
     mean = (of_symbols + of_concepts) / 2
     shared = min(max(2 * mean - entropy_of_counts(table.counts), 0.0), of_symbols, of_concepts)
-    by_chance = expected((tuple(symbols.tolist()), tuple(concepts.tolist())))
-    return np.array(
-        [
-            (shared - by_chance) / (mean - by_chance) if mean - by_chance > 1e-12 else np.nan,
-            shared / mean if mean else 1.0,
-            shared / of_concepts if of_concepts else 1.0,
-            shared / of_symbols if of_symbols else 1.0,
-            _largest(table.rows, table.counts).sum() / n,
-            _largest(table.columns, table.counts).sum() / n,
-            shared,
-            of_symbols - shared,
-            of_concepts - shared,
-        ]
-    )
+    values = [
+        np.nan,
+        shared / mean if mean else 1.0,
+        shared / of_concepts if of_concepts else 1.0,
+        shared / of_symbols if of_symbols else 1.0,
+        _largest(table.rows, table.counts).sum() / n,
+        _largest(table.columns, table.counts).sum() / n,
+        shared,
+        of_symbols - shared,
+        of_concepts - shared,
+    ]
+    return Scores(np.array(values), symbols, concepts)
+
+
+def adjusted(scores: Sequence[Scores]) -> NDArray[np.float64]:
+    """The values of several tables, adjusted mutual information first, ``[tables, 9]``.
+
+    Where all of the symbols said are of something known, shuffled languages say them as often: what they share by luck
+    is then worked out at once.
+    """
+    alike: dict[bytes, list[int]] = {}
+    for at, one in enumerate(scores):
+        alike.setdefault(one.symbols.tobytes(), []).append(at)
+    found = np.array([one.values for one in scores])
+    for at_once in alike.values():
+        by_chance = expected_between(scores[at_once[0]].symbols, [scores[at].concepts for at in at_once])
+        for at, luck in zip(at_once, by_chance, strict=True):
+            # Of a table, entropies are what is shared and what is not.
+            shared, mean = found[at, 6], found[at, 6] + (found[at, 7] + found[at, 8]) / 2
+            if mean - luck > 1e-12:
+                found[at, 0] = (shared - luck) / (mean - luck)
+    return found
 
 
 def _sums(group: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
