@@ -18,7 +18,7 @@ from analysis.evaluation.rows import Row, row
 from analysis.metrics.bag_of_symbols import bag_of_symbols_classification
 from analysis.metrics.concept_association import associations
 from analysis.metrics.concept_matching import concept_best_matching
-from analysis.metrics.meaning import message_variance, spatial_meaningfulness
+from analysis.metrics.meaning import close_messages, message_variance
 from analysis.metrics.patch_importance import importance_scores, map_agreement, place_share
 from analysis.metrics.result import Result, undefined, wilson
 from analysis.metrics.signalling import listening_influence, message_numbers, speaker_consistency
@@ -139,7 +139,7 @@ def meaning(corpus: Corpus, alike: Likenesses, permutations: int, seed: int) -> 
         yield row(
             "meaning", "message_variance_explained", name, message_variance(ids, said, values, **shuffled).explained
         )
-        close = spatial_meaningfulness(ids, said, values, message_distance="bag", **shuffled).close
+        close = close_messages(ids, said, values, message_distance="bag", **shuffled)
         yield row("meaning", "spatial_meaningfulness", name, close)
     yield from _of_metric("meaning", "representational_similarity", alike)
 

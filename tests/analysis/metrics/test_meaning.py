@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rapidfuzz.distance import Levenshtein
 
-from analysis.metrics.meaning import message_variance, spatial_meaningfulness
+from analysis.metrics.meaning import close_messages, message_variance, spatial_meaningfulness
 
 LINE = np.array([[0.0], [2.0], [10.0], [12.0]])
 PAIRED = np.array([[0], [0], [1], [1]])
@@ -135,6 +135,18 @@ def test_the_curve_equals_a_slow_loop(kind: str) -> None:
     assert np.isnan(found.null_mean).all() and np.isnan(found.null_std).all()
 
 
+@pytest.mark.parametrize("kind", ["edit", "bag", "hamming"])
+@pytest.mark.parametrize("most", [25, 1000])
+def test_close_messages_alone_are_those_of_the_curve(kind: str, most: int) -> None:
+    symbols, mask, points = random_language(5)
+    points[::7, 1] = np.nan
+    asked = {"message_distance": kind, "permutations": 30, "max_items": most, "seed": 2}
+    found = close_messages(symbols, mask, points, **asked)  # type: ignore[arg-type]
+    curve = spatial_meaningfulness(symbols, mask, points, **asked).close  # type: ignore[arg-type]
+    assert found.row() == pytest.approx(curve.row(), nan_ok=True) and found.draws == 30
+    assert found.p == curve.p and found.n == min(most, 34)
+
+
 def test_a_sample_is_seeded_and_stated() -> None:
     language = random_language(0, items=80)
     found = spatial_meaningfulness(*language, max_items=30, permutations=2, seed=4)
@@ -161,6 +173,7 @@ def test_without_data_there_is_a_reason(shape: tuple[int, int], points: np.ndarr
         language = np.zeros(shape, dtype=int), np.full(shape, said), points
         assert message_variance(*language, permutations=3).explained.reason == variance
         found = spatial_meaningfulness(*language, permutations=3)
+        assert close_messages(*language, permutations=3).reason == curve
         assert found.close.reason == curve and len(found.ratios) == len(found.pairs) == 0
 
 
