@@ -6,6 +6,7 @@ worked out once, whatever it is compared with.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 from scipy.spatial.distance import squareform
 from scipy.special import stdtrit
 
-from analysis.metrics.statistics.pairwise import Floats, Ints
+from analysis.metrics.statistics.pairwise import Floats, Ints, is_above_diagonal
 from analysis.metrics.statistics.ranks import Ranked, how_often, products, ranks_of
 
 _GROUPS = 50
@@ -32,7 +33,7 @@ class PairSample:
 
     Attributes:
         items: how many there are.
-        sides: of each kind of distance the level of each pair, in SciPy's condensed order.
+        sides: of each kind of distance the level of each pair, in SciPy's condensed order and in few bytes.
         compared: numbers of two sides each: the first's items are shuffled.
     """
 
@@ -44,27 +45,35 @@ class PairSample:
         """The correlations when whole items change meanings, ``[compared, permutations]``."""
         orders = [rng.permutation(self.items) for _ in range(permutations)]
         found = np.zeros((len(self.compared), permutations))
-        halves = {b: _halves(self.sides[b]) for b in dict.fromkeys(b for _, b in self.compared)}
+        # Ranks of all pairs stay what they are, and are worked out once.
+        ranked = {side: _normalized(self.sides[side]) for side in dict.fromkeys(itertools.chain(*self.compared))}
+        held = {}
         for a in dict.fromkeys(a for a, _ in self.compared):
-            # Ranks of all pairs stay what they are, and are worked out once.
-            ranks, norm = _with_norm(self.sides[a])
-            few = len(ranks) <= _NARROW
             # To shuffle a matrix takes as long as to move its bytes; a large table of ranks is not looked up at random.
-            held = squareform(_narrow(self.sides[a]) if few else ranks[self.sides[a]], checks=False)
-            asked = [(row, halves[b]) for row, (first, b) in zip(found, self.compared, strict=True) if first == a]
-            # Some rows, for some languages at once, so that what is multiplied stays in the processor's cache.
-            for block, start in enumerate(range(0, self.items, _ROWS)):
+            few = len(ranked[a]) <= _NARROW
+            held[a] = squareform(self.sides[a] if few else ranked[a][self.sides[a]], checks=False), few
+        # Some rows, for some languages at once, so that what is multiplied stays in the processor's cache.
+        for start in range(0, self.items, _ROWS):
+            halves = {b: self._half(b, ranked[b], start) for b in dict.fromkeys(b for _, b in self.compared)}
+            for a, (matrix, few) in held.items():
+                asked = [(row, halves[b]) for row, (first, b) in zip(found, self.compared, strict=True) if first == a]
                 for draw in range(0, permutations, _DRAWS):
                     blocks = [
-                        held.take(order[start : start + _ROWS], axis=0).take(order[start:], axis=1).ravel()
+                        matrix.take(order[start : start + _ROWS], axis=0).take(order[start:], axis=1).ravel()
                         for order in orders[draw : draw + _DRAWS]
                     ]
-                    shuffled = np.stack([ranks.take(x) if few else x for x in blocks])
+                    shuffled = np.stack([ranked[a].take(x) if few else x for x in blocks])
                     for row, half in asked:
-                        row[draw : draw + _DRAWS] += shuffled @ half[block]
-            for row, _ in asked:
-                row /= norm
+                        row[draw : draw + _DRAWS] += shuffled @ half
         return found
+
+    def _half(self, side: int, ranks: Floats, start: int) -> Floats:
+        """Ranks of the pairs of some rows with what follows; the diagonal and what lies left of it is 0."""
+        stop = min(start + _ROWS, self.items)
+        first, last = (row * self.items - row * (row + 1) // 2 for row in (start, stop))
+        block = np.zeros((stop - start, self.items - start))
+        block[is_above_diagonal(block.shape)] = ranks.take(self.sides[side][first:last])
+        return block.ravel()
 
     def margins(self, rng: np.random.Generator) -> Floats:
         """Half the widths of 95 % intervals ``[compared]``, NaN where one group holds all that is unlike the rest."""
@@ -78,7 +87,7 @@ class PairSample:
             for a, b in self.compared
         ]
         # Pairs with a member in each group, group after group; of most groups they are few, and all others stay.
-        ends = np.concatenate([np.arange(len(row)), np.flatnonzero(row != column)])
+        ends = np.concatenate([np.arange(len(row)), np.flatnonzero(row != column)]).astype(np.int32)
         of = np.concatenate([row, column[row != column]])
         touched = np.split(ends[np.argsort(of, kind="stable")], np.cumsum(np.bincount(of, minlength=groups))[:-1])
         values = np.empty((len(self.compared), groups))
@@ -95,20 +104,8 @@ class PairSample:
         return np.asarray(stdtrit(groups - 1, 0.975) * errors)
 
 
-def _narrow(levels: Ints) -> Ints:
-    return levels.astype(np.min_scalar_type(int(levels.max(initial=0))))
-
-
-def _with_norm(levels: Ints) -> tuple[Floats, float]:
-    """The rank of each level, less the mean, and the root of the sum of squares over all pairs."""
+def _normalized(levels: Ints) -> Floats:
+    """The rank of each level, less the mean, over the root of the sum of squares over all pairs."""
     counts = np.bincount(levels)
     ranks = ranks_of(counts)
-    return ranks, math.sqrt(counts @ ranks**2)
-
-
-def _halves(levels: Ints) -> list[Floats]:
-    """Normalized ranks of all pairs, some rows at a time, without what lies left of each block's diagonal."""
-    ranks, norm = _with_norm(levels)
-    # Each pair counts once: the diagonal and what lies below it is 0.
-    half = np.triu(squareform(ranks[levels] / norm, checks=False), 1)
-    return [half[start : start + _ROWS, start:].ravel() for start in range(0, len(half), _ROWS)]
+    return ranks / math.sqrt(counts @ ranks**2)

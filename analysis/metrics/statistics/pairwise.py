@@ -58,7 +58,12 @@ def row_blocks(n: int) -> Iterator[slice]:
 
 def above_diagonal(block: NDArray) -> NDArray:
     """What lies right of the diagonal of rows [a, b) and columns [a, N), row by row."""
-    return block[np.arange(block.shape[1]) > np.arange(block.shape[0])[:, None]]
+    return block[is_above_diagonal(block.shape)]
+
+
+def is_above_diagonal(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Where a matrix of this shape lies right of its diagonal."""
+    return np.arange(shape[1]) > np.arange(shape[0])[:, None]
 
 
 def upper_half(matrix: NDArray, order: NDArray[np.int64] | None = None) -> Iterator[NDArray]:

@@ -74,29 +74,37 @@ def correlate(
     rows = np.arange(n)
     if n > VALUE_ITEMS:
         rows, n = np.sort(rng.choice(n, VALUE_ITEMS, replace=False)), VALUE_ITEMS
-    pairs = [take(rows) for take in takes]
-    held = [_narrow(x.indices()) for x in pairs] if n <= _HELD else None
-    blocks: list[Blocks] = [x.blocks for x in pairs] if held is None else [partial(list, [x]) for x in held]
-    values, counts = spearman(blocks, [len(x.levels) for x in pairs], [(x.first, x.second) for x in compared])
+    held: list[Ints] = []
+    blocks: list[Blocks] = []
+    scales: list[tuple[int, float]] = []
+    for take in takes:
+        pairs = take(rows)
+        # How many levels there are, and the least of them.
+        scales.append((len(pairs.levels), float(pairs.levels[0])))
+        if n <= _HELD:
+            held.append(_narrow(pairs.indices()))
+            blocks.append(partial(list, [held[-1]]))
+        else:
+            blocks.append(pairs.blocks)
+        del pairs
+    values, counts = spearman(blocks, [size for size, _ in scales], [(x.first, x.second) for x in compared])
     reasons = [
-        _why_level(pairs[x.first], counts[x.first], x.names[0])
-        or _why_level(pairs[x.second], counts[x.second], x.names[1])
+        _why_level(scales[x.first][1], counts[x.first], x.names[0])
+        or _why_level(scales[x.second][1], counts[x.second], x.names[1])
         for x in compared
     ]
+    del blocks, counts
     results = [
         undefined(reason, n) if reason else Result(value, n) for value, reason in zip(values, reasons, strict=True)
     ]
     unlike = [number for number, reason in enumerate(reasons) if not reason]
     if not permutations or not unlike:
         return results
-    del pairs, blocks
     size = min(n, max_items)
     chosen = np.sort(rng.choice(n, size, replace=False)) if size < n else np.arange(n)
-    within = _within(chosen, n) if held is not None else slice(0)
+    within = _within(chosen, n) if held else slice(0)
     used = list(dict.fromkeys(side for at in unlike for side in (compared[at].first, compared[at].second)))
-    sides = [
-        _without_gaps(takes[side](rows[chosen]).indices() if held is None else held[side][within]) for side in used
-    ]
+    sides = [_without_gaps(held[side][within] if held else takes[side](rows[chosen]).indices()) for side in used]
     del held
     asked = [(used.index(compared[at].first), used.index(compared[at].second)) for at in unlike]
     observed, _ = spearman([partial(list, [x]) for x in sides], [int(x.max()) + 1 for x in sides], asked)
@@ -157,12 +165,12 @@ def spearman(
     return values, counts
 
 
-def _why_level(pairs: Pairs, counts: Ints, name: str) -> str:
+def _why_level(least: float, counts: Ints, name: str) -> str:
     """Why distances have no ranks: all pairs are on one level; empty if they are not."""
     (used,) = np.nonzero(counts)
     if len(used) > 1:
         return ""
-    return f"equidistant_{name}" if pairs.levels[used[0]] > 0 else f"constant_{name}"
+    return f"equidistant_{name}" if used[0] > 0 or least > 0 else f"constant_{name}"
 
 
 def _narrow(levels: Ints) -> Ints:
@@ -176,7 +184,7 @@ def _within(chosen: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
     return above_diagonal(there[:, None] & there)
 
 
-def _without_gaps(levels: Ints) -> NDArray[np.int64]:
+def _without_gaps(levels: Ints) -> Ints:
     """The same levels, numbered anew without those that no pair has."""
     used = np.bincount(levels) > 0
-    return (np.cumsum(used) - 1)[levels]
+    return _narrow((np.cumsum(used) - 1)[levels])
