@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +111,7 @@ class Corpus:
         """L; 0 for a speaker without patches."""
         return self.symbols.shape[1] // len(self.boxes) if self.grid else 0
 
-    @property
+    @cached_property
     def boxes(self) -> NDArray[np.int64]:
         """Row, column and side of each patch, ``[P, 3]``, in cells of the finest grid; P is 0 without patches."""
         return patch_boxes(self.grid, self.scales) if self.grid else np.zeros((0, 3), dtype=np.int64)

@@ -205,10 +205,10 @@ def _look_up(words: sparse.csr_array, concepts: sparse.csr_array) -> Shares:
 
     of_word, of_concept = table(1 / values), table(1 / symbols)
     for _ in range(_STEPS):
-        given = often[:, None] * of_word.ravel()[cells]
-        due = inverse(np.add.reduceat(given, starts))[spoken]
+        given = often[:, None] * of_word.take(cells)
+        due = inverse(np.add.reduceat(given, starts)).take(spoken, axis=0)
         of_word = _shares(of_word * _known(collect(often[:, None] * due)), 1)
-        chance = of_concept.ravel()[cells].sum(axis=1)
+        chance = of_concept.take(cells).sum(axis=1)
         of_concept = _shares(of_concept * _known(collect(np.repeat((often * inverse(chance))[:, None], most, 1))), 0)
     return of_concept[:, :values], of_word[:, :values]
 

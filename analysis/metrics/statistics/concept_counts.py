@@ -109,22 +109,14 @@ def scores_of(table: Counted) -> Scores:
 
 
 def adjusted(scores: Sequence[Scores]) -> NDArray[np.float64]:
-    """The values of several tables, adjusted mutual information first, ``[tables, 9]``.
-
-    Where all of the symbols said are of something known, shuffled languages say them as often: what they share by luck
-    is then worked out at once.
-    """
-    alike: dict[bytes, list[int]] = {}
-    for at, one in enumerate(scores):
-        alike.setdefault(one.symbols.tobytes(), []).append(at)
+    """The values of several tables, adjusted mutual information first, ``[tables, 9]``."""
     found = np.array([one.values for one in scores])
-    for at_once in alike.values():
-        by_chance = expected_between(scores[at_once[0]].symbols, [scores[at].concepts for at in at_once])
-        for at, luck in zip(at_once, by_chance, strict=True):
-            # Of a table, entropies are what is shared and what is not.
-            shared, mean = found[at, 6], found[at, 6] + (found[at, 7] + found[at, 8]) / 2
-            if mean - luck > 1e-12:
-                found[at, 0] = (shared - luck) / (mean - luck)
+    by_chance = expected_between([(one.symbols, one.concepts) for one in scores])
+    for at, luck in enumerate(by_chance):
+        # Of a table, entropies are what is shared and what is not.
+        shared, mean = found[at, 6], found[at, 6] + (found[at, 7] + found[at, 8]) / 2
+        if mean - luck > 1e-12:
+            found[at, 0] = (shared - luck) / (mean - luck)
     return found
 
 

@@ -9,7 +9,6 @@ Vinh, Epps and Bailey 2010, "Information theoretic measures for clusterings comp
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +26,8 @@ _STEPS = 8
 
 # Cells whose expectations are worked out at once: what that takes stays in the processor's cache.
 _CELLS = 1 << 11
+# Cells of several tables that are put together.
+_MANY = 1 << 17
 
 # Cells are counted in a table up to so many times the number of pairs, beyond it by sorting, so that memory and time
 # stay linear in the number of pairs.
@@ -195,37 +196,58 @@ def expected_mutual_information(counts: ArrayLike) -> float:
         0.001
     """
     table = np.asarray(counts)
-    (found,) = expected_between(table.sum(axis=1), [table.sum(axis=0)])
+    (found,) = expected_between([(table.sum(axis=1), table.sum(axis=0))])
     return found
 
 
-def expected_between(first: NDArray[np.int64], seconds: Sequence[NDArray[np.int64]]) -> list[float]:
-    """The same from the sums of the rows and columns of tables that all have the same rows.
+def expected_between(margins: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> list[float]:
+    """The same of several tables, from the sums of their rows and of their columns.
 
     Args:
-        first: how often each symbol occurs, int ``[V]``.
-        seconds: of each table, how often each concept occurs, int ``[C]``; as many in all.
+        margins: how often each symbol occurs, int ``[V]``, and each concept, int ``[C]``; as many in all.
     """
-    n = float(first.sum())
-    if not n:
-        return [0.0 for _ in seconds]
-    # Cells of the same margins have the same expectation, and so do columns in whichever table.
-    rows, repeats = np.unique(first[first > 0], return_counts=True)
-    columns, which = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *seconds]), return_inverse=True)
-    together = np.zeros(len(columns))
-    width = max(1, _CELLS // len(rows))
-    for start in range(0, len(columns), width):
-        part = columns[start : start + width]
-        a, b = (side.ravel().astype(float) for side in np.meshgrid(rows, np.maximum(part, 1)))
-        logs = _expected_log(a - 1, b - 1, n - 1) - np.log(a) - np.log(b)
-        # A column in which nothing is weighs nothing.
-        together[start : start + width] = (logs.reshape(len(part), -1) @ (repeats * rows / n)) * (part / n)
-    ends = np.cumsum([0, *map(len, seconds)])
-    weights = together[which.reshape(-1)]
-    return [float(weights[start:stop].sum() + np.log(n)) for start, stop in itertools.pairwise(ends)]
+    found = []
+    # Some tables at once: what they have in common is worked out once, and memory stays bounded.
+    batch: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    cells = 0
+    for first, second in margins:
+        batch.append((first, second))
+        cells += len(first) * len(second)
+        if cells > _MANY:
+            found += _expected(batch)
+            batch, cells = [], 0
+    return found + _expected(batch)
 
 
-def _expected_log(first: NDArray[np.float64], second: NDArray[np.float64], total: float) -> NDArray[np.float64]:
+def _expected(margins: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> list[float]:
+    # Cells of the same margins have the same expectation, in whichever table of as many tokens.
+    parts = []
+    for table, (first, second) in enumerate(margins):
+        rows, row_repeats = np.unique(first[first > 0], return_counts=True)
+        columns, column_repeats = np.unique(second[second > 0], return_counts=True)
+        a, b = (side.ravel() for side in np.meshgrid(rows, columns))
+        repeats = np.outer(column_repeats, row_repeats).ravel()
+        parts.append(np.stack([np.full(len(a), table), np.full(len(a), first.sum()), a, b, repeats]))
+    if not parts:
+        return []
+    table, n, a, b, repeats = np.concatenate(parts, axis=1)
+    which = np.unique(n, return_inverse=True)[1]
+    high = int(b.max(initial=0)) + 1
+    keys = (which.reshape(-1) * (int(a.max(initial=0)) + 1) + a) * high + b
+    _, once, back = np.unique(keys, return_index=True, return_inverse=True)
+    logs = np.empty(len(once))
+    for start in range(0, len(once), _CELLS):
+        some = once[start : start + _CELLS]
+        one, other, total = (side[some].astype(float) for side in (a, b, n))
+        logs[start : start + _CELLS] = _expected_log(one - 1, other - 1, total - 1) - np.log(one) - np.log(other)
+    shared = np.bincount(table, repeats * (a / n) * (b / n) * logs[back.reshape(-1)], len(margins))
+    whole = np.array([first.sum() for first, _ in margins])
+    return np.where(whole > 0, shared + np.log(np.maximum(whole, 1)), 0.0).tolist()
+
+
+def _expected_log(
+    first: NDArray[np.float64], second: NDArray[np.float64], total: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """E[log(1 + Y)], Y being how many of ``first`` draws from ``total`` are among ``second`` marked, ``[cells]``."""
     mode = np.floor((first + 1) * (second + 1) / (total + 2))
     mode = np.clip(mode, np.maximum(first + second - total, 0), np.minimum(first, second))
@@ -235,15 +257,14 @@ def _expected_log(first: NDArray[np.float64], second: NDArray[np.float64], total
     steps = np.arange(1.0, _STEPS + 1)[:, None]
     for upwards in (True, False):
         live = np.arange(len(mode))
-        y, weight, drawn, marked = mode, np.ones_like(mode), first, second
+        y, weight, drawn, marked, rest = mode, np.ones_like(mode), first, second, total - first - second
         while len(live):
             # Several steps at once, [steps, cells]; past the last value that is possible the weight is 0 and stays it.
             at = y + steps if upwards else y - steps
-            rest = total - drawn - marked + at
             if upwards:
-                ratio = (drawn + 1 - at) * (marked + 1 - at) / (at * rest)
+                ratio = (drawn + 1 - at) * (marked + 1 - at) / (at * (rest + at))
             else:
-                ratio = (at + 1) * (rest + 1) / ((drawn - at) * (marked - at))
+                ratio = (at + 1) * (rest + at + 1) / ((drawn - at) * (marked - at))
             ratio[0] *= weight
             weights = np.cumprod(ratio, axis=0)
             known = logs[(at if upwards else np.maximum(at, 0)).astype(np.int64)]
@@ -251,5 +272,5 @@ def _expected_log(first: NDArray[np.float64], second: NDArray[np.float64], total
             norms[live] += weights.sum(axis=0)
             kept = weights[-1] > _NEGLIGIBLE
             y, weight = at[-1][kept], weights[-1][kept]
-            live, drawn, marked = live[kept], drawn[kept], marked[kept]
+            live, drawn, marked, rest = live[kept], drawn[kept], marked[kept], rest[kept]
     return sums / norms

@@ -91,11 +91,13 @@ class PairSample:
         of = np.concatenate([row, column[row != column]])
         touched = np.split(ends[np.argsort(of, kind="stable")], np.cumsum(np.bincount(of, minlength=groups))[:-1])
         values = np.empty((len(self.compared), groups))
+        # What tables are looked up by would else be widened each time.
+        places = [levels.astype(np.intp) for levels in self.sides]
         for left_out, pairs in enumerate(touched):
             gone = [levels[pairs] for levels in self.sides]
             ranks, squares = zip(*(side.without(x) for side, x in zip(sides, gone, strict=True)), strict=True)
             lost = [of_levels.take(x) for of_levels, x in zip(ranks, gone, strict=True)]
-            shared = products(self.sides, ranks, self.compared, met) - [lost[a] @ lost[b] for a, b in self.compared]
+            shared = products(places, ranks, self.compared, met) - [lost[a] @ lost[b] for a, b in self.compared]
             spreads = np.sqrt([squares[a] * squares[b] for a, b in self.compared])
             found = np.divide(shared, spreads, out=np.full(len(shared), math.nan), where=spreads > 0)
             values[:, left_out] = np.clip(found, -1.0, 1.0)
