@@ -2,6 +2,8 @@
 
 Ben Zion et al. 2024, "Semantics and spatiality of emergent communication" (NeurIPS; arXiv:2411.10173). Matching symbols
 to concepts one to one is in `analysis.metrics.concept_matching`.
+
+One file, because both hold messages against the same points, and leave the same items out.
 """
 
 from __future__ import annotations

@@ -78,6 +78,7 @@ def topographic_similarity(
         ValueError: meanings or messages are malformed, or not as many.
 
     Example:
+        >>> import numpy as np
         >>> grid = np.array([[a, b] for a in range(4) for b in range(4)])
         >>> said = np.ones((16, 2), dtype=bool)
         >>> found = topographic_similarity(grid + [0, 4], said, meanings=grid)
@@ -122,6 +123,7 @@ def topographic_similarities(
         ValueError: meanings or messages are malformed, or not as many.
 
     Example:
+        >>> import numpy as np
         >>> grid = np.array([[a, b] for a in range(4) for b in range(4)])
         >>> said = np.ones((16, 2), dtype=bool)
         >>> by = [(grid + [0, 4], said, distance) for distance in ("edit", "bag")]
