@@ -80,7 +80,7 @@ def check(config: Config) -> None:
     for name, share in (
         ("--anneal", channel.anneal),
         ("--rank-dropout", speaker.rank_dropout),
-        ("--view-ramp", images.view_ramp),
+        ("--view-ramp", config.view_ramp),
     ):
         if not 0 <= share <= 1:
             raise ValueError(f"{name} {share}: must be between 0 and 1")

@@ -107,7 +107,7 @@ def build(start: Start, device: torch.device, folder: Path) -> tuple[Trainer, Im
         }
 
     callbacks: list[Callback] = []
-    if ramp := config.images.view_ramp:
+    if ramp := config.view_ramp:
 
         def set_share(value: float) -> None:
             views.share = value

@@ -178,6 +178,15 @@ def test_views_grow_over_a_share_of_the_training(ramp: str, shares: Any, quick: 
     assert shared.seen == pytest.approx(shares)
 
 
+@pytest.mark.parametrize(
+    ("words", "ramp"),
+    [("", 0.6), ("--data folder --root photos", 0), ("--view-ramp 0", 0), ("--preset paper", 0),
+     ("--data folder --root photos --view-ramp 0.3", 0.3)],
+)  # fmt: skip
+def test_views_of_scenes_alone_grow_by_themselves(words: str, ramp: float) -> None:
+    assert parse(words.split()).config.view_ramp == ramp
+
+
 def test_a_gallery_shows_what_lies_near_its_code() -> None:
     channel = PatchChannel(Quantised(2, 3)).eval()
     channel.estimator.quantiser.codebook = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])

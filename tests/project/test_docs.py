@@ -608,7 +608,7 @@ def in_words(c: Config) -> dict[str, str]:
     return {
         "images, patches": f"{c.images.image_size} px, {s.patch_size} px",
         "views": f"{c.images.min_area * 100:g} to 100 %; jitter {c.images.jitter}; grey {c.images.grey}"
-        + (f"; over {c.images.view_ramp:g} of the training" if c.images.view_ramp else ""),
+        + (f"; scenes' grow over {c.view_ramp:g} of the training" if c.view_ramp else ""),
         "PatchSymbol": "ViT-tiny" if s.context else f"MLP; logits {'standardised' if s.logit_scale else 'as they are'}",
         "PatchRank": f"ResNet-9; {s.rank_width} channels; "
         + {"replicate": "same border", "zeros": "zeros beyond"}[s.rank_padding]
