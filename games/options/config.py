@@ -214,9 +214,9 @@ class DataOptions:
     solarise: tuple[float, float] = (0.0, 0.1)
     """Probability of solarisation, of the speaker's and of the listener's view."""
     view_ramp: float | None = None
-    """Share of the training over which our views grow from the whole image to this strength: scenes are told apart
-    sooner, and by their objects, photos a little less well; None: 0.6 on the built-in scenes, 0, as strong from the
-    start, on all others. Baselines, and views of one's own, do not grow."""
+    """Share of the training over which our views grow from the whole image to this strength; 0: as strong from the
+    start. None: 0.6 on the built-in scenes, which are told apart sooner so, and by their objects; 0 on all others,
+    which are told apart less well. Baselines, and views of one's own, do not grow."""
 
 
 @dataclass(frozen=True)
