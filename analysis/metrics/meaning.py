@@ -20,7 +20,8 @@ from scipy.spatial.distance import squareform
 from analysis.metrics.checks import check_messages
 from analysis.metrics.result import Result, against_null, undefined
 from analysis.metrics.statistics.distances import MessageKind, message_pairs
-from analysis.metrics.statistics.pairwise import upper_half
+from analysis.metrics.statistics.joint_counts import without_gaps
+from analysis.metrics.statistics.pairwise import is_above_diagonal, upper_half
 
 # Numbers of one block of columns: bounds the memory.
 _BLOCK = 1 << 22
@@ -178,7 +179,7 @@ def spatial_meaningfulness(
     levels, n = len(pairs.distances), len(pairs.apart)
     # Each pair counts once: the diagonal and what lies below it is on a level of its own.
     blocks = [
-        np.where(np.triu(np.ones(x.shape, dtype=bool), 1), x, levels).ravel()
+        np.where(is_above_diagonal(x.shape), x, levels).ravel()
         for x in upper_half(squareform(pairs.level, checks=False))
     ]
 
@@ -280,14 +281,11 @@ def _pairs(
     if reason := "too_few_items" if n < 3 else _unfit(table):
         return undefined(reason, n), rng
     messages = message_pairs(ids[rows], said[rows], kind)
-    levels = messages.indices()
-    often = np.bincount(levels)
-    (found,) = np.nonzero(often)
+    found, level, often = without_gaps(messages.indices())
     if len(found) < 2:
         return undefined("equidistant_messages", n), rng
-    count = np.cumsum(often[found])
+    count = np.cumsum(often)
     near = max(int(np.searchsorted(count, _CLOSE * count[-1], side="right")) - 1, 0)
-    level = (np.cumsum(often > 0) - 1)[levels]
     return _Pairs(level, messages.levels[found], count, near, _squared_distances(table)), rng
 
 

@@ -100,6 +100,23 @@ def coded(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
     return names[1:], codes[:-1].reshape(values.shape) - 1
 
 
+def without_gaps(
+    numbers: NDArray[np.integer],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers in use, ascending, the place among them of each, and how often each occurs.
+
+    Args:
+        numbers: from 0, ``[n]``; memory grows with the highest, where `coded` sorts.
+
+    Example:
+        >>> [part.tolist() for part in without_gaps(np.array([5, 2, 5]))]
+        [[2, 5], [1, 0, 1], [1, 2]]
+    """
+    often = np.bincount(numbers)
+    (found,) = np.nonzero(often)
+    return found, (np.cumsum(often > 0) - 1)[numbers], often[found]
+
+
 class Joint:
     """Counts what items have against several attributes, for any order of the items' attributes."""
 

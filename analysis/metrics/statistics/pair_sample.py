@@ -15,7 +15,7 @@ import numpy as np
 from scipy.spatial.distance import squareform
 from scipy.special import stdtrit
 
-from analysis.metrics.statistics.pairwise import Floats, Ints, is_above_diagonal
+from analysis.metrics.statistics.pairwise import Floats, Ints, is_above_diagonal, pairs_of
 from analysis.metrics.statistics.ranks import Ranked, how_often, products, ranks_of
 
 _GROUPS = 50
@@ -70,9 +70,9 @@ class PairSample:
     def _half(self, side: int, ranks: Floats, start: int) -> Floats:
         """Ranks of the pairs of some rows with what follows; the diagonal and what lies left of it is 0."""
         stop = min(start + _ROWS, self.items)
-        first, last = (row * self.items - row * (row + 1) // 2 for row in (start, stop))
         block = np.zeros((stop - start, self.items - start))
-        block[is_above_diagonal(block.shape)] = ranks.take(self.sides[side][first:last])
+        pairs = pairs_of(slice(start, stop), self.items)
+        block[is_above_diagonal(block.shape)] = ranks.take(self.sides[side][pairs])
         return block.ravel()
 
     def margins(self, rng: np.random.Generator) -> Floats:

@@ -56,6 +56,12 @@ def row_blocks(n: int) -> Iterator[slice]:
     return (slice(start, min(start + height, n)) for start in range(0, n, height))
 
 
+def pairs_of(rows: slice, n: int) -> slice:
+    """Where the pairs of rows [a, b) with what follows stand among all pairs of N items, in SciPy's condensed order."""
+    first, last = (row * n - row * (row + 1) // 2 for row in (rows.start, rows.stop))
+    return slice(first, last)
+
+
 def above_diagonal(block: NDArray) -> NDArray:
     """What lies right of the diagonal of rows [a, b) and columns [a, N), row by row."""
     return block[is_above_diagonal(block.shape)]
@@ -124,7 +130,6 @@ def rounded(n: int, measure: Measure, reach: float) -> Pairs:
     levels, which = np.unique(np.round(shares, 12), return_inverse=True)
 
     def upper(rows: slice) -> Ints:
-        first, last = (row * n - row * (row + 1) // 2 for row in (rows.start, rows.stop))
-        return which[first:last]
+        return which[pairs_of(rows, n)]
 
     return Pairs(n, reach * levels, upper)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.metrics.result import Result, against_null, undefined
+from analysis.metrics.statistics.joint_counts import without_gaps
 from analysis.metrics.statistics.pair_sample import PairSample
 from analysis.metrics.statistics.pairwise import Ints, Pairs, above_diagonal
 from analysis.metrics.statistics.ranks import ranks_of
@@ -104,7 +105,9 @@ def correlate(
     chosen = np.sort(rng.choice(n, size, replace=False)) if size < n else np.arange(n)
     within = _within(chosen, n) if held else slice(0)
     used = list(dict.fromkeys(side for at in unlike for side in (compared[at].first, compared[at].second)))
-    sides = [_without_gaps(held[side][within] if held else takes[side](rows[chosen]).indices()) for side in used]
+    sides = [
+        _narrow(without_gaps(held[side][within] if held else takes[side](rows[chosen]).indices())[1]) for side in used
+    ]
     del held
     asked = [(used.index(compared[at].first), used.index(compared[at].second)) for at in unlike]
     observed, _ = spearman([partial(list, [x]) for x in sides], [int(x.max()) + 1 for x in sides], asked)
@@ -182,9 +185,3 @@ def _within(chosen: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
     there = np.zeros(n, dtype=bool)
     there[chosen] = True
     return above_diagonal(there[:, None] & there)
-
-
-def _without_gaps(levels: Ints) -> Ints:
-    """The same levels, numbered anew without those that no pair has."""
-    used = np.bincount(levels) > 0
-    return _narrow((np.cumsum(used) - 1)[levels])

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.metrics.statistics.joint_counts import without_gaps
+
 # Keys up to so many times their number are counted in a table, larger ones by hashing, which takes longer.
 _TABLE = 8
 
@@ -73,9 +75,7 @@ def tally(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]
     if int(keys.max(initial=-1)) >= _TABLE * len(keys):
         codes, found = pd.factorize(keys)
         return found, codes, np.bincount(codes)
-    table = np.bincount(keys)
-    found = np.flatnonzero(table)
-    return found, (np.cumsum(table > 0) - 1)[keys], table[found]
+    return without_gaps(keys)
 
 
 def shuffled_within(lengths: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
