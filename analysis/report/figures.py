@@ -157,7 +157,11 @@ def _new() -> tuple[Figure, Axes]:
 
 def _legend_below(ax: Axes) -> None:
     """Over the curves there is no room for it in so small a figure."""
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.19), ncols=2, frameon=False, fontsize=7.5)
+    for columns in (2, 1):
+        legend = ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.19), ncols=columns, frameon=False, fontsize=7.5)
+        # A browser's letters may be a little wider.
+        if legend.get_window_extent().width <= 0.95 * ax.figure.bbox.width:
+            break
 
 
 def _finish(figure: Figure, ax: Axes, description: str) -> Markup:
